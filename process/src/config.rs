@@ -1,0 +1,309 @@
+//! Configuration: file < environment < flag. Checked once, here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use crate::{Failure, suggest};
+
+/// Partitions of a group's topic, unless configured.
+const PARTITIONS_DEFAULT: u32 = 128;
+const PARTITIONS_MAX: u32 = 1_024;
+const RESPONSE_DEFAULT: u64 = 2_000;
+
+/// Flags, each with its variable of the environment. They win over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); without it, `lockstep.toml` in the current folder, where there is one
+    #[arg(long, env = "LOCKSTEP_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Policy file; without it, `policy.toml` in the current folder, or the built-in policy of the demo shop
+    #[arg(long, env = "LOCKSTEP_POLICY", global = true)]
+    pub policy: Option<PathBuf>,
+    /// The catalogue database, e.g. postgres://lockstep@db:5432/shop
+    #[arg(long, env = "LOCKSTEP_DATABASE_URL", global = true, hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Kafka's bootstrap servers
+    #[arg(long, env = "LOCKSTEP_KAFKA_BROKERS", global = true)]
+    pub kafka_brokers: Option<String>,
+    /// L2: one Redis
+    #[arg(long, env = "LOCKSTEP_L2_URL", global = true, hide_env_values = true)]
+    pub l2_url: Option<String>,
+    /// L1: nodes of a Redis Cluster
+    #[arg(long, env = "LOCKSTEP_L1_URLS", global = true, value_delimiter = ',', hide_env_values = true)]
+    pub l1_urls: Option<Vec<String>>,
+    /// L3: where to send purges
+    #[arg(long, env = "LOCKSTEP_EDGE_URL", global = true)]
+    pub edge_url: Option<String>,
+    /// Where the gateway listens
+    #[arg(long, env = "LOCKSTEP_GATEWAY_LISTEN", global = true)]
+    pub gateway_listen: Option<String>,
+    /// Partitions of a group's topic; another count is a new namespace
+    #[arg(long, env = "LOCKSTEP_PARTITIONS", global = true)]
+    pub partitions: Option<u32>,
+    /// A prefix for keys, so that several installations can share a Redis
+    #[arg(long, env = "LOCKSTEP_NAMESPACE", global = true)]
+    pub namespace: Option<String>,
+}
+
+/// The file's form.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    policy: Option<PathBuf>,
+    partitions: Option<u32>,
+    namespace: Option<String>,
+    database: DatabaseSection,
+    kafka: KafkaSection,
+    tiers: TiersSection,
+    edge: EdgeSection,
+    gateway: GatewaySection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseSection {
+    url: Option<String>,
+    slot: Option<String>,
+    publication: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct KafkaSection {
+    brokers: Option<String>,
+    replication: Option<i32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TiersSection {
+    l2: Option<String>,
+    l1: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EdgeSection {
+    url: Option<String>,
+    response_ms_max: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GatewaySection {
+    listen: Option<String>,
+}
+
+/// An address that may hold a password: it is never printed whole.
+#[derive(Clone)]
+pub struct Url(SecretString);
+
+impl Url {
+    /// Takes a URL of the given scheme.
+    pub fn parse(what: &str, text: &str, schemes: &[&str]) -> Result<Self, Failure> {
+        let known = schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")) && text.len() > scheme.len() + 3);
+        if !known {
+            return Err(Failure::configuration(format!("{what} is not a URL of the form {}://host:port", schemes[0])));
+        }
+        Ok(Url(SecretString::from(text.to_owned())))
+    }
+
+    /// The whole text, password included, for the client that connects.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.expose();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        write!(f, "{scheme}://{}", host.split('?').next().unwrap_or(host))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The database and our objects in it.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// Where it is.
+    pub url: Url,
+    /// Our replication slot.
+    pub slot: String,
+    /// Our publication.
+    pub publication: String,
+}
+
+/// Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// Bootstrap servers.
+    pub brokers: String,
+    /// Replicas of each topic that we create; -1: the broker's default.
+    pub replication: i32,
+}
+
+/// The edge.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// Where purges go.
+    pub url: Url,
+    /// The origin's deadline for a response, and so the distance between two rounds of purges.
+    pub response_max: Duration,
+}
+
+/// All that a process needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The policy's file; `None`: the built-in one.
+    pub policy: Option<PathBuf>,
+    /// Partitions of a group's topic.
+    pub partitions: u32,
+    /// Prefix of keys.
+    pub namespace: String,
+    database: Option<DatabaseConfig>,
+    kafka: Option<KafkaConfig>,
+    l2: Option<Url>,
+    l1: Option<Vec<Url>>,
+    edge: Option<EdgeConfig>,
+    gateway_listen: Option<String>,
+}
+
+impl Config {
+    /// Reads the file, lays the arguments over it, checks all.
+    pub fn load(args: &ConfigArgs) -> Result<Config, Failure> {
+        let file = read_file(args.config.as_deref())?;
+        let partitions = args.partitions.or(file.partitions).unwrap_or(PARTITIONS_DEFAULT);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(Failure::configuration(format!("partitions = {partitions}"))
+                .remedy(format!("choose a number from 1 to {PARTITIONS_MAX}")));
+        }
+        let namespace = args.namespace.clone().or(file.namespace).unwrap_or_default();
+        if namespace.contains(['{', '}']) || namespace.chars().any(char::is_whitespace) {
+            return Err(Failure::configuration(format!("namespace `{namespace}` must not contain braces or white space")));
+        }
+        let url = |what, text: Option<String>, schemes: &[&str]| text.map(|text| Url::parse(what, &text, schemes)).transpose();
+        let redis = ["redis", "rediss"];
+        let l1 = args.l1_urls.clone().or(file.tiers.l1);
+        let l1 = l1.map(|urls| urls.iter().map(|text| Url::parse("an L1 URL", text, &redis)).collect()).transpose()?;
+        let database = url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
+        let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
+        let response_max = Duration::from_millis(file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT));
+        Ok(Config {
+            policy: args.policy.clone().or(file.policy).or_else(|| exists("policy.toml")),
+            partitions,
+            namespace,
+            database: database.map(|url| DatabaseConfig {
+                url,
+                slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
+                publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
+            }),
+            kafka: args.kafka_brokers.clone().or(file.kafka.brokers).map(|brokers| KafkaConfig {
+                brokers,
+                replication: file.kafka.replication.unwrap_or(-1),
+            }),
+            l2: url("the L2 URL", args.l2_url.clone().or(file.tiers.l2), &redis)?,
+            l1,
+            edge: edge.map(|url| EdgeConfig { url, response_max }),
+            gateway_listen: args.gateway_listen.clone().or(file.gateway.listen),
+        })
+    }
+
+    /// The database.
+    pub fn database(&self) -> Result<&DatabaseConfig, Failure> {
+        self.database.as_ref().ok_or_else(|| missing("the database", "LOCKSTEP_DATABASE_URL", "[database] url"))
+    }
+
+    /// Kafka.
+    pub fn kafka(&self) -> Result<&KafkaConfig, Failure> {
+        self.kafka.as_ref().ok_or_else(|| missing("Kafka", "LOCKSTEP_KAFKA_BROKERS", "[kafka] brokers"))
+    }
+
+    /// L2.
+    pub fn l2(&self) -> Result<&Url, Failure> {
+        self.l2.as_ref().ok_or_else(|| missing("L2", "LOCKSTEP_L2_URL", "[tiers] l2"))
+    }
+
+    /// L1.
+    pub fn l1(&self) -> Result<&[Url], Failure> {
+        self.l1.as_deref().ok_or_else(|| missing("L1", "LOCKSTEP_L1_URLS", "[tiers] l1"))
+    }
+
+    /// L3.
+    pub fn edge(&self) -> Result<&EdgeConfig, Failure> {
+        self.edge.as_ref().ok_or_else(|| missing("the edge", "LOCKSTEP_EDGE_URL", "[edge] url"))
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway_listen(&self) -> &str {
+        self.gateway_listen.as_deref().unwrap_or("127.0.0.1:8080")
+    }
+}
+
+fn missing(what: &str, variable: &str, key: &str) -> Failure {
+    Failure::configuration(format!("where {what} is has not been configured"))
+        .remedy(format!("set {variable}, or {key} in lockstep.toml (`lockstep stack up` prints a set)"))
+}
+
+fn exists(path: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(path)).filter(|path| path.exists())
+}
+
+fn read_file(path: Option<&Path>) -> Result<File, Failure> {
+    let Some(path) = path.map(Path::to_owned).or_else(|| exists("lockstep.toml")) else {
+        return Ok(File::default());
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Failure::configuration(format!("can't read {}", path.display())).because(error).remedy("give a readable file with --config")
+    })?;
+    parse_file(&text).map_err(|why| Failure::configuration(format!("{}: {why}", path.display())))
+}
+
+fn parse_file(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+        let at = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        format!("{at}{}", suggest::explain(error.message()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lockstep.toml");
+        std::fs::write(&path, "partitions = 32\n[database]\nurl = \"postgres://u:secret@h/db\"\n").expect("written");
+        let args = ConfigArgs { config: Some(path), partitions: Some(16), ..ConfigArgs::default() };
+        let config = Config::load(&args).expect("a configuration");
+        assert_eq!(config.partitions, 16);
+        let shown = format!("{config:?} {}", config.database().expect("a database").url);
+        assert!(!shown.contains("secret") && shown.contains("postgres://h/db"), "{shown}");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        let why = parse_file("[kafka]\nbrokres = 'x'\n").err().expect("refused");
+        assert!(why.starts_with("line 2: unknown field `brokres`") && why.ends_with("did you mean `brokers`?"), "{why}");
+    }
+
+    #[test]
+    fn what_is_missing_names_its_remedy() {
+        let config = Config::load(&ConfigArgs::default()).expect("a configuration");
+        let failure = config.kafka().err().expect("missing").to_string();
+        assert!(failure.contains("LOCKSTEP_KAFKA_BROKERS"), "{failure}");
+    }
+}

@@ -1,0 +1,413 @@
+//! Avro's binary encoding, and plans compiled from a writer's schema.
+//!
+//! The hot path decodes by plan, without building a tree of values; `apache-avro` is the reference in the tests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+/// Appends Avro values to a buffer.
+#[derive(Default)]
+pub struct Writer {
+    /// What has been written.
+    pub bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// A writer that begins with Confluent's frame: byte 0, then the schema's id, big-endian.
+    pub fn framed(schema_id: u32) -> Self {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.push(0);
+        bytes.extend_from_slice(&schema_id.to_be_bytes());
+        Writer { bytes }
+    }
+
+    /// int and long: zigzag, then base 128.
+    pub fn long(&mut self, value: i64) {
+        let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
+        while zigzag >= 0x80 {
+            self.bytes.push(zigzag as u8 | 0x80);
+            zigzag >>= 7;
+        }
+        self.bytes.push(zigzag as u8);
+    }
+
+    /// A boolean.
+    pub fn boolean(&mut self, value: bool) {
+        self.bytes.push(u8::from(value));
+    }
+
+    /// bytes and string: length, then content.
+    pub fn blob(&mut self, value: &[u8]) {
+        self.long(value.len() as i64);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// A float.
+    pub fn float(&mut self, value: f32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A double.
+    pub fn double(&mut self, value: f64) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// The null branch, or the value branch and then `write`, of a union `["null", T]`.
+    pub fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.long(i64::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+}
+
+/// Splits Confluent's frame off a record.
+pub fn unframe(record: &[u8]) -> Result<(u32, &[u8]), AvroError> {
+    match record {
+        [0, a, b, c, d, body @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), body)),
+        _ => Err(AvroError::Frame),
+    }
+}
+
+/// Takes Avro values from a slice. Every length is checked before it is used.
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the start of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes }
+    }
+
+    /// Whether everything has been read.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// int and long.
+    pub fn long(&mut self) -> Result<i64, AvroError> {
+        let mut zigzag = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let (&byte, rest) = self.rest.split_first().ok_or(AvroError::End)?;
+            self.rest = rest;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            zigzag |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+            }
+        }
+        Err(AvroError::Varint)
+    }
+
+    /// The next `n` bytes.
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8], AvroError> {
+        let (head, rest) = self.rest.split_at_checked(n).ok_or(AvroError::End)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// A boolean.
+    pub fn boolean(&mut self) -> Result<bool, AvroError> {
+        match self.take(1)? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(AvroError::Boolean),
+        }
+    }
+
+    /// bytes.
+    pub fn blob(&mut self) -> Result<&'a [u8], AvroError> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    /// A string.
+    pub fn text(&mut self) -> Result<&'a str, AvroError> {
+        std::str::from_utf8(self.blob()?).map_err(|_| AvroError::Utf8)
+    }
+
+    /// A float.
+    pub fn float(&mut self) -> Result<f32, AvroError> {
+        Ok(f32::from_le_bytes(self.array()?))
+    }
+
+    /// A double.
+    pub fn double(&mut self) -> Result<f64, AvroError> {
+        Ok(f64::from_le_bytes(self.array()?))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], AvroError> {
+        self.take(N)?.try_into().map_err(|_| AvroError::End)
+    }
+
+    fn length(&mut self) -> Result<usize, AvroError> {
+        usize::try_from(self.long()?).map_err(|_| AvroError::Length)
+    }
+
+    /// Reads the items of an array or the pairs of a map, block by block.
+    pub fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), AvroError>) -> Result<(), AvroError> {
+        loop {
+            let count = self.long()?;
+            if count == 0 {
+                return Ok(());
+            }
+            if count < 0 {
+                self.long()?;
+            }
+            for _ in 0..count.unsigned_abs() {
+                if self.is_empty() {
+                    return Err(AvroError::End);
+                }
+                item(self)?;
+            }
+        }
+    }
+}
+
+/// How to walk values of one schema.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Nothing.
+    Null,
+    /// One byte.
+    Boolean,
+    /// int or long, with the meaning that Kafka Connect gave it (`connect.name`), or empty.
+    Long(Arc<str>),
+    /// Four bytes.
+    Float,
+    /// Eight bytes.
+    Double,
+    /// bytes; a decimal where it has a scale.
+    Bytes {
+        /// Digits after the point, of a decimal.
+        scale: Option<u32>,
+    },
+    /// A string.
+    Text,
+    /// So many bytes.
+    Fixed(usize),
+    /// An index into symbols.
+    Enum,
+    /// Items.
+    Array(Arc<Plan>),
+    /// Named items.
+    Map(Arc<Plan>),
+    /// One of several.
+    Union(Arc<[Plan]>),
+    /// Fields in order.
+    Record(Arc<RecordPlan>),
+}
+
+/// A record's name and fields.
+#[derive(Debug)]
+pub struct RecordPlan {
+    /// Full name.
+    pub name: String,
+    /// Field names (the database's, where the schema had to adjust them) and plans.
+    pub fields: Vec<(Arc<str>, Plan)>,
+}
+
+/// Nesting beyond this is refused: a schema is outside input, and plans are walked recursively.
+const DEPTH_MAX: usize = 32;
+
+impl Plan {
+    /// Compiles a writer's schema.
+    pub fn compile(schema: &str) -> Result<Plan, AvroError> {
+        let json: Json = serde_json::from_str(schema).map_err(|e| AvroError::Schema(e.to_string()))?;
+        Compiler { named: HashMap::new() }.plan(&json, "", 0)
+    }
+
+    /// Moves the reader past one value.
+    pub fn skip(&self, reader: &mut Reader<'_>) -> Result<(), AvroError> {
+        match self {
+            Plan::Null => Ok(()),
+            Plan::Boolean => reader.boolean().map(drop),
+            Plan::Long(_) | Plan::Enum => reader.long().map(drop),
+            Plan::Float => reader.take(4).map(drop),
+            Plan::Double => reader.take(8).map(drop),
+            Plan::Bytes { .. } | Plan::Text => reader.blob().map(drop),
+            Plan::Fixed(n) => reader.take(*n).map(drop),
+            Plan::Array(items) => reader.blocks(|r| items.skip(r)),
+            Plan::Map(values) => reader.blocks(|r| {
+                r.blob()?;
+                values.skip(r)
+            }),
+            Plan::Union(branches) => self.branch(branches, reader)?.skip(reader),
+            Plan::Record(record) => record.fields.iter().try_for_each(|(_, plan)| plan.skip(reader)),
+        }
+    }
+
+    fn branch<'p>(&self, branches: &'p [Plan], reader: &mut Reader<'_>) -> Result<&'p Plan, AvroError> {
+        let index = usize::try_from(reader.long()?).map_err(|_| AvroError::Branch)?;
+        branches.get(index).ok_or(AvroError::Branch)
+    }
+
+    /// The plan of the value that follows: of a union, the branch that was written.
+    pub fn resolve<'p>(&'p self, reader: &mut Reader<'_>) -> Result<&'p Plan, AvroError> {
+        match self {
+            Plan::Union(branches) => self.branch(branches, reader),
+            plan => Ok(plan),
+        }
+    }
+}
+
+struct Compiler {
+    named: HashMap<String, Plan>,
+}
+
+impl Compiler {
+    fn plan(&mut self, schema: &Json, namespace: &str, depth: usize) -> Result<Plan, AvroError> {
+        if depth > DEPTH_MAX {
+            return Err(AvroError::Schema(format!("nested deeper than {DEPTH_MAX}")));
+        }
+        match schema {
+            Json::String(name) => self.named(name, namespace, &Json::Null),
+            Json::Array(branches) => {
+                let branches = branches.iter().map(|branch| self.plan(branch, namespace, depth + 1));
+                Ok(Plan::Union(branches.collect::<Result<Vec<_>, _>>()?.into()))
+            }
+            Json::Object(object) => match object.get("type") {
+                Some(Json::String(kind)) => self.complex(kind, schema, namespace, depth),
+                Some(inner) => self.plan(inner, namespace, depth + 1),
+                None => Err(AvroError::Schema("a type without `type`".to_owned())),
+            },
+            _ => Err(AvroError::Schema(format!("not a type: {schema}"))),
+        }
+    }
+
+    fn complex(&mut self, kind: &str, schema: &Json, namespace: &str, depth: usize) -> Result<Plan, AvroError> {
+        let inner = |name: &str| schema.get(name).ok_or_else(|| AvroError::Schema(format!("{kind} without {name}")));
+        match kind {
+            "record" => self.record(schema, namespace, depth),
+            "array" => Ok(Plan::Array(Arc::new(self.plan(inner("items")?, namespace, depth + 1)?))),
+            "map" => Ok(Plan::Map(Arc::new(self.plan(inner("values")?, namespace, depth + 1)?))),
+            "enum" => self.register(schema, namespace, Plan::Enum),
+            "fixed" => {
+                let size = inner("size")?.as_u64().and_then(|size| usize::try_from(size).ok());
+                let size = size.ok_or_else(|| AvroError::Schema("fixed without size".to_owned()))?;
+                self.register(schema, namespace, Plan::Fixed(size))
+            }
+            name => self.named(name, namespace, schema),
+        }
+    }
+
+    fn record(&mut self, schema: &Json, namespace: &str, depth: usize) -> Result<Plan, AvroError> {
+        let full = full_name(schema, namespace)?;
+        let namespace = full.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
+        let fields = schema.get("fields").and_then(Json::as_array);
+        let fields = fields.ok_or_else(|| AvroError::Schema(format!("record {full} without fields")))?;
+        let mut plans = Vec::with_capacity(fields.len());
+        for field in fields {
+            let name = field.get("name").and_then(Json::as_str);
+            let name = name.ok_or_else(|| AvroError::Schema(format!("a field of {full} without a name")))?;
+            let column = field.get("lockstep.column").and_then(Json::as_str).unwrap_or(name);
+            let kind = field.get("type").ok_or_else(|| AvroError::Schema(format!("{full}.{name} without a type")))?;
+            plans.push((Arc::from(column), self.plan(kind, &namespace, depth + 1)?));
+        }
+        let plan = Plan::Record(Arc::new(RecordPlan { name: full.clone(), fields: plans }));
+        self.named.insert(full, plan.clone());
+        Ok(plan)
+    }
+
+    fn register(&mut self, schema: &Json, namespace: &str, plan: Plan) -> Result<Plan, AvroError> {
+        self.named.insert(full_name(schema, namespace)?, plan.clone());
+        Ok(plan)
+    }
+
+    fn named(&self, name: &str, namespace: &str, schema: &Json) -> Result<Plan, AvroError> {
+        let meaning = schema.get("connect.name").and_then(Json::as_str).unwrap_or("");
+        Ok(match name {
+            "null" => Plan::Null,
+            "boolean" => Plan::Boolean,
+            "int" | "long" => Plan::Long(meaning.into()),
+            "float" => Plan::Float,
+            "double" => Plan::Double,
+            "bytes" => {
+                let decimal = schema.get("logicalType").and_then(Json::as_str) == Some("decimal");
+                let scale = schema.get("scale").and_then(Json::as_u64).unwrap_or(0) as u32;
+                Plan::Bytes { scale: decimal.then_some(scale) }
+            }
+            "string" => Plan::Text,
+            name => {
+                let qualified = format!("{namespace}.{name}");
+                let found = self.named.get(name).or_else(|| self.named.get(&qualified));
+                found.cloned().ok_or_else(|| AvroError::Schema(format!("unknown type {name}")))?
+            }
+        })
+    }
+}
+
+fn full_name(schema: &Json, namespace: &str) -> Result<String, AvroError> {
+    let name = schema.get("name").and_then(Json::as_str);
+    let name = name.ok_or_else(|| AvroError::Schema("a named type without a name".to_owned()))?;
+    let namespace = schema.get("namespace").and_then(Json::as_str).unwrap_or(namespace);
+    if name.contains('.') || namespace.is_empty() { Ok(name.to_owned()) } else { Ok(format!("{namespace}.{name}")) }
+}
+
+/// Bytes that are not what their schema says, or a schema that is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AvroError {
+    /// Not byte 0 and an id.
+    #[error("the record does not begin with Confluent's frame (byte 0 and a schema id)")]
+    Frame,
+    /// Cut short.
+    #[error("the record ends in the middle of a value")]
+    End,
+    /// A varint of more than 64 bits.
+    #[error("an integer of more than 64 bits")]
+    Varint,
+    /// A boolean that is neither.
+    #[error("a boolean that is neither 0 nor 1")]
+    Boolean,
+    /// A negative length.
+    #[error("a negative length")]
+    Length,
+    /// A string that is not UTF-8.
+    #[error("a string that is not UTF-8")]
+    Utf8,
+    /// A union's branch that does not exist.
+    #[error("a branch that the union does not have")]
+    Branch,
+    /// A value of another kind than was expected there.
+    #[error("field {0} is not of the kind that belongs there")]
+    Kind(&'static str),
+    /// A field that the schema lacks.
+    #[error("the schema has no field {0}")]
+    Missing(&'static str),
+    /// Not a schema.
+    #[error("not a usable Avro schema: {0}")]
+    Schema(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn integers_and_blobs_come_back(value: i64, blob: Vec<u8>) {
+            let mut writer = Writer::default();
+            writer.long(value);
+            writer.blob(&blob);
+            let mut reader = Reader::new(&writer.bytes);
+            prop_assert_eq!(reader.long(), Ok(value));
+            prop_assert_eq!(reader.blob(), Ok(blob.as_slice()));
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer_or_an_error(bytes: Vec<u8>) {
+            let schema = r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null",{"type":"array","items":"long"}]},
+                {"name":"b","type":{"type":"map","values":"string"}},{"name":"c","type":["null","R2"]}]}"#.replace("\"R2\"", "\"double\"");
+            let plan = Plan::compile(&schema).expect("a schema");
+            let mut reader = Reader::new(&bytes);
+            while plan.skip(&mut reader).is_ok() && !reader.is_empty() {}
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One row's insert, update, delete or truncate, as the log has it.
+
+use std::sync::Arc;
+
+use crate::position::Position;
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A new row.
+    Insert,
+    /// A row with new values under the same key.
+    Update,
+    /// A row that is gone.
+    Delete,
+    /// All rows of the table are gone.
+    Truncate,
+    /// A row read by a snapshot. The engine ignores it (docs/protocol.md, [12a]).
+    Read,
+}
+
+impl Op {
+    /// Debezium's letter for it.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Op::Insert => "c",
+            Op::Update => "u",
+            Op::Delete => "d",
+            Op::Truncate => "t",
+            Op::Read => "r",
+        }
+    }
+
+    /// From Debezium's letter.
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        [Op::Insert, Op::Update, Op::Delete, Op::Truncate, Op::Read].into_iter().find(|op| op.letter() == letter)
+    }
+}
+
+/// The three states of a column. Unknown is never written anywhere as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Its canonical text ([`crate::column`]).
+    Value(String),
+    /// SQL null.
+    Null,
+    /// The log does not carry it: an unchanged TOAST value, or a column outside the identity of an old row.
+    Unknown,
+}
+
+/// A row's columns, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    columns: Arc<[Arc<str>]>,
+    cells: Vec<Cell>,
+}
+
+impl Row {
+    /// A row of `cells`, one for each of `columns`.
+    pub fn new(columns: Arc<[Arc<str>]>, cells: Vec<Cell>) -> Self {
+        assert_eq!(columns.len(), cells.len(), "a cell for each column");
+        Row { columns, cells }
+    }
+
+    /// The column's cell; a column that the row does not have is unknown.
+    pub fn get(&self, column: &str) -> &Cell {
+        let at = self.columns.iter().position(|name| &**name == column);
+        at.map_or(&Cell::Unknown, |at| &self.cells[at])
+    }
+
+    /// The column's text, where it is known and not null.
+    pub fn text(&self, column: &str) -> Option<&str> {
+        match self.get(column) {
+            Cell::Value(text) => Some(text),
+            Cell::Null | Cell::Unknown => None,
+        }
+    }
+
+    /// Marks a column unknown.
+    pub(crate) fn forget(&mut self, column: &str) {
+        if let Some(at) = self.columns.iter().position(|name| &**name == column) {
+            self.cells[at] = Cell::Unknown;
+        }
+    }
+
+    /// Every column with its cell.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cell)> {
+        self.columns.iter().map(|name| &**name).zip(&self.cells)
+    }
+}
+
+/// One row's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where it stands in the database's history.
+    pub position: Position,
+    /// The transaction's id, its low 32 bits, for the gate.
+    pub xid: u32,
+    /// When the server committed it, in microseconds since 1970.
+    pub committed_at: i64,
+    /// `schema.table`.
+    pub table: Arc<str>,
+    /// What happened.
+    pub op: Op,
+    /// The old row; trusted for the columns of the replica identity only.
+    pub before: Option<Row>,
+    /// The new row.
+    pub after: Option<Row>,
+}
+
+impl Change {
+    /// The row that names the entity: the new one, or the old one of a delete.
+    pub fn row(&self) -> Option<&Row> {
+        self.after.as_ref().or(self.before.as_ref())
+    }
+}

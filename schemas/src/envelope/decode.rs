@@ -1,0 +1,248 @@
+//! The reader's side: envelopes as changes, by a plan compiled once for each writer's schema.
+
+use std::sync::Arc;
+
+use crate::avro::{AvroError, Plan, Reader, RecordPlan};
+use crate::change::{Cell, Change, Op, Row};
+use crate::column::{UNAVAILABLE, decode_text};
+use crate::position::{Lsn, Position};
+
+/// How to read the envelopes of one schema.
+#[derive(Debug)]
+pub struct EnvelopePlan {
+    fields: Vec<(Arc<str>, Plan)>,
+    table: std::sync::OnceLock<Arc<str>>,
+}
+
+/// What the fields of an envelope said, until they make a change.
+#[derive(Default)]
+struct Parts {
+    before: Option<Row>,
+    after: Option<Row>,
+    op: Option<Op>,
+    table: Option<Arc<str>>,
+    xid: Option<i64>,
+    committed_at: Option<i64>,
+    commit_lsn: Option<i64>,
+    epoch: Option<i64>,
+    ordinal: Option<i64>,
+    unknown_before: Vec<String>,
+    unknown_after: Vec<String>,
+}
+
+impl EnvelopePlan {
+    /// Compiles the schema of an envelope.
+    pub fn compile(schema: &str) -> Result<Self, AvroError> {
+        let Plan::Record(record) = Plan::compile(schema)? else {
+            return Err(AvroError::Schema("an envelope must be a record".to_owned()));
+        };
+        for name in ["before", "after", "source", "op"] {
+            if !record.fields.iter().any(|(field, _)| &**field == name) {
+                return Err(AvroError::Missing(name));
+            }
+        }
+        Ok(EnvelopePlan { fields: record.fields.clone(), table: std::sync::OnceLock::new() })
+    }
+
+    /// Reads one envelope, without its frame.
+    pub fn decode(&self, body: &[u8]) -> Result<Change, EnvelopeError> {
+        let mut reader = Reader::new(body);
+        let mut parts = Parts::default();
+        for (name, plan) in &self.fields {
+            match &**name {
+                "before" => parts.before = row(plan, &mut reader)?,
+                "after" => parts.after = row(plan, &mut reader)?,
+                "source" => self.source(plan, &mut reader, &mut parts)?,
+                "transaction" => transaction(plan, &mut reader, &mut parts)?,
+                "op" => parts.op = Op::from_letter(reader.text()?),
+                _ => plan.skip(&mut reader)?,
+            }
+        }
+        parts.change()
+    }
+
+    fn source(&self, plan: &Plan, reader: &mut Reader<'_>, parts: &mut Parts) -> Result<(), AvroError> {
+        let Plan::Record(record) = plan else { return Err(AvroError::Kind("source")) };
+        let mut schema = "";
+        for (name, plan) in &record.fields {
+            match &**name {
+                "schema" => schema = reader.text()?,
+                "table" => parts.table = Some(self.table(schema, reader.text()?)),
+                "txId" => parts.xid = optional_long(plan, reader)?,
+                "ts_us" => parts.committed_at = optional_long(plan, reader)?,
+                "commit_lsn" => parts.commit_lsn = optional_long(plan, reader)?,
+                "epoch" => parts.epoch = optional_long(plan, reader)?,
+                "unknown_before" => parts.unknown_before = names(plan, reader)?,
+                "unknown_after" => parts.unknown_after = names(plan, reader)?,
+                _ => plan.skip(reader)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The table's name, shared by the changes of one schema.
+    fn table(&self, schema: &str, table: &str) -> Arc<str> {
+        let known = self.table.get_or_init(|| format!("{schema}.{table}").into());
+        let same = known.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) == Some(table);
+        if same { known.clone() } else { format!("{schema}.{table}").into() }
+    }
+}
+
+impl Parts {
+    fn change(mut self) -> Result<Change, EnvelopeError> {
+        let position = Position {
+            epoch: self.epoch.and_then(|epoch| u16::try_from(epoch).ok()).ok_or(EnvelopeError::Without("epoch"))?,
+            lsn: Lsn(self.commit_lsn.ok_or(EnvelopeError::Without("commit_lsn"))? as u64),
+            ordinal: self.ordinal.and_then(|n| u32::try_from(n).ok()).ok_or(EnvelopeError::Without("total_order"))?,
+        };
+        for name in &self.unknown_before {
+            self.before.iter_mut().for_each(|row| row.forget(name));
+        }
+        for name in &self.unknown_after {
+            self.after.iter_mut().for_each(|row| row.forget(name));
+        }
+        Ok(Change {
+            position,
+            xid: self.xid.ok_or(EnvelopeError::Without("txId"))? as u32,
+            committed_at: self.committed_at.unwrap_or(0),
+            table: self.table.ok_or(EnvelopeError::Without("table"))?,
+            op: self.op.ok_or(EnvelopeError::Without("op"))?,
+            before: self.before,
+            after: self.after,
+        })
+    }
+}
+
+fn row(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<Row>, AvroError> {
+    match plan.resolve(reader)? {
+        Plan::Null => Ok(None),
+        Plan::Record(record) => Ok(Some(Row::new(columns(record), cells(record, reader)?))),
+        _ => Err(AvroError::Kind("before, after")),
+    }
+}
+
+fn columns(record: &RecordPlan) -> Arc<[Arc<str>]> {
+    record.fields.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn cells(record: &RecordPlan, reader: &mut Reader<'_>) -> Result<Vec<Cell>, AvroError> {
+    let mut cells = Vec::with_capacity(record.fields.len());
+    for (_, plan) in &record.fields {
+        cells.push(match plan.resolve(reader)? {
+            Plan::Null => Cell::Null,
+            plan => match decode_text(plan, reader)? {
+                Some(text) if text != UNAVAILABLE => Cell::Value(text),
+                _ => Cell::Unknown,
+            },
+        });
+    }
+    Ok(cells)
+}
+
+fn transaction(plan: &Plan, reader: &mut Reader<'_>, parts: &mut Parts) -> Result<(), AvroError> {
+    let Plan::Record(record) = plan.resolve(reader)? else { return Ok(()) };
+    for (name, plan) in &record.fields {
+        match &**name {
+            "total_order" => parts.ordinal = Some(reader.long()?),
+            _ => plan.skip(reader)?,
+        }
+    }
+    Ok(())
+}
+
+fn optional_long(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<i64>, AvroError> {
+    match plan.resolve(reader)? {
+        Plan::Null => Ok(None),
+        Plan::Long(_) => reader.long().map(Some),
+        _ => Err(AvroError::Kind("source")),
+    }
+}
+
+fn names(plan: &Plan, reader: &mut Reader<'_>) -> Result<Vec<String>, AvroError> {
+    let mut names = Vec::new();
+    if let Plan::Array(items) = plan.resolve(reader)? {
+        let Plan::Text = **items else { return Err(AvroError::Kind("unknown")) };
+        reader.blocks(|r| {
+            names.push(r.text()?.to_owned());
+            Ok(())
+        })?;
+    }
+    Ok(names)
+}
+
+/// A record that is no envelope of ours.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EnvelopeError {
+    /// Its bytes are not what its schema says.
+    #[error(transparent)]
+    Avro(#[from] AvroError),
+    /// A field that a change needs has no value.
+    #[error("the envelope has no {0}")]
+    Without(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::unframe;
+    use crate::column::ColumnType;
+    use crate::envelope::{Datum, RecordTable, Stamp, TableColumn};
+
+    fn table() -> RecordTable {
+        let column = |name: &str, kind, identity| TableColumn { name: name.to_owned(), kind, identity };
+        RecordTable::new(
+            "lockstep",
+            "public",
+            "Price List",
+            vec![
+                column("Item Id", ColumnType::Int32, true),
+                column("Unit Price", ColumnType::Decimal { precision: 8, scale: 3 }, false),
+                column("any", ColumnType::VariableDecimal, false),
+                column("any2", ColumnType::VariableDecimal, false),
+                column("note", ColumnType::Text, false),
+            ],
+        )
+    }
+
+    fn stamp() -> Stamp<'static> {
+        let position = Position { epoch: 3, lsn: Lsn(0x16B_3748), ordinal: 7 };
+        let lsn = Lsn(0x16B_3700);
+        let (xid, committed_at, now) = (781, 1_795_517_474_346_853, 1_795_517_474_670_519);
+        let previous_commit = Lsn(0x16B_0000);
+        Stamp { position, lsn, previous_commit, collection_order: 2, xid, committed_at, now, database: "shop", server: "lockstep" }
+    }
+
+    #[test]
+    fn three_states_come_back() {
+        let table = table();
+        let after = [Datum::Text("1"), Datum::Text("12.345"), Datum::Text("0.10"), Datum::Null, Datum::Unknown];
+        let record = table.envelope(9, Op::Update, None, Some(&after), &stamp());
+        let (id, body) = unframe(&record).expect("a frame");
+        let change = EnvelopePlan::compile(&table.value_schema).expect("a plan").decode(body).expect("a change");
+        assert_eq!((id, change.op, change.position, change.xid), (9, Op::Update, stamp().position, 781));
+        assert_eq!(&*change.table, "public.Price List");
+        let row = change.after.expect("a row");
+        assert_eq!(row.text("Unit Price"), Some("12.345"));
+        assert_eq!(row.text("any"), Some("0.10"));
+        assert_eq!((row.get("any2"), row.get("note")), (&Cell::Null, &Cell::Unknown));
+    }
+
+    /// The reference reads what we write, by the same schema, to the end.
+    #[test]
+    fn apache_avro_reads_it() {
+        let table = table();
+        let before = [Datum::Text("1"), Datum::Unknown, Datum::Unknown, Datum::Unknown, Datum::Unknown];
+        let record = table.envelope(9, Op::Delete, Some(&before), None, &stamp());
+        let schema = apache_avro::Schema::parse_str(&table.value_schema).expect("a schema");
+        let mut body = &record[5..];
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().expect("a reader");
+        let value = reader.read_value(&mut body).expect("a value");
+        assert!(body.is_empty());
+        let json: serde_json::Value = value.try_into().expect("json");
+        assert_eq!(json["source"]["commit_lsn"], 0x16B_3748);
+        assert_eq!(json["source"]["unknown_before"], serde_json::json!(["Unit Price", "any", "any2", "note"]));
+        assert_eq!(json["before"]["Item_Id"], 1);
+        let key_schema = apache_avro::Schema::parse_str(&table.key_schema).expect("a schema");
+        assert_eq!(key_schema.name().map(|name| name.fullname(None)), Some("lockstep.public.Price_List.Key".to_owned()));
+    }
+}

@@ -1,0 +1,17 @@
+//! The vocabulary of Lockstep: what every other crate means by a position, a change, a key, a view, and how these look
+//! on the wire. Nothing here asks a database or a cache; the only outside system is Kafka, for the two topics that are
+//! themselves vocabulary (schemas and progress).
+
+pub mod avro;
+pub mod change;
+pub mod column;
+pub mod control;
+pub mod envelope;
+pub mod key;
+pub mod partition;
+pub mod policy;
+pub mod position;
+pub mod progress;
+pub mod registry;
+pub mod tail;
+pub mod topics;

@@ -1,0 +1,143 @@
+//! The policy: what is cached, where, for how long, and how it changes (docs/policy.md).
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::Row;
+use crate::key::KeyPattern;
+
+pub use file::PolicyError;
+
+/// The built-in policy: that of the demo's shop.
+pub const DEFAULT: &str = include_str!("../../policy.toml");
+
+/// A cache tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TierName {
+    /// Redis: the whole catalogue.
+    L2,
+    /// Redis Cluster: hot products, profiles.
+    L1,
+    /// The CDN.
+    L3,
+}
+
+impl TierName {
+    /// From the inside out: the order in which a change reaches them.
+    pub const INSIDE_OUT: [TierName; 3] = [TierName::L2, TierName::L1, TierName::L3];
+
+    /// `l1`, `l2`, `l3`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TierName::L2 => "l2",
+            TierName::L1 => "l1",
+            TierName::L3 => "l3",
+        }
+    }
+}
+
+/// Tables that share an entity key.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The column that names the entity in each of its tables.
+    pub entity_key: Arc<str>,
+    /// `schema.table`.
+    pub tables: Vec<Arc<str>>,
+}
+
+impl Group {
+    /// The entity of a row.
+    pub fn entity<'r>(&self, row: &'r Row) -> Option<&'r str> {
+        row.text(&self.entity_key)
+    }
+}
+
+/// Columns of one table that a view is made of.
+#[derive(Clone, Debug)]
+pub struct ViewSource {
+    /// `schema.table`.
+    pub table: Arc<str>,
+    /// The columns that matter; each is a field of the entry.
+    pub columns: Vec<Arc<str>>,
+}
+
+/// What is cached under one key pattern.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The group whose changes it follows.
+    pub group: Arc<str>,
+    /// Where it lives.
+    pub tier: TierName,
+    /// For L1: the view on L2 through which it is filled.
+    pub through: Option<Arc<str>>,
+    /// How its keys are made.
+    pub key: KeyPattern,
+    /// For L3: how its tags are made.
+    pub tag: Option<KeyPattern>,
+    /// How long an entry lives.
+    pub ttl: Duration,
+    /// Whether a hit extends that.
+    pub sliding: bool,
+    /// Entries exist only for so many hot entities.
+    pub hot_set: Option<usize>,
+    /// Whether `warm` fills it at the first start.
+    pub warm: bool,
+    /// The tables it is made of. The first one's row decides whether the entry exists.
+    pub sources: Vec<ViewSource>,
+}
+
+impl View {
+    /// The source of a table.
+    pub fn source(&self, table: &str) -> Option<&ViewSource> {
+        self.sources.iter().find(|source| &*source.table == table)
+    }
+
+    /// Every field of an entry, in order.
+    pub fn fields(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.sources.iter().flat_map(|source| &source.columns)
+    }
+}
+
+/// A checked policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// By name.
+    pub groups: BTreeMap<Arc<str>, Group>,
+    /// By name.
+    pub views: BTreeMap<Arc<str>, Arc<View>>,
+}
+
+impl Policy {
+    /// Reads and checks a policy.
+    pub fn parse(text: &str) -> Result<Policy, PolicyError> {
+        file::parse(text)
+    }
+
+    /// The group of a table.
+    pub fn group_of(&self, table: &str) -> Option<&Group> {
+        self.groups.values().find(|group| group.tables.iter().any(|name| &**name == table))
+    }
+
+    /// The views that follow a group.
+    pub fn views_of<'p>(&'p self, group: &'p str) -> impl Iterator<Item = &'p Arc<View>> {
+        self.views.values().filter(move |view| &*view.group == group)
+    }
+
+    /// The groups that some view follows: those that the engine consumes.
+    pub fn followed_groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values().filter(|group| self.views_of(&group.name).next().is_some())
+    }
+
+    /// A view by name, or its nearest neighbour as a suggestion.
+    pub fn view(&self, name: &str) -> Result<&Arc<View>, Option<&str>> {
+        let nearest = || lockstep_process::suggest::nearest(name, self.views.keys().map(|name| &**name));
+        self.views.get(name).ok_or_else(nearest)
+    }
+}

@@ -1,0 +1,87 @@
+//! Reading a topic of one partition: all that it holds, then what comes.
+
+use std::time::Duration;
+
+use lockstep_process::config::KafkaConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::topics;
+
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At the oldest record.
+    Oldest,
+    /// At the newest record, where there is one.
+    Newest,
+}
+
+/// A reader of one topic of one partition.
+pub struct Tail {
+    consumer: StreamConsumer,
+    next: i64,
+    end: i64,
+}
+
+impl Tail {
+    /// Opens the topic; the end is where it ended at that moment.
+    pub async fn open(kafka: &KafkaConfig, id: &str, topic: &str, begin: Begin) -> Result<Self, KafkaError> {
+        let config = topics::reader(kafka, id);
+        let topic = topic.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let consumer: StreamConsumer = config.create()?;
+            let (oldest, end) = consumer.fetch_watermarks(&topic, 0, METADATA_WAIT_MAX)?;
+            let next = match begin {
+                Begin::Oldest => oldest,
+                Begin::Newest => (end - 1).max(oldest),
+            };
+            let mut place = TopicPartitionList::new();
+            place.add_partition_offset(&topic, 0, Offset::Offset(next))?;
+            consumer.assign(&place)?;
+            Ok(Tail { consumer, next, end })
+        });
+        opened.await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    /// Whether everything that stood there at opening has been read. (Of a compacted topic, the last offsets may hold
+    /// no record: [`Tail::next_before_end`] copes with that.)
+    pub fn at_end(&self) -> bool {
+        self.next >= self.end
+    }
+
+    /// The next record.
+    pub async fn next(&mut self) -> Result<OwnedMessage, KafkaError> {
+        let message = self.consumer.recv().await?.detach();
+        self.next = rdkafka::Message::offset(&message) + 1;
+        Ok(message)
+    }
+
+    /// The next record of those that stood there at opening; `None` after the last.
+    pub async fn next_before_end(&mut self) -> Result<Option<OwnedMessage>, KafkaError> {
+        if self.at_end() {
+            return Ok(None);
+        }
+        loop {
+            match tokio::time::timeout(Duration::from_millis(200), self.next()).await {
+                Ok(message) => return message.map(Some),
+                // The consumer's own place tells when only compacted offsets are left.
+                Err(_) if self.place()? >= self.end => {
+                    self.next = self.end;
+                    return Ok(None);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn place(&self) -> Result<i64, KafkaError> {
+        let place = self.consumer.position()?;
+        let offset = place.elements().first().map(|element| element.offset());
+        Ok(if let Some(Offset::Offset(offset)) = offset { offset } else { self.next })
+    }
+}

@@ -1,0 +1,90 @@
+//! The topics: names, settings, and clients for them.
+
+use lockstep_process::config::KafkaConfig;
+use rdkafka::ClientConfig;
+
+/// Complete up to where? One partition.
+pub const PROGRESS: &str = "lockstep.progress";
+/// Avro schemas by id, in the form of Confluent's `_schemas`. One partition, compacted.
+pub const SCHEMAS: &str = "lockstep.schemas";
+/// Ingest's checkpoint. One partition, compacted.
+pub const CHECKPOINT: &str = "lockstep.checkpoint";
+/// The hot set. One partition, compacted.
+pub const HOT: &str = "lockstep.hot";
+/// Forecast scores. One partition.
+pub const SCORES: &str = "forecast.scores";
+
+/// The header that marks a control record.
+pub const CONTROL_HEADER: &str = "lockstep.control";
+
+/// The topic of a group.
+pub fn of_group(group: &str) -> String {
+    format!("lockstep.{group}")
+}
+
+/// A topic as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// Its settings, where they differ from the broker's defaults.
+    pub settings: Vec<(&'static str, &'static str)>,
+}
+
+/// Every topic that Lockstep needs, for groups of `partitions` partitions each.
+pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Vec<TopicSpec> {
+    const WEEK: (&str, &str) = ("retention.ms", "604800000");
+    const DAY: (&str, &str) = ("retention.ms", "86400000");
+    const DELETE: (&str, &str) = ("cleanup.policy", "delete");
+    const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
+    const ELECTION: (&str, &str) = ("unclean.leader.election.enable", "false");
+    let spec = |name: &str, partitions, settings: &[_]| TopicSpec { name: name.to_owned(), partitions, settings: settings.to_vec() };
+    let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
+    let state = [SCHEMAS, CHECKPOINT, HOT].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
+    let flow = [(PROGRESS, DAY), (SCORES, WEEK)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
+    groups.chain(state).chain(flow).collect()
+}
+
+/// Settings that every client shares.
+pub fn client(kafka: &KafkaConfig, id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", format!("lockstep-{id}"))
+        .set("allow.auto.create.topics", "false")
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("socket.keepalive.enable", "true");
+    config
+}
+
+/// A producer that neither loses, reorders nor gives up: idempotent, acknowledged by all in-sync replicas, its queue
+/// bounded in bytes.
+pub fn producer(kafka: &KafkaConfig, id: &str) -> ClientConfig {
+    let mut config = client(kafka, id);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("linger.ms", "1")
+        .set("compression.type", "lz4")
+        .set("queue.buffering.max.kbytes", "32768")
+        .set("queue.buffering.max.messages", "100000");
+    config
+}
+
+/// A consumer without a group of its own: places are kept elsewhere, never by Kafka.
+pub fn reader(kafka: &KafkaConfig, id: &str) -> ClientConfig {
+    let mut config = client(kafka, id);
+    config
+        .set("group.id", format!("lockstep-{id}"))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", "16384");
+    config
+}
