@@ -6,6 +6,7 @@ pub mod avro;
 pub mod change;
 pub mod column;
 pub mod control;
+pub mod entry;
 pub mod envelope;
 pub mod key;
 pub mod partition;

@@ -1,0 +1,128 @@
+//! Which commits Kafka has whole, in the log's order. Pure.
+
+use std::collections::VecDeque;
+
+use lockstep_schemas::position::Lsn;
+
+/// A transaction that has been read from the log.
+#[derive(Debug)]
+struct Transaction {
+    number: u64,
+    /// Records that Kafka has not acknowledged.
+    pending: u32,
+    /// END LSN and commit time, once its commit has been read.
+    end: Option<(Lsn, i64)>,
+}
+
+/// The account of all transactions that are not yet safe. Progress moves only past durable effects, never over a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    transactions: VecDeque<Transaction>,
+    next_number: u64,
+    confirmed: Lsn,
+    confirmed_at: i64,
+}
+
+impl Ledger {
+    /// A ledger in which everything before an LSN is safe.
+    pub fn from(confirmed: Lsn) -> Self {
+        Ledger { confirmed, ..Ledger::default() }
+    }
+
+    /// A transaction begins; its number marks its records.
+    pub fn begin(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.transactions.push_back(Transaction { number, pending: 0, end: None });
+        number
+    }
+
+    /// A record of the transaction was handed to Kafka's client.
+    pub fn sent(&mut self, number: u64) {
+        if let Some(transaction) = self.find(number) {
+            transaction.pending += 1;
+        }
+    }
+
+    /// A record of the transaction was acknowledged.
+    pub fn acknowledged(&mut self, number: u64) {
+        if let Some(transaction) = self.find(number) {
+            transaction.pending -= 1;
+        }
+        self.settle();
+    }
+
+    /// The transaction's commit was read.
+    pub fn commit(&mut self, number: u64, end: Lsn, committed_at: i64) {
+        if let Some(transaction) = self.find(number) {
+            transaction.end = Some((end, committed_at));
+        }
+        self.settle();
+    }
+
+    /// Nothing lies between here and an LSN, at the server's time.
+    pub fn idle_until(&mut self, lsn: Lsn, at: i64) {
+        if self.transactions.is_empty() && lsn >= self.confirmed {
+            (self.confirmed, self.confirmed_at) = (lsn, at);
+        }
+    }
+
+    /// Everything that ends before this LSN is safe, as of the server's time.
+    pub fn confirmed(&self) -> (Lsn, i64) {
+        (self.confirmed, self.confirmed_at)
+    }
+
+    /// Whether everything that was read is safe.
+    pub fn is_settled(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut Transaction> {
+        let first = self.transactions.front()?.number;
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.transactions.get_mut(at)
+    }
+
+    fn settle(&mut self) {
+        while let Some(Transaction { pending: 0, end: Some((lsn, at)), .. }) = self.transactions.front() {
+            (self.confirmed, self.confirmed_at) = (self.confirmed.max(*lsn), *at);
+            self.transactions.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_over_a_gap() {
+        let mut ledger = Ledger::from(Lsn(10));
+        let (first, second) = (ledger.begin(), ledger.begin());
+        for number in [first, first, second] {
+            ledger.sent(number);
+        }
+        ledger.commit(first, Lsn(20), 1);
+        ledger.commit(second, Lsn(30), 2);
+        ledger.acknowledged(second);
+        ledger.acknowledged(first);
+        assert_eq!(ledger.confirmed().0, Lsn(10), "a row of the first is missing");
+        ledger.idle_until(Lsn(99), 9);
+        assert_eq!(ledger.confirmed().0, Lsn(10), "not idle");
+        ledger.acknowledged(first);
+        assert_eq!(ledger.confirmed(), (Lsn(30), 2));
+        ledger.idle_until(Lsn(99), 9);
+        assert_eq!(ledger.confirmed(), (Lsn(99), 9));
+    }
+
+    #[test]
+    fn an_open_transaction_holds() {
+        let mut ledger = Ledger::from(Lsn(10));
+        let open = ledger.begin();
+        ledger.sent(open);
+        ledger.acknowledged(open);
+        assert_eq!(ledger.confirmed().0, Lsn(10));
+        ledger.commit(open, Lsn(20), 1);
+        assert_eq!(ledger.confirmed().0, Lsn(20));
+    }
+}

@@ -1,0 +1,19 @@
+//! Ingest: PostgreSQL's log to Kafka. It is the only writer of a group's topic.
+//!
+//! The log is read through a replication slot and published as Debezium envelopes (docs/envelope.md), each change to
+//! the partition of its entity. PostgreSQL is told that it may forget a commit only when Kafka has acknowledged every
+//! row of it.
+
+mod control;
+mod ledger;
+mod pgoutput;
+mod progress;
+mod publisher;
+mod records;
+mod start;
+mod stream;
+mod tables;
+mod topics;
+mod transport;
+
+pub use start::run;

@@ -1,0 +1,74 @@
+//! When to say how far the log is complete, and what. Pure.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::progress::Progress;
+
+/// At the earliest so long after the last one.
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(20);
+const INTERVAL_FLOWING: Duration = Duration::from_millis(100);
+const INTERVAL_IDLE: Duration = Duration::from_secs(1);
+
+/// The next offset of every partition, and what was said last.
+pub(crate) struct ProgressKeeper {
+    epoch: u16,
+    next: Vec<(String, Vec<i64>)>,
+    said: (Lsn, i64),
+    said_at: Option<Instant>,
+}
+
+impl ProgressKeeper {
+    /// `next`: of each group, the end offset of each partition at the start.
+    pub fn new(epoch: u16, next: Vec<(String, Vec<i64>)>) -> Self {
+        ProgressKeeper { epoch, next, said: (Lsn(0), 0), said_at: None }
+    }
+
+    /// A record of a group was acknowledged there.
+    pub fn acknowledged(&mut self, group: usize, partition: i32, offset: i64) {
+        let partitions = self.next.get_mut(group).map(|(_, next)| next);
+        if let Some(next) = partitions.and_then(|next| next.get_mut(usize::try_from(partition).ok()?)) {
+            *next = (*next).max(offset + 1);
+        }
+    }
+
+    /// The record that is due, if one is.
+    pub fn due(&mut self, confirmed: (Lsn, i64), settled: bool, now: Instant) -> Option<Progress> {
+        let since = self.said_at.map_or(Duration::MAX, |at| now.duration_since(at));
+        let wait = match (confirmed.0 > self.said.0, settled) {
+            (true, true) => INTERVAL_MIN,
+            (true, false) => INTERVAL_FLOWING,
+            (false, _) => INTERVAL_IDLE,
+        };
+        // Nothing has been confirmed yet, or the server has been silent: then there is nothing to say.
+        if since < wait || confirmed.0 == Lsn(0) || (confirmed == self.said) {
+            return None;
+        }
+        (self.said, self.said_at) = (confirmed, Some(now));
+        let next: BTreeMap<_, _> = self.next.iter().cloned().collect();
+        Some(Progress { position: Position::before(self.epoch, confirmed.0), at: confirmed.1, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_flowing_and_caught_up_have_their_own_pace() {
+        let mut keeper = ProgressKeeper::new(1, vec![("g".to_owned(), vec![0, 5])]);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        keeper.acknowledged(0, 1, 7);
+        let first = keeper.due((Lsn(10), 1), true, at(0)).expect("the first one at once");
+        assert_eq!((first.position, first.next_of("g", 1)), (Position::before(1, Lsn(10)), Some(8)));
+        assert!(keeper.due((Lsn(11), 2), true, at(19)).is_none());
+        assert!(keeper.due((Lsn(11), 2), true, at(20)).is_some());
+        assert!(keeper.due((Lsn(12), 3), false, at(60)).is_none(), "under flow");
+        assert!(keeper.due((Lsn(12), 3), false, at(121)).is_some());
+        assert!(keeper.due((Lsn(12), 4), true, at(900)).is_none(), "idle");
+        assert!(keeper.due((Lsn(12), 4), true, at(1200)).is_some(), "the server's time went on");
+        assert!(keeper.due((Lsn(12), 4), true, at(9000)).is_none(), "the server is silent: stalled, not idle");
+    }
+}

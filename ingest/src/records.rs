@@ -1,0 +1,145 @@
+//! The records of one change: an envelope, and what Debezium puts beside it (docs/envelope.md).
+
+use lockstep_schemas::change::Op;
+use lockstep_schemas::envelope::{Datum, Stamp};
+use lockstep_schemas::partition::partition_of;
+
+use crate::pgoutput::{Field, OldTuple, Tuple};
+use crate::tables::PublishedTable;
+
+/// An envelope above this is published with all values unknown.
+pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
+
+/// A record on its way to the group's topic.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RowRecord {
+    pub partition: i32,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// Debezium's header of a key change, and the other key.
+    pub other_key: Option<(&'static str, Vec<u8>)>,
+}
+
+/// A row's change, as the log has it.
+pub(crate) enum RowChange<'a> {
+    Insert(&'a Tuple<'a>),
+    Update(Option<&'a OldTuple<'a>>, &'a Tuple<'a>),
+    Delete(&'a OldTuple<'a>),
+}
+
+/// A row that can't be published.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum RowError {
+    #[error("table {0}: a row with another number of columns than the table")]
+    Columns(String),
+    #[error("table {0}: a row whose identity is not in the log")]
+    Identity(String),
+}
+
+/// Makes the records of a change. `stamp` is that of its first row; a key change counts as two.
+pub(crate) fn records(table: &PublishedTable, change: &RowChange<'_>, stamp: &Stamp<'_>, partitions: u32) -> Result<Vec<RowRecord>, RowError> {
+    let maker = Maker { table, partitions };
+    match change {
+        RowChange::Insert(new) => {
+            let new = maker.row(new)?;
+            Ok(vec![maker.record(Op::Insert, None, Some(&new), stamp)?])
+        }
+        RowChange::Delete(old) => {
+            let old = maker.old(old)?;
+            maker.delete(&old, stamp)
+        }
+        RowChange::Update(old, new) => {
+            let old = old.map(|old| maker.old(old)).transpose()?;
+            let new = maker.row(new)?;
+            match old {
+                Some(old) if maker.key_differs(&old, &new) => maker.key_change(&old, &new, stamp),
+                old => Ok(vec![maker.record(Op::Update, old.as_deref(), Some(&new), stamp)?]),
+            }
+        }
+    }
+}
+
+struct Maker<'t> {
+    table: &'t PublishedTable,
+    partitions: u32,
+}
+
+impl Maker<'_> {
+    fn row<'a>(&self, tuple: &Tuple<'a>) -> Result<Vec<Datum<'a>>, RowError> {
+        if tuple.len() != self.table.record.columns.len() {
+            return Err(RowError::Columns(self.table.record.full_name()));
+        }
+        let datum = |field: &Field<'a>| match field {
+            Field::Null => Datum::Null,
+            Field::Unchanged => Datum::Unknown,
+            Field::Text(text) => Datum::Text(text),
+        };
+        Ok(tuple.iter().map(datum).collect())
+    }
+
+    /// Of an old row only the identity is trusted, unless the log has all of it.
+    fn old<'a>(&self, old: &OldTuple<'a>) -> Result<Vec<Datum<'a>>, RowError> {
+        match old {
+            OldTuple::Full(tuple) => self.row(tuple),
+            OldTuple::Key(tuple) => {
+                let mut row = self.row(tuple)?;
+                let others = row.iter_mut().zip(&self.table.record.columns).filter(|(_, column)| !column.identity);
+                others.for_each(|(datum, _)| *datum = Datum::Unknown);
+                Ok(row)
+            }
+        }
+    }
+
+    fn key_differs(&self, old: &[Datum<'_>], new: &[Datum<'_>]) -> bool {
+        let entity = self.table.entity_at;
+        let columns = self.table.record.columns.iter().enumerate();
+        columns.filter(|(at, column)| column.identity || *at == entity).any(|(at, _)| old[at] != new[at])
+    }
+
+    fn delete(&self, old: &[Datum<'_>], stamp: &Stamp<'_>) -> Result<Vec<RowRecord>, RowError> {
+        let record = self.record(Op::Delete, Some(old), None, stamp)?;
+        let tombstone = RowRecord { value: None, key: record.key.clone(), other_key: None, ..record };
+        Ok(vec![record, tombstone])
+    }
+
+    /// A key change is a delete under the old key and an insert under the new one, each in its own entity's partition.
+    fn key_change(&self, old: &[Datum<'_>], new: &[Datum<'_>], stamp: &Stamp<'_>) -> Result<Vec<RowRecord>, RowError> {
+        let mut records = self.delete(old, stamp)?;
+        let mut second = stamp.clone();
+        second.position.ordinal += 1;
+        second.collection_order += 1;
+        let mut insert = self.record(Op::Insert, None, Some(new), &second)?;
+        for record in &mut records {
+            record.other_key = insert.key.clone().map(|key| ("__debezium.newkey", key));
+        }
+        insert.other_key = records[0].key.clone().map(|key| ("__debezium.oldkey", key));
+        records.push(insert);
+        Ok(records)
+    }
+
+    fn record(&self, op: Op, before: Option<&[Datum<'_>]>, after: Option<&[Datum<'_>]>, stamp: &Stamp<'_>) -> Result<RowRecord, RowError> {
+        let table = &self.table.record;
+        let row = after.or(before).unwrap_or_default();
+        let identity = || RowError::Identity(table.full_name());
+        let entity = match row.get(self.table.entity_at) {
+            Some(Datum::Text(text)) => table.columns[self.table.entity_at].kind.canonical(text),
+            _ => return Err(identity()),
+        };
+        let keyed = table.columns.iter().any(|column| column.identity);
+        let key = if keyed { Some(table.key(self.table.key_schema, row).ok_or_else(identity)?) } else { None };
+        let mut value = table.envelope(self.table.value_schema, op, before, after, stamp);
+        if value.len() > RECORD_BYTES_MAX {
+            tracing::warn!(table = %table.full_name(), bytes = value.len(), "a row too large for a record is published without its values");
+            let (before, after) = (before.map(|row| self.hollow(row)), after.map(|row| self.hollow(row)));
+            value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), stamp);
+        }
+        let partition = partition_of(&entity, self.partitions) as i32;
+        Ok(RowRecord { partition, key, value: Some(value), other_key: None })
+    }
+
+    /// The row with nothing but its identity.
+    fn hollow<'a>(&self, row: &[Datum<'a>]) -> Vec<Datum<'a>> {
+        let columns = &self.table.record.columns;
+        row.iter().zip(columns).map(|(datum, column)| if column.identity { *datum } else { Datum::Unknown }).collect()
+    }
+}

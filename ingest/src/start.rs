@@ -1,0 +1,246 @@
+//! The start: preflight, topics, slot, epoch; then streaming, again and again until shutdown.
+
+use std::time::Duration;
+
+use lockstep_process::failure::FailureKind;
+use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
+use lockstep_process::retry::Pauses;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::control::{Control, ControlKind};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::{registry, topics};
+use lockstep_source::epoch::{self, Epoch};
+use lockstep_source::{Database, preflight};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Ledger;
+use crate::progress::ProgressKeeper;
+use crate::publisher::{Publisher, StatePublisher};
+use crate::stream::{Stream, StreamError};
+use crate::tables::Tables;
+use crate::transport::Transport;
+
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Streaming that lasted so long was a success; the pauses between attempts start anew.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
+
+/// What ingest knows of its own past, in the compacted checkpoint topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub epoch: u16,
+    /// Everything that ends before it is in Kafka.
+    pub confirmed: Lsn,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    epoch: u16,
+    confirmed_lsn: String,
+}
+
+impl Checkpoint {
+    pub fn to_json(&self) -> Vec<u8> {
+        let wire = Wire { epoch: self.epoch, confirmed_lsn: self.confirmed.to_string() };
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    fn from_json(value: &[u8]) -> Option<Self> {
+        let wire: Wire = serde_json::from_slice(value).ok()?;
+        Some(Checkpoint { epoch: wire.epoch, confirmed: wire.confirmed_lsn.parse().ok()? })
+    }
+}
+
+/// Runs ingest until shutdown. Returns early only for what an operator must mend; whatever may pass is tried again.
+pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    let (database_config, kafka) = (config.database()?, config.kafka()?);
+    let database = Database::connect(database_config, "lockstep-ingest").await?;
+    preflight::check(&database, database_config, policy).await?;
+    crate::topics::ensure(kafka, policy, config.partitions).await?;
+    let mut pauses = Pauses::default();
+    while !shutdown.is_cancelled() {
+        let began = std::time::Instant::now();
+        match session(config, database_config, kafka, policy, &database, &shutdown).await {
+            Ok(()) => break,
+            Err(failure) if failure.kind == FailureKind::Configuration => return Err(failure),
+            Err(error) => tracing::warn!(error = %error, "ingest was interrupted; it goes on from what Kafka has acknowledged"),
+        }
+        if began.elapsed() > STEADY_AFTER {
+            pauses = Pauses::default();
+        }
+        if !pauses.wait(&shutdown).await {
+            break;
+        }
+    }
+    database.close().await;
+    Ok(())
+}
+
+/// One connection's life.
+async fn session(
+    config: &Config,
+    database_config: &DatabaseConfig,
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    database: &Database,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let kafka_failed = |error: KafkaError| Failure::unavailable("Kafka").because(error);
+    let checkpoint = read_checkpoint(kafka).await.map_err(kafka_failed)?;
+    let (epoch, confirmed, news) = establish(database, &database_config.slot, checkpoint).await?;
+    let registry = registry::read(kafka).await.map_err(kafka_failed)?;
+    let tables = Tables::new(policy, registry);
+    let names: Vec<String> = tables.groups.iter().map(|group| group.name.clone()).collect();
+    let ends = end_offsets(kafka, names, config.partitions).await.map_err(kafka_failed)?;
+    let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
+    let mut stream = Stream {
+        epoch: epoch.number,
+        partitions: config.partitions,
+        database_name: database_name(database_config),
+        database: database.clone(),
+        tables,
+        publisher,
+        reports,
+        state: StatePublisher::open(kafka).map_err(kafka_failed)?,
+        ledger: Ledger::from(confirmed),
+        progress: ProgressKeeper::new(epoch.number, ends),
+        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0) },
+    };
+    let failed = |error: StreamError| Failure::unavailable(error);
+    if let Some(control) = news {
+        stream.announce(&control).await.map_err(failed)?;
+    }
+    let mut transport = Transport::connect(database_config).await?;
+    tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
+    let streamed = stream.run(&mut transport, shutdown).await;
+    if streamed.is_ok() {
+        stream.drain(&transport, DRAIN_WAIT_MAX).await.map_err(failed)?;
+    }
+    transport.close().await;
+    streamed.map_err(failed)
+}
+
+/// Finds out which history this is: the same as before, or, on any doubt, a new epoch.
+async fn establish(
+    database: &Database,
+    slot_name: &str,
+    checkpoint: Option<Checkpoint>,
+) -> Result<(Epoch, Lsn, Option<Control>), Failure> {
+    let away = |error| Failure::unavailable("the database").because(error);
+    let known = epoch::current(database).await.map_err(away)?;
+    let (system_identifier, timeline) = epoch::server_identity(database).await.map_err(away)?;
+    let slot = preflight::slot(database, slot_name).await.map_err(away)?;
+    if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
+        return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}; standing by")));
+    }
+    let doubt = doubt(known.as_ref(), &system_identifier, &timeline, slot.as_ref(), checkpoint.as_ref());
+    if let (None, Some(epoch), Some(slot)) = (&doubt, &known, &slot) {
+        return Ok((epoch.clone(), slot.confirmed_flush, None));
+    }
+    let lost = slot.as_ref().is_some_and(|slot| slot.wal_status == "lost");
+    if lost {
+        return Err(Failure::configuration(format!("slot {slot_name} has lost its log (wal_status = lost)"))
+            .remedy("drop it with pg_drop_replication_slot; ingest then begins a new epoch with a new slot"));
+    }
+    let start = match slot {
+        Some(slot) => slot.confirmed_flush,
+        None => preflight::create_slot(database, slot_name).await.map_err(|error| {
+            Failure::configuration(format!("can't create slot {slot_name}"))
+                .because(error)
+                .remedy("grant REPLICATION to our user, and check max_replication_slots")
+        })?,
+    };
+    let greatest = known.map_or(0, |epoch| epoch.number).max(checkpoint.map_or(0, |checkpoint| checkpoint.epoch));
+    let reason = doubt.unwrap_or("first start");
+    let epoch = Epoch { number: greatest + 1, system_identifier, timeline, slot: slot_name.to_owned() };
+    epoch::begin(database, &epoch, reason).await.map_err(away)?;
+    tracing::warn!(epoch = epoch.number, reason, "a new epoch begins");
+    let position = Position::before(epoch.number, start);
+    Ok((epoch, start, Some(Control { kind: ControlKind::Epoch, position, xid: 0, table: None })))
+}
+
+/// Why this may not be the history that we read before. Pure.
+fn doubt(
+    known: Option<&Epoch>,
+    system_identifier: &str,
+    timeline: &str,
+    slot: Option<&preflight::Slot>,
+    checkpoint: Option<&Checkpoint>,
+) -> Option<&'static str> {
+    let Some(known) = known else { return Some("first start") };
+    if known.system_identifier != system_identifier {
+        return Some("another server");
+    }
+    if known.timeline != timeline {
+        return Some("another timeline");
+    }
+    let Some(slot) = slot else { return Some("the slot is gone") };
+    if slot.wal_status == "lost" {
+        return Some("the slot has lost its log");
+    }
+    match checkpoint {
+        None => Some("the checkpoint is gone"),
+        Some(checkpoint) if checkpoint.epoch != known.number => Some("the checkpoint is of another epoch"),
+        Some(checkpoint) if slot.confirmed_flush > checkpoint.confirmed => Some("the slot is past our checkpoint"),
+        Some(_) => None,
+    }
+}
+
+async fn read_checkpoint(kafka: &KafkaConfig) -> Result<Option<Checkpoint>, KafkaError> {
+    let mut newest = None;
+    let mut tail = Tail::open(kafka, "checkpoint", topics::CHECKPOINT, Begin::Oldest).await?;
+    while let Some(message) = tail.next_before_end().await? {
+        newest = message.payload().and_then(Checkpoint::from_json).or(newest);
+    }
+    Ok(newest)
+}
+
+async fn end_offsets(kafka: &KafkaConfig, groups: Vec<String>, partitions: u32) -> Result<Vec<(String, Vec<i64>)>, KafkaError> {
+    let config = topics::reader(kafka, "offsets");
+    let fetch = move || {
+        let consumer: BaseConsumer = config.create()?;
+        let of_group = |group: String| {
+            let topic = topics::of_group(&group);
+            let end = |partition| consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX).map(|(_, end)| end);
+            let ends = (0..partitions as i32).map(end).collect::<Result<Vec<_>, _>>()?;
+            Ok((group, ends))
+        };
+        groups.into_iter().map(of_group).collect()
+    };
+    tokio::task::spawn_blocking(fetch).await.unwrap_or(Err(KafkaError::Canceled))
+}
+
+fn database_name(config: &DatabaseConfig) -> String {
+    let url = config.url.to_string();
+    url.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_any_doubt_a_new_epoch() {
+        let known = Epoch { number: 3, system_identifier: "7".to_owned(), timeline: "00000001".to_owned(), slot: "s".to_owned() };
+        let slot = |confirmed, status: &str| preflight::Slot { confirmed_flush: Lsn(confirmed), wal_status: status.to_owned(), active_pid: None };
+        let checkpoint = |epoch, confirmed| Checkpoint { epoch, confirmed: Lsn(confirmed) };
+        let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
+            doubt(Some(&known), system, timeline, slot.as_ref(), checkpoint.as_ref())
+        };
+        let good = || Some(slot(10, "reserved"));
+        assert_eq!(check("7", "00000001", good(), Some(checkpoint(3, 10))), None);
+        assert_eq!(check("7", "00000001", good(), Some(checkpoint(3, 12))), None, "the slot may be behind");
+        assert!(check("8", "00000001", good(), Some(checkpoint(3, 10))).is_some());
+        assert!(check("7", "00000002", good(), Some(checkpoint(3, 10))).is_some());
+        assert!(check("7", "00000001", None, Some(checkpoint(3, 10))).is_some());
+        assert!(check("7", "00000001", Some(slot(10, "lost")), Some(checkpoint(3, 10))).is_some());
+        assert!(check("7", "00000001", Some(slot(11, "reserved")), Some(checkpoint(3, 10))).is_some(), "a gap");
+        assert!(check("7", "00000001", good(), Some(checkpoint(4, 10))).is_some());
+        assert!(check("7", "00000001", good(), None).is_some());
+    }
+}

@@ -1,0 +1,280 @@
+//! The loop: one event at a time, from the log to Kafka's client, and from Kafka's reports to PostgreSQL.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lockstep_process::Shutdown;
+use lockstep_schemas::control::{Control, ControlKind};
+use lockstep_schemas::envelope::Stamp;
+use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::topics;
+use lockstep_source::Database;
+use rdkafka::error::KafkaError;
+use tokio::sync::mpsc;
+
+use crate::control;
+use crate::ledger::Ledger;
+use crate::pgoutput::{self, Message};
+use crate::progress::{INTERVAL_MIN, ProgressKeeper};
+use crate::publisher::{Delivery, Publisher, Purpose, Record, StatePublisher};
+use crate::records::{RowChange, RowRecord, records};
+use crate::start::Checkpoint;
+use crate::tables::{Learned, SERVER, TableError, Tables};
+use crate::transport::{LogEvent, Transport, TransportError};
+
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why streaming stopped before shutdown. All are tried again, from what Kafka has acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("publishing: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Log(#[from] pgoutput::PgoutputError),
+    #[error(transparent)]
+    Row(#[from] crate::records::RowError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the log has a row of a table that it has not described")]
+    Undescribed,
+    #[error("Kafka's client has ended")]
+    ClientEnded,
+}
+
+/// The transaction that is being read.
+struct Open {
+    number: u64,
+    commit: Lsn,
+    xid: u32,
+    committed_at: i64,
+    ordinal: u32,
+}
+
+/// Everything that streaming needs.
+pub(crate) struct Stream {
+    pub epoch: u16,
+    pub partitions: u32,
+    pub database_name: String,
+    pub database: Database,
+    pub tables: Tables,
+    pub publisher: Publisher,
+    pub reports: mpsc::UnboundedReceiver<Delivery>,
+    pub state: StatePublisher,
+    pub ledger: Ledger,
+    pub progress: ProgressKeeper,
+    pub checkpoint: Checkpoint,
+}
+
+impl Stream {
+    /// Publishes an event to every partition of all groups, as a transaction of its own.
+    pub async fn announce(&mut self, control: &Control) -> Result<(), StreamError> {
+        let number = self.ledger.begin();
+        for group in 0..self.tables.groups.len() {
+            self.broadcast(control, group, number).await?;
+        }
+        self.ledger.commit(number, control.position.lsn, now_micros());
+        while !self.ledger.is_settled() {
+            self.report().await?;
+        }
+        Ok(())
+    }
+
+    /// Streams until shutdown, or until something breaks.
+    pub async fn run(&mut self, transport: &mut Transport, shutdown: &Shutdown) -> Result<(), StreamError> {
+        let mut open: Option<Open> = None;
+        let mut previous_commit = Lsn(0);
+        let mut tick = tokio::time::interval(INTERVAL_MIN);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut saved_at = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                Some(delivery) = self.reports.recv() => self.delivered(delivery)?,
+                _ = tick.tick() => {
+                    self.say_progress().await?;
+                    if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
+                        saved_at = Instant::now();
+                        self.acknowledge(transport).await?;
+                    }
+                }
+                event = transport.next() => self.event(event?, &mut open, &mut previous_commit).await?,
+            }
+        }
+    }
+
+    /// Stops in order: everything sent is acknowledged, the checkpoint is saved, and then PostgreSQL is told.
+    pub async fn drain(&mut self, transport: &Transport, wait_max: Duration) -> Result<(), StreamError> {
+        tokio::task::block_in_place(|| self.publisher.flush(wait_max));
+        while let Ok(delivery) = self.reports.try_recv() {
+            self.delivered(delivery)?;
+        }
+        self.acknowledge(transport).await
+    }
+
+    async fn event(&mut self, event: LogEvent, open: &mut Option<Open>, previous_commit: &mut Lsn) -> Result<(), StreamError> {
+        match event {
+            LogEvent::Begin { commit, xid, committed_at } => {
+                let number = self.ledger.begin();
+                *open = Some(Open { number, commit, xid, committed_at, ordinal: 0 });
+            }
+            LogEvent::Data { lsn, message } => {
+                let Some(transaction) = open else { return Err(StreamError::Undescribed) };
+                self.message(&message, lsn, transaction, *previous_commit).await?;
+            }
+            LogEvent::Commit { end } => {
+                if let Some(transaction) = open.take() {
+                    *previous_commit = transaction.commit;
+                    self.ledger.commit(transaction.number, end, transaction.committed_at);
+                }
+            }
+            LogEvent::Message => {}
+            LogEvent::Idle { end, at } => {
+                if open.is_none() {
+                    self.ledger.idle_until(end, at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, bytes: &[u8], lsn: Lsn, open: &mut Open, previous_commit: Lsn) -> Result<(), StreamError> {
+        let (relation, change) = match pgoutput::decode(bytes)? {
+            Message::Relation(shape) => {
+                let name = format!("{}.{}", shape.schema, shape.name);
+                if let Learned::Changed { group } = self.tables.learn(shape, &self.database, &self.state).await? {
+                    tracing::info!(table = %name, "the table has other columns than before");
+                    self.control_in(ControlKind::Relation, name, group, open).await?;
+                }
+                return Ok(());
+            }
+            Message::Truncate { relations } => return self.truncate(&relations, open).await,
+            Message::Other => return Ok(()),
+            Message::Insert { relation, new } => (relation, Change::Insert(new)),
+            Message::Update { relation, old, new } => (relation, Change::Update(old, new)),
+            Message::Delete { relation, old } => (relation, Change::Delete(old)),
+        };
+        let Some(table) = self.tables.get(relation) else { return Ok(()) };
+        open.ordinal += 1;
+        let stamp = Stamp {
+            position: Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal },
+            lsn,
+            previous_commit,
+            collection_order: i64::from(open.ordinal),
+            xid: open.xid,
+            committed_at: open.committed_at,
+            now: now_micros(),
+            database: &self.database_name,
+            server: SERVER,
+        };
+        let made = records(table, &change.as_row(), &stamp, self.partitions)?;
+        let group = table.group;
+        // A key change is two rows.
+        open.ordinal += made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
+        for record in &made {
+            self.publish_row(record, group, open.number).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish_row(&mut self, row: &RowRecord, group: usize, transaction: u64) -> Result<(), StreamError> {
+        let topic = self.tables.groups[group].topic.clone();
+        let header = row.other_key.as_ref().map(|(name, key)| [(*name, key.as_slice())]);
+        let headers = header.as_ref().map_or(&[][..], |header| &header[..]);
+        let purpose = Purpose::Change { transaction, group };
+        let (key, value) = (row.key.as_deref(), row.value.as_deref());
+        self.publish(&Record { topic: &topic, partition: row.partition, key, value, headers, purpose }).await
+    }
+
+    async fn truncate(&mut self, relations: &[u32], open: &mut Open) -> Result<(), StreamError> {
+        let tables: Vec<(String, usize)> =
+            relations.iter().filter_map(|id| self.tables.get(*id)).map(|table| (table.record.full_name(), table.group)).collect();
+        for (name, group) in tables {
+            self.control_in(ControlKind::Truncate, name, group, open).await?;
+        }
+        Ok(())
+    }
+
+    async fn control_in(&mut self, kind: ControlKind, table: String, group: usize, open: &mut Open) -> Result<(), StreamError> {
+        open.ordinal += 1;
+        let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal };
+        let control = Control { kind, position, xid: open.xid, table: Some(table) };
+        self.broadcast(&control, group, open.number).await
+    }
+
+    async fn broadcast(&mut self, control: &Control, group: usize, transaction: u64) -> Result<(), StreamError> {
+        let (topic, value, headers) = (self.tables.groups[group].topic.clone(), control.to_json(), control::header(control));
+        for partition in 0..self.partitions as i32 {
+            let purpose = Purpose::Change { transaction, group };
+            self.publish(&control::record(&topic, partition, &value, &headers, purpose)).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a record to the client; where its queue is full, waits for reports: that is the back-pressure.
+    async fn publish(&mut self, record: &Record<'_>) -> Result<(), StreamError> {
+        if let Purpose::Change { transaction, .. } = record.purpose {
+            self.ledger.sent(transaction);
+        }
+        while !self.publisher.send(record)? {
+            self.report().await?;
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self) -> Result<(), StreamError> {
+        let delivery = self.reports.recv().await.ok_or(StreamError::ClientEnded)?;
+        self.delivered(delivery)
+    }
+
+    fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {
+        let (partition, offset) = delivery.place?;
+        if let Purpose::Change { transaction, group } = delivery.purpose {
+            self.progress.acknowledged(group, partition, offset);
+            self.ledger.acknowledged(transaction);
+        }
+        Ok(())
+    }
+
+    async fn say_progress(&mut self) -> Result<(), StreamError> {
+        let due = self.progress.due(self.ledger.confirmed(), self.ledger.is_settled(), Instant::now());
+        let Some(progress) = due else { return Ok(()) };
+        let value = progress.to_json();
+        let record = Record { topic: topics::PROGRESS, partition: 0, key: None, value: Some(&value), headers: &[], purpose: Purpose::State };
+        self.publish(&record).await
+    }
+
+    /// The checkpoint first, PostgreSQL after: so a slot that is past its checkpoint is a gap.
+    async fn acknowledge(&mut self, transport: &Transport) -> Result<(), StreamError> {
+        let (confirmed, _) = self.ledger.confirmed();
+        if confirmed > self.checkpoint.confirmed {
+            self.checkpoint.confirmed = confirmed;
+            self.state.publish(topics::CHECKPOINT, b"ingest", &self.checkpoint.to_json()).await?;
+        }
+        transport.acknowledge(self.checkpoint.confirmed);
+        Ok(())
+    }
+}
+
+/// A row's change that owns its tuples.
+enum Change<'a> {
+    Insert(pgoutput::Tuple<'a>),
+    Update(Option<pgoutput::OldTuple<'a>>, pgoutput::Tuple<'a>),
+    Delete(pgoutput::OldTuple<'a>),
+}
+
+impl Change<'_> {
+    fn as_row(&self) -> RowChange<'_> {
+        match self {
+            Change::Insert(new) => RowChange::Insert(new),
+            Change::Update(old, new) => RowChange::Update(old.as_ref(), new),
+            Change::Delete(old) => RowChange::Delete(old),
+        }
+    }
+}
+
+pub(crate) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

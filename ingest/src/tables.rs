@@ -1,0 +1,142 @@
+//! Tables as the log describes them, with their groups and schema ids.
+
+use std::collections::HashMap;
+
+use lockstep_schemas::column::ColumnType;
+use lockstep_schemas::envelope::{RecordTable, TableColumn};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::registry::{Registry, SchemaRecord};
+use lockstep_schemas::topics;
+use lockstep_source::{Database, DatabaseError, catalog};
+
+use crate::pgoutput::Relation;
+use crate::publisher::StatePublisher;
+
+/// The first part of every record's name.
+pub(crate) const SERVER: &str = "lockstep";
+
+/// A group as ingest needs it.
+pub(crate) struct IngestGroup {
+    pub name: String,
+    pub topic: String,
+    pub entity_key: String,
+    tables: Vec<String>,
+}
+
+/// A table that is published.
+pub(crate) struct PublishedTable {
+    pub record: RecordTable,
+    /// Index of its group.
+    pub group: usize,
+    /// Index of the entity key among the columns.
+    pub entity_at: usize,
+    pub key_schema: u32,
+    pub value_schema: u32,
+    shape: Relation,
+}
+
+/// Every table seen in the log so far.
+pub(crate) struct Tables {
+    pub groups: Vec<IngestGroup>,
+    by_relation: HashMap<u32, PublishedTable>,
+    registry: Registry,
+}
+
+/// What a description of a table changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// Nothing that matters: a table seen for the first time, or as before, or one of no group.
+    Nothing,
+    /// The table has other columns than before.
+    Changed {
+        /// Index of its group.
+        group: usize,
+    },
+}
+
+impl Tables {
+    pub fn new(policy: &Policy, registry: Registry) -> Self {
+        let groups = policy.groups.values().map(|group| IngestGroup {
+            name: group.name.to_string(),
+            topic: topics::of_group(&group.name),
+            entity_key: group.entity_key.to_string(),
+            tables: group.tables.iter().map(|table| table.to_string()).collect(),
+        });
+        Tables { groups: groups.collect(), by_relation: HashMap::new(), registry }
+    }
+
+    /// The table of a relation; `None` where no group has it.
+    pub fn get(&self, relation: u32) -> Option<&PublishedTable> {
+        self.by_relation.get(&relation)
+    }
+
+    /// Takes a description in. Its schemas have ids, acknowledged by Kafka, before any row can use them.
+    pub async fn learn(&mut self, shape: Relation, database: &Database, state: &StatePublisher) -> Result<Learned, TableError> {
+        let full_name = format!("{}.{}", shape.schema, shape.name);
+        let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
+            return Ok(Learned::Nothing);
+        };
+        let before = self.by_relation.values().find(|table| table.record.full_name() == full_name);
+        if before.is_some_and(|table| table.shape == shape) {
+            return Ok(Learned::Nothing);
+        }
+        let seen = before.is_some();
+        let columns = columns(&shape, &full_name, database).await?;
+        let entity_key = &self.groups[group].entity_key;
+        let missing = || TableError::Entity { table: full_name.clone(), entity_key: entity_key.clone() };
+        let entity_at = columns.iter().position(|column| column.name == *entity_key).ok_or_else(missing)?;
+        let record = RecordTable::new(SERVER, &shape.schema, &shape.name, columns);
+        let (key_subject, value_subject) = record.subjects();
+        let (key_schema, _) = self.schema_id(&key_subject, &record.key_schema, state).await?;
+        let (value_schema, newer) = self.schema_id(&value_subject, &record.value_schema, state).await?;
+        self.by_relation.retain(|_, table| table.record.full_name() != full_name);
+        let relation = shape.id;
+        let table = PublishedTable { record, group, entity_at, key_schema, value_schema, shape };
+        self.by_relation.insert(relation, table);
+        Ok(if seen || newer { Learned::Changed { group } } else { Learned::Nothing })
+    }
+
+    /// The schema's id, and whether it is a newer version of a subject that had one.
+    async fn schema_id(&mut self, subject: &str, schema: &str, state: &StatePublisher) -> Result<(u32, bool), TableError> {
+        match self.registry.id_or_new(subject, schema) {
+            Ok(id) => Ok((id, false)),
+            Err(record) => {
+                self.register(&record, state).await?;
+                Ok((record.id, record.version > 1))
+            }
+        }
+    }
+
+    async fn register(&mut self, record: &SchemaRecord, state: &StatePublisher) -> Result<(), TableError> {
+        let (key, value) = record.to_record();
+        state.publish(topics::SCHEMAS, &key, &value).await?;
+        tracing::info!(subject = %record.subject, version = record.version, id = record.id, "schema registered");
+        self.registry.insert(Some(&value));
+        Ok(())
+    }
+}
+
+/// Under REPLICA IDENTITY FULL every column counts as identity; there the primary key is the record's key.
+async fn columns(shape: &Relation, full_name: &str, database: &Database) -> Result<Vec<TableColumn>, TableError> {
+    let primary = match shape.identity {
+        b'f' => Some(catalog::primary_key(database, full_name).await?),
+        _ => None,
+    };
+    let column = |column: &crate::pgoutput::RelationColumn| TableColumn {
+        name: column.name.clone(),
+        kind: ColumnType::from_oid(column.type_oid, column.type_modifier),
+        identity: primary.as_ref().map_or(column.in_identity, |primary| primary.contains(&column.name)),
+    };
+    Ok(shape.columns.iter().map(column).collect())
+}
+
+/// A table that can't be published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    #[error("table {table} lost its entity key {entity_key}")]
+    Entity { table: String, entity_key: String },
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("publishing a schema: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+}

@@ -1,0 +1,123 @@
+//! The connection to the catalogue database.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use lockstep_process::Failure;
+use lockstep_process::config::DatabaseConfig;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
+
+/// Connections that one process opens at most.
+const CONNECTIONS_MAX: u32 = 12;
+const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Session settings under which a value's text is the canonical one that the log carries.
+pub const SESSION: [(&str, &str); 5] = [
+    ("timezone", "UTC"),
+    ("datestyle", "ISO"),
+    ("intervalstyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+];
+
+/// A question to the database that went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The database or the way to it.
+    #[error("the database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// An answer that is not of the form that it must have.
+    #[error("the database answered {answer} where {expected} was expected")]
+    Answer {
+        /// What was expected.
+        expected: &'static str,
+        /// What came.
+        answer: String,
+    },
+}
+
+/// The catalogue database. Clones share their connections.
+#[derive(Clone)]
+pub struct Database {
+    pool: PgPool,
+}
+
+impl Database {
+    /// Connects once, so that what is wrong is said at the start.
+    pub async fn connect(config: &DatabaseConfig, application: &str) -> Result<Self, Failure> {
+        let refuse = || Failure::configuration("the database URL can't be read");
+        let options = PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(error))?;
+        let options = options.application_name(application).statement_cache_capacity(0).options(SESSION);
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_WAIT_MAX);
+        let pool = pool.connect_with(options).await.map_err(|error| explain(config, error))?;
+        Ok(Database { pool })
+    }
+
+    /// Runs one simple query and gives each row's columns as PostgreSQL's text.
+    pub(crate) async fn texts(&self, sql: String) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        rows.iter().map(texts_of).collect()
+    }
+
+    /// Runs statements that return nothing.
+    pub(crate) async fn execute(&self, sql: String) -> Result<(), DatabaseError> {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn texts_of(row: &PgRow) -> Result<Vec<Option<String>>, DatabaseError> {
+    let text = |at| {
+        let value = row.try_get_raw(at)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let text = value.as_str().map_err(|error| sqlx::Error::Decode(error.to_string().into()))?;
+        Ok(Some(text.to_owned()))
+    };
+    (0..row.len()).map(text).collect()
+}
+
+/// A column that must not be null.
+pub(crate) fn required<'r>(row: &'r [Option<String>], at: usize, expected: &'static str) -> Result<&'r str, DatabaseError> {
+    let text = row.get(at).and_then(Option::as_deref);
+    text.ok_or(DatabaseError::Answer { expected, answer: "null".to_owned() })
+}
+
+/// An identifier, quoted.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `schema.table`, quoted.
+pub fn table(full_name: &str) -> String {
+    let (schema, name) = full_name.split_once('.').unwrap_or(("public", full_name));
+    format!("{}.{}", identifier(schema), identifier(name))
+}
+
+/// A text, in a form that no setting and no content can turn into anything else.
+pub fn literal(text: &str) -> String {
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("convert_from(decode('{hex}','hex'),'UTF8')")
+}
+
+fn explain(config: &DatabaseConfig, error: sqlx::Error) -> Failure {
+    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    let url = &config.url;
+    match code.as_deref() {
+        Some("28P01" | "28000") => Failure::configuration(format!("{url} refuses our user or password"))
+            .because(error)
+            .remedy("check user and password in LOCKSTEP_DATABASE_URL, and pg_hba.conf"),
+        Some("3D000") => Failure::configuration(format!("{url}: there is no such database"))
+            .remedy("check the database's name in LOCKSTEP_DATABASE_URL"),
+        _ => Failure::unavailable(format!("can't reach the database at {url}"))
+            .because(error)
+            .remedy("check that PostgreSQL runs there and that the address is right"),
+    }
+}

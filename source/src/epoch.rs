@@ -1,0 +1,49 @@
+//! The epoch: one unbroken history of the source. The table `lockstep.epoch` outlives every topic.
+
+use crate::database::{Database, DatabaseError, literal, required};
+
+/// An epoch, and how to recognise its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number; 0: there is none yet.
+    pub number: u16,
+    /// The server's system identifier.
+    pub system_identifier: String,
+    /// The server's timeline, eight hexadecimal digits.
+    pub timeline: String,
+    /// The slot that reads this history.
+    pub slot: String,
+}
+
+/// The newest epoch in the table.
+pub async fn current(database: &Database) -> Result<Option<Epoch>, DatabaseError> {
+    let sql = "SELECT epoch::text, system_identifier, timeline, slot FROM lockstep.epoch ORDER BY epoch DESC LIMIT 1";
+    let rows = database.texts(sql.to_owned()).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let number = required(row, 0, "an epoch")?;
+    let number = number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?;
+    let text = |at| required(row, at, "an epoch").map(str::to_owned);
+    Ok(Some(Epoch { number, system_identifier: text(1)?, timeline: text(2)?, slot: text(3)? }))
+}
+
+/// Writes a new epoch down. Its number must be new: of two processes that begin the same epoch, one fails.
+pub async fn begin(database: &Database, epoch: &Epoch, reason: &str) -> Result<(), DatabaseError> {
+    let Epoch { number, system_identifier, timeline, slot } = epoch;
+    let sql = format!(
+        "INSERT INTO lockstep.epoch (epoch, system_identifier, timeline, slot, reason) VALUES ({number}, {}, {}, {}, {})",
+        literal(system_identifier),
+        literal(timeline),
+        literal(slot),
+        literal(reason)
+    );
+    database.execute(sql).await
+}
+
+/// Identity of the server that answers now: system identifier and timeline.
+pub async fn server_identity(database: &Database) -> Result<(String, String), DatabaseError> {
+    let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
+               substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
+    let rows = database.texts(sql.to_owned()).await?;
+    let row = rows.first().map_or(&[][..], Vec::as_slice);
+    Ok((required(row, 0, "a system identifier")?.to_owned(), required(row, 1, "a timeline")?.to_owned()))
+}

@@ -1,0 +1,349 @@
+//! The gate: a change is applied only once new snapshots see it (docs/protocol.md, "The gate", [5a]-[5f]).
+//!
+//! A commit can reach us before it is visible: its record is flushed first, its transaction leaves the server's list of
+//! running ones later. One task asks for all lanes, one query in flight. A batch passes when each of its transactions is
+//! seen by a snapshot, or when the horizon has passed it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lockstep_process::retry::Pauses;
+use lockstep_schemas::position::Lsn;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use lockstep_process::Shutdown;
+
+use crate::database::{Database, DatabaseError, required};
+use crate::epoch::Epoch;
+use crate::snapshot::Snapshot;
+
+/// Lanes that may wait at once before others wait for a place.
+const WAITS_MAX: usize = 4_096;
+/// Pairs of the horizon that are kept; of more, the newest is dropped, which only delays the horizon.
+const HORIZON_PAIRS_MAX: usize = 1_024;
+const PAUSE_MIN: Duration = Duration::from_micros(500);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+const QUESTION: &str = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
+    (SELECT system_identifier::text FROM pg_control_system()), \
+    substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
+    e.epoch::text, e.system_identifier, e.timeline, e.slot \
+    FROM (SELECT 1) AS one LEFT JOIN (SELECT * FROM lockstep.epoch ORDER BY epoch DESC LIMIT 1) AS e ON true";
+
+/// What a batch waits for.
+#[derive(Clone, Debug, Default)]
+pub struct Passage {
+    /// The epoch of its newest change.
+    pub epoch: u16,
+    /// LSN of its newest commit.
+    pub through: Lsn,
+    /// Its transactions.
+    pub xids: Vec<u32>,
+}
+
+/// What the gate says to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every change is visible.
+    Visible,
+    /// The batch belongs to an older epoch: it may only invalidate.
+    OlderEpoch,
+}
+
+/// A moment of the source at which everything before an LSN was visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Every commit before it is visible.
+    pub lsn: Lsn,
+}
+
+/// The gate has shut with its process.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the gate has shut")]
+pub struct GateShut;
+
+enum Wait {
+    Passage(Passage, oneshot::Sender<Verdict>),
+    /// A wish for a settled moment; the LSN is set by the first answer that comes after the wish.
+    Settled(Option<Lsn>, oneshot::Sender<Settled>),
+}
+
+/// How the gate is, for status and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GateState {
+    /// The current epoch, once known.
+    pub epoch: Option<Epoch>,
+    /// Batches that wait.
+    pub waiting: usize,
+    /// Why all lanes are held, where they are.
+    pub held: Option<String>,
+}
+
+/// The one gate of a process. Clones share it.
+#[derive(Clone)]
+pub struct Gate {
+    waits: mpsc::Sender<Wait>,
+    state: watch::Receiver<GateState>,
+}
+
+impl Gate {
+    /// Starts the gate's task.
+    pub fn start(database: Database, shutdown: Shutdown) -> (Gate, tokio::task::JoinHandle<()>) {
+        let (waits, requests) = mpsc::channel(WAITS_MAX);
+        let (tell, state) = watch::channel(GateState::default());
+        let keeper = Keeper { database, view: View::default(), waiting: Vec::new(), tell };
+        let task = tokio::spawn(keeper.run(requests, shutdown));
+        (Gate { waits, state }, task)
+    }
+
+    /// Waits until the batch may be applied.
+    pub async fn pass(&self, passage: Passage) -> Result<Verdict, GateShut> {
+        let (done, verdict) = oneshot::channel();
+        self.waits.send(Wait::Passage(passage, done)).await.map_err(|_| GateShut)?;
+        verdict.await.map_err(|_| GateShut)
+    }
+
+    /// Waits for a moment after this call at which everything before an LSN was visible.
+    pub async fn settle(&self) -> Result<Settled, GateShut> {
+        let (done, settled) = oneshot::channel();
+        self.waits.send(Wait::Settled(None, done)).await.map_err(|_| GateShut)?;
+        settled.await.map_err(|_| GateShut)
+    }
+
+    /// How the gate is.
+    pub fn state(&self) -> GateState {
+        self.state.borrow().clone()
+    }
+}
+
+/// What is known of the source's visibility. Pure.
+#[derive(Default)]
+struct View {
+    epoch: Option<Epoch>,
+    snapshot: Snapshot,
+    /// The insert LSN of the answer before: read before the next answer's snapshot was taken.
+    previous: Option<Lsn>,
+    /// Every commit before `.0` has a transaction id below `.1`.
+    pairs: VecDeque<(Lsn, u64)>,
+    horizon: Lsn,
+}
+
+impl View {
+    /// Takes an answer in. A new epoch forgets all: the new primary gives lost transaction ids out again.
+    fn learn(&mut self, epoch: Epoch, snapshot: Snapshot, insert: Lsn) {
+        if self.epoch.as_ref() != Some(&epoch) {
+            *self = View { epoch: Some(epoch), ..View::default() };
+        }
+        if let Some(previous) = self.previous.replace(insert) {
+            if self.pairs.len() < HORIZON_PAIRS_MAX {
+                self.pairs.push_back((previous, snapshot.xmax));
+            }
+        }
+        while let Some((lsn, xmax)) = self.pairs.front().copied() {
+            if xmax > snapshot.xmin {
+                break;
+            }
+            self.horizon = self.horizon.max(lsn);
+            self.pairs.pop_front();
+        }
+        self.snapshot = snapshot;
+    }
+
+    fn judge(&self, passage: &Passage) -> Option<Verdict> {
+        let epoch = self.epoch.as_ref()?;
+        if passage.epoch < epoch.number {
+            return Some(Verdict::OlderEpoch);
+        }
+        let passed = passage.through < self.horizon || passage.xids.iter().all(|xid| self.snapshot.sees(*xid));
+        (passage.epoch == epoch.number && passed).then_some(Verdict::Visible)
+    }
+}
+
+struct Keeper {
+    database: Database,
+    view: View,
+    waiting: Vec<Wait>,
+    tell: watch::Sender<GateState>,
+}
+
+impl Keeper {
+    async fn run(mut self, mut requests: mpsc::Receiver<Wait>, shutdown: Shutdown) {
+        let mut pauses = Pauses::default();
+        let mut pause = PAUSE_MIN;
+        loop {
+            if self.waiting.is_empty() {
+                tokio::select! {
+                    request = requests.recv() => match request {
+                        Some(wait) => self.waiting.push(wait),
+                        None => return,
+                    },
+                    () = shutdown.cancelled() => return,
+                }
+                pause = PAUSE_MIN;
+            }
+            while let Ok(wait) = requests.try_recv() {
+                self.waiting.push(wait);
+            }
+            self.answer();
+            if self.waiting.is_empty() {
+                continue;
+            }
+            let before = self.waiting.len();
+            match self.ask().await {
+                Ok(()) => {
+                    self.hold(None);
+                    pauses = Pauses::default();
+                    self.answer();
+                    pause = if self.waiting.len() < before { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
+                    if !self.waiting.is_empty() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Err(why) => {
+                    self.hold(Some(why));
+                    if !pauses.wait(&shutdown).await {
+                        return;
+                    }
+                }
+            }
+            if shutdown.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Answers whoever needs not wait longer.
+    fn answer(&mut self) {
+        let view = &self.view;
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting = waiting.into_iter().filter_map(|wait| view.serve(wait)).collect();
+        let waiting = self.waiting.len();
+        self.tell.send_if_modified(|state| std::mem::replace(&mut state.waiting, waiting) != waiting);
+    }
+
+    fn hold(&self, why: Option<String>) {
+        let epoch = self.view.epoch.clone();
+        self.tell.send_if_modified(|state| {
+            let changed = state.held != why || state.epoch != epoch;
+            if state.held.is_none() && why.is_some() {
+                tracing::warn!(reason = why.as_deref(), "the gate holds all lanes");
+            }
+            if state.held.is_some() && why.is_none() {
+                tracing::info!("the gate is open again");
+            }
+            (state.held, state.epoch) = (why.clone(), epoch.clone());
+            changed
+        });
+    }
+
+    async fn ask(&mut self) -> Result<(), String> {
+        let answer = self.database.texts(QUESTION.to_owned()).await;
+        let (epoch, identity, snapshot, insert) = answer.and_then(|rows| read(&rows)).map_err(|error| error.to_string())?;
+        let Some(epoch) = epoch else { return Err("there is no epoch yet; ingest begins the first one".to_owned()) };
+        if identity != (epoch.system_identifier.clone(), epoch.timeline.clone()) {
+            return Err(format!(
+                "the server is {} on timeline {}, epoch {} is {} on timeline {}; ingest must begin a new epoch",
+                identity.0, identity.1, epoch.number, epoch.system_identifier, epoch.timeline
+            ));
+        }
+        self.view.learn(epoch, snapshot, insert);
+        for wait in &mut self.waiting {
+            if let Wait::Settled(wish @ None, _) = wait {
+                *wish = Some(insert);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    /// Answers a wait, or gives it back.
+    fn serve(&self, wait: Wait) -> Option<Wait> {
+        match wait {
+            Wait::Passage(passage, done) => match self.judge(&passage) {
+                Some(verdict) => {
+                    let _ = done.send(verdict);
+                    None
+                }
+                None => Some(Wait::Passage(passage, done)),
+            },
+            Wait::Settled(Some(lsn), done) if lsn <= self.horizon => {
+                if let Some(epoch) = self.epoch.clone() {
+                    let _ = done.send(Settled { epoch, lsn });
+                }
+                None
+            }
+            wait => Some(wait),
+        }
+    }
+}
+
+type Answer = (Option<Epoch>, (String, String), Snapshot, Lsn);
+
+fn read(rows: &[Vec<Option<String>>]) -> Result<Answer, DatabaseError> {
+    let row = rows.first().map_or(&[][..], Vec::as_slice);
+    let text = |at, expected| required(row, at, expected);
+    let insert = text(1, "an LSN")?;
+    let insert = insert.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: insert.to_owned() })?;
+    let identity = (text(2, "a system identifier")?.to_owned(), text(3, "a timeline")?.to_owned());
+    let epoch = match row.get(4).and_then(Option::as_deref) {
+        None => None,
+        Some(number) => Some(Epoch {
+            number: number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?,
+            system_identifier: text(5, "an epoch")?.to_owned(),
+            timeline: text(6, "an epoch")?.to_owned(),
+            slot: text(7, "an epoch")?.to_owned(),
+        }),
+    };
+    Ok((epoch, identity, text(0, "a snapshot")?.parse()?, insert))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(number: u16) -> Epoch {
+        Epoch { number, system_identifier: "7".to_owned(), timeline: "00000001".to_owned(), slot: "s".to_owned() }
+    }
+
+    fn view(answers: &[(u16, &str, u64)]) -> View {
+        let mut view = View::default();
+        for (number, snapshot, insert) in answers {
+            view.learn(epoch(*number), snapshot.parse().expect("a snapshot"), Lsn(*insert));
+        }
+        view
+    }
+
+    fn passage(epoch: u16, through: u64, xids: &[u32]) -> Passage {
+        Passage { epoch, through: Lsn(through), xids: xids.to_vec() }
+    }
+
+    #[test]
+    fn every_change_of_a_batch_must_be_visible() {
+        let view = view(&[(1, "10:12:10", 100)]);
+        assert_eq!(view.judge(&passage(1, 90, &[11])), Some(Verdict::Visible));
+        assert_eq!(view.judge(&passage(1, 90, &[11, 10])), None, "docs/protocol.md [5c]");
+        assert_eq!(view.judge(&passage(2, 90, &[11])), None, "an epoch that the gate has not seen");
+    }
+
+    #[test]
+    fn the_horizon_needs_no_xid() {
+        // LSN 100 was read before a snapshot with xmax 12; only when xmin reaches 12 is all before 100 visible.
+        let early = view(&[(1, "10:11:10", 100), (1, "10:12:10", 200), (1, "11:13:11", 300)]);
+        assert_eq!(early.horizon, Lsn(0));
+        let late = view(&[(1, "10:11:10", 100), (1, "10:12:10", 200), (1, "12:14:12", 300)]);
+        assert_eq!(late.horizon, Lsn(100));
+        assert_eq!(late.judge(&passage(1, 99, &[12])), Some(Verdict::Visible));
+        assert_eq!(late.judge(&passage(1, 100, &[12])), None, "a commit that begins at the LSN came after it was read");
+    }
+
+    #[test]
+    fn a_new_epoch_forgets_what_was_seen() {
+        let view = view(&[(1, "50:50:", 100), (1, "50:50:", 200), (2, "40:40:", 90)]);
+        assert_eq!(view.horizon, Lsn(0));
+        assert_eq!(view.judge(&passage(1, 50, &[45])), Some(Verdict::OlderEpoch));
+        assert_eq!(view.judge(&passage(2, 50, &[45])), None, "transaction ids are given out again");
+    }
+}

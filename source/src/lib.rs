@@ -1,0 +1,15 @@
+//! All that asks the database: whether a change is visible (the gate), what an entity is now (the loader), whether the
+//! database is set up as it must be (preflight), and which history it is (the epoch).
+//!
+//! Statements are sent as simple queries: they return PostgreSQL's own text, the same that the log carries, and they
+//! work behind PgBouncer in transaction mode.
+
+pub mod catalog;
+pub mod database;
+pub mod epoch;
+pub mod gate;
+pub mod loader;
+pub mod preflight;
+pub mod snapshot;
+
+pub use database::{Database, DatabaseError};

@@ -1,0 +1,160 @@
+//! The loader: a view's one SELECT, with the bounds of what its snapshot holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lockstep_process::Failure;
+use lockstep_schemas::column::ColumnType;
+use lockstep_schemas::entry::Loaded;
+use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_schemas::position::{Lsn, Position};
+
+use crate::catalog;
+use crate::database::{Database, DatabaseError, identifier, literal, required, table};
+
+/// Entities in one SELECT.
+pub const ENTITIES_MAX: usize = 500;
+
+/// Reads entities of every view. Clones share what they know.
+#[derive(Clone)]
+pub struct Loader {
+    database: Database,
+    views: Arc<BTreeMap<Arc<str>, ViewSql>>,
+}
+
+/// The parts of a view's SELECT that don't change.
+struct ViewSql {
+    select: String,
+    joins: String,
+    entity_kind: ColumnType,
+    fields: Vec<(Arc<str>, ColumnType)>,
+    root: String,
+    key: String,
+}
+
+impl Loader {
+    /// Looks the views' tables up in the database, and refuses what is not there.
+    pub async fn prepare(database: &Database, policy: &Policy) -> Result<Self, Failure> {
+        let mut views = BTreeMap::new();
+        for view in policy.views.values().filter(|view| view.tier != TierName::L3) {
+            views.insert(view.name.clone(), prepare(database, policy, view).await?);
+        }
+        Ok(Loader { database: database.clone(), views: Arc::new(views) })
+    }
+
+    /// Reads entities as the database has them now; an answer for each, in the order of asking.
+    ///
+    /// `high` is the insert LSN of the same plain SELECT: its snapshot was taken before, so it holds nothing beyond.
+    pub async fn load(&self, view: &View, entities: &[String]) -> Result<Vec<Loaded>, DatabaseError> {
+        let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
+        let mut loaded = Vec::with_capacity(entities.len());
+        for chunk in entities.chunks(ENTITIES_MAX) {
+            let rows = self.database.texts(sql.select_of(chunk)).await?;
+            for row in &rows {
+                loaded.push(sql.loaded(row)?);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// The next entities of a view in key order: those after `after`, at most `limit`.
+    pub async fn entities(&self, view: &View, after: Option<&str>, limit: usize) -> Result<Vec<String>, DatabaseError> {
+        let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
+        let (root, key) = (&sql.root, &sql.key);
+        let after = after.map(|after| format!("WHERE {key} > {}", sql.typed(after))).unwrap_or_default();
+        let rows = self.database.texts(format!("SELECT {key}::text FROM {root} {after} ORDER BY {key} LIMIT {limit}"));
+        rows.await?.iter().map(|row| required(row, 0, "a key").map(str::to_owned)).collect()
+    }
+
+    /// How many entities a view has, roughly (the planner's estimate after the last analyze).
+    pub async fn estimate(&self, view: &View) -> Result<u64, DatabaseError> {
+        let Some(sql) = self.views.get(&view.name) else { return Ok(0) };
+        let rows = self.database.texts(format!("SELECT count(*)::text FROM {}", sql.root)).await?;
+        let count = rows.first().and_then(|row| row[0].as_deref()).and_then(|text| text.parse().ok());
+        Ok(count.unwrap_or(0))
+    }
+
+    /// The type of each field, for answers that tell numbers from texts.
+    pub fn kinds(&self, view: &View) -> BTreeMap<Arc<str>, ColumnType> {
+        self.views.get(&view.name).map(|sql| sql.fields.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<ViewSql, Failure> {
+    let refuse = |why: String| Failure::configuration(format!("view {}: {why}", view.name));
+    let entity_key = &policy.groups[&view.group].entity_key;
+    let mut columns = String::new();
+    let mut joins = String::new();
+    let mut fields = Vec::new();
+    let (mut cast, mut entity_kind) = (String::new(), ColumnType::Text);
+    for (i, source) in view.sources.iter().enumerate() {
+        let known = catalog::table(database, &source.table).await.map_err(|error| Failure::unavailable(error.to_string()))?;
+        let column = |name: &str| {
+            let missing = || refuse(format!("table {} has no column {name}", source.table));
+            known.get(name).ok_or_else(|| missing().remedy("migrate the database, or correct the policy"))
+        };
+        let key = column(entity_key)?;
+        if i == 0 {
+            (cast, entity_kind) = (key.sql_type.clone(), key.kind);
+            columns = format!("(s0.{} IS NOT NULL)::text", identifier(entity_key));
+        }
+        for name in &source.columns {
+            fields.push((name.clone(), column(name)?.kind));
+            columns.push_str(&format!(", s{i}.{}", identifier(name)));
+        }
+        let (table, key) = (table(&source.table), identifier(entity_key));
+        joins.push_str(&format!(" LEFT JOIN {table} s{i} ON s{i}.{key} = k.e::{cast}"));
+    }
+    let select = format!(
+        "SELECT k.e, pg_current_wal_insert_lsn()::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
+         (SELECT max(epoch)::text FROM lockstep.epoch), {columns} FROM unnest(ARRAY["
+    );
+    let root = table(&view.sources[0].table);
+    Ok(ViewSql { select, joins, entity_kind, fields, root, key: identifier(entity_key) })
+}
+
+impl ViewSql {
+    fn select_of(&self, entities: &[String]) -> String {
+        let names: Vec<String> = entities.iter().filter(|entity| self.can_exist(entity)).map(|e| literal(e)).collect();
+        format!("{}{}]::text[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, names.join(","), self.joins)
+    }
+
+    /// A key that is no value of the key's type names nothing. Asking would be an error for the whole statement.
+    pub(crate) fn can_exist(&self, entity: &str) -> bool {
+        match self.entity_kind {
+            ColumnType::Int16 => entity.parse::<i16>().is_ok(),
+            ColumnType::Int32 => entity.parse::<i32>().is_ok(),
+            ColumnType::Int64 => entity.parse::<i64>().is_ok(),
+            ColumnType::Uuid => entity.len() == 36 && entity.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'),
+            _ => !entity.contains('\0'),
+        }
+    }
+
+    fn typed(&self, entity: &str) -> String {
+        match self.entity_kind {
+            ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 => format!("{}::bigint", literal(entity)),
+            ColumnType::Uuid => format!("{}::uuid", literal(entity)),
+            _ => literal(entity),
+        }
+    }
+
+    fn loaded(&self, row: &[Option<String>]) -> Result<Loaded, DatabaseError> {
+        let text = |at, expected| required(row, at, expected);
+        let number = |at, expected| {
+            let text = text(at, expected)?;
+            text.parse().map_err(|_| DatabaseError::Answer { expected, answer: text.to_owned() })
+        };
+        let lsn = text(1, "an LSN")?;
+        let lsn: Lsn = lsn.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: lsn.to_owned() })?;
+        let epoch: u16 = number(3, "an epoch")?;
+        let present = text(4, "a row")? == "true";
+        let values = self.fields.iter().zip(&row[5..]);
+        let fields = values.filter_map(|((name, kind), text)| Some((name.clone(), kind.canonical(text.as_deref()?))));
+        Ok(Loaded {
+            entity: text(0, "an entity")?.to_owned(),
+            fields: present.then(|| fields.collect()),
+            high: Position::through(epoch, lsn),
+            timeline: text(2, "a timeline")?.to_owned(),
+        })
+    }
+}
