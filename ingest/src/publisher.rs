@@ -66,6 +66,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub fn open(kafka: &KafkaConfig) -> Result<(Self, mpsc::UnboundedReceiver<Delivery>), KafkaError> {
+        #[expect(clippy::disallowed_methods, reason = "a delivery callback must not wait; the producer's queue is the bound")]
         let (deliveries, reports) = mpsc::unbounded_channel();
         let producer = topics::producer(kafka, "ingest").create_with_context(Context { deliveries })?;
         Ok((Publisher { producer }, reports))

@@ -112,6 +112,7 @@ async fn session(
         checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0) },
     };
     let failed = |error: StreamError| Failure::unavailable(error);
+    stream.tables.register_fixed(&stream.state).await.map_err(|error| failed(error.into()))?;
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
     }

@@ -6,7 +6,7 @@ use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::envelope::{RecordTable, TableColumn};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
-use lockstep_schemas::topics;
+use lockstep_schemas::{scores, topics};
 use lockstep_source::{Database, DatabaseError, catalog};
 
 use crate::pgoutput::Relation;
@@ -94,6 +94,11 @@ impl Tables {
         let table = PublishedTable { record, group, entity_at, key_schema, value_schema, shape };
         self.by_relation.insert(relation, table);
         Ok(if seen || newer { Learned::Changed { group } } else { Learned::Nothing })
+    }
+
+    /// Registers the schemas of records that others write: only ingest gives ids out.
+    pub async fn register_fixed(&mut self, state: &StatePublisher) -> Result<(), TableError> {
+        self.schema_id(scores::SUBJECT, scores::SCHEMA, state).await.map(drop)
     }
 
     /// The schema's id, and whether it is a newer version of a subject that had one.

@@ -53,13 +53,27 @@ pub enum Cell {
 pub struct Row {
     columns: Arc<[Arc<str>]>,
     cells: Vec<Cell>,
+    identity: Vec<bool>,
 }
 
 impl Row {
     /// A row of `cells`, one for each of `columns`.
     pub fn new(columns: Arc<[Arc<str>]>, cells: Vec<Cell>) -> Self {
         assert_eq!(columns.len(), cells.len(), "a cell for each column");
-        Row { columns, cells }
+        Row { identity: vec![false; cells.len()], columns, cells }
+    }
+
+    /// Marks the columns that the log carries even where it carries nothing else.
+    pub fn with_identity(self, identity: Vec<bool>) -> Self {
+        assert_eq!(self.columns.len(), identity.len(), "a mark for each column");
+        Row { identity, ..self }
+    }
+
+    /// Whether nothing but the identity is known: a row too large for a record comes like this, and what changed in it
+    /// can't be told.
+    pub fn is_hollow(&self) -> bool {
+        let mut others = self.cells.iter().zip(&self.identity).filter(|(_, identity)| !**identity).peekable();
+        others.peek().is_some() && others.all(|(cell, _)| *cell == Cell::Unknown)
     }
 
     /// The column's cell; a column that the row does not have is unknown.

@@ -236,6 +236,11 @@ fn micros(text: &str) -> Option<i64> {
     Some(instant.as_microsecond())
 }
 
+/// A canonical time with zone (`2024-02-29T11:14:15.123456Z`) as microseconds since 1970.
+pub fn instant_micros(text: &str) -> Option<i64> {
+    micros(text.strip_suffix('Z')?)
+}
+
 fn instant_text(micros: i64) -> Option<String> {
     let instant = Timestamp::from_microsecond(micros).ok()?;
     Some(instant.strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string())

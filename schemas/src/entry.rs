@@ -1,7 +1,9 @@
 //! What an entry is made of, between the database that it is read from and the tier that it is written to.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::policy::View;
 use crate::position::Position;
 
 /// An entry's fields with their canonical texts; a null is a field that is not there.
@@ -19,3 +21,17 @@ pub struct Loaded {
     /// The timeline of the server that was read, eight hexadecimal digits.
     pub timeline: String,
 }
+
+/// Why a loader could not answer. Its text is for logs; what to do is the caller's to know: nothing is filled.
+#[derive(Debug, thiserror::Error)]
+#[error("loading from the database: {0}")]
+pub struct LoadError(pub String);
+
+/// What reads entities from the database, so that tiers need not know how.
+pub trait Load: Send + Sync {
+    /// Reads entities of a view as the database has them now. An entity that can't exist is left out.
+    fn load<'a>(&'a self, view: &'a View, entities: &'a [String]) -> Loading<'a>;
+}
+
+/// The answer of a loader, on its way.
+pub type Loading<'a> = Pin<Box<dyn Future<Output = Result<Vec<Loaded>, LoadError>> + Send + 'a>>;

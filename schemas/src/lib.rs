@@ -13,6 +13,8 @@ pub mod partition;
 pub mod policy;
 pub mod position;
 pub mod progress;
+pub mod record;
 pub mod registry;
+pub mod scores;
 pub mod tail;
 pub mod topics;

@@ -68,6 +68,11 @@ impl Registry {
         self.by_id.get(&id).cloned()
     }
 
+    /// The newest id under a subject.
+    pub fn newest_id(&self, subject: &str) -> Option<u32> {
+        self.by_subject.get(subject)?.iter().max_by_key(|record| record.version).map(|record| record.id)
+    }
+
     /// The id of a schema under a subject, or the record that gives it one.
     pub fn id_or_new(&self, subject: &str, schema: &str) -> Result<u32, SchemaRecord> {
         let versions = self.by_subject.get(subject).map_or(&[][..], Vec::as_slice);
@@ -127,11 +132,20 @@ impl LiveRegistry {
         LiveRegistry { registry, version }
     }
 
+    /// The newest id under a subject; waits for the first one.
+    pub async fn id(&mut self, subject: &str, wait_max: std::time::Duration) -> Option<u32> {
+        self.wait(wait_max, |registry| registry.newest_id(subject)).await
+    }
+
     /// The schema of an id; waits for it, since a record may arrive before the schema that it names.
     pub async fn schema(&mut self, id: u32, wait_max: std::time::Duration) -> Option<Arc<str>> {
+        self.wait(wait_max, |registry| registry.schema(id)).await
+    }
+
+    async fn wait<T>(&mut self, wait_max: std::time::Duration, look: impl Fn(&Registry) -> Option<T>) -> Option<T> {
         let found = async {
             loop {
-                let known = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).schema(id);
+                let known = look(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner));
                 if known.is_some() || self.version.changed().await.is_err() {
                     return known;
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_process::Failure;
 use lockstep_schemas::column::ColumnType;
-use lockstep_schemas::entry::Loaded;
+use lockstep_schemas::entry::{Load, LoadError, Loaded, Loading};
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
@@ -77,6 +77,12 @@ impl Loader {
     /// The type of each field, for answers that tell numbers from texts.
     pub fn kinds(&self, view: &View) -> BTreeMap<Arc<str>, ColumnType> {
         self.views.get(&view.name).map(|sql| sql.fields.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+impl Load for Loader {
+    fn load<'a>(&'a self, view: &'a View, entities: &'a [String]) -> Loading<'a> {
+        Box::pin(async move { Loader::load(self, view, entities).await.map_err(|error| LoadError(error.to_string())) })
     }
 }
 

@@ -116,7 +116,11 @@ impl Parts {
 fn row(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<Row>, AvroError> {
     match plan.resolve(reader)? {
         Plan::Null => Ok(None),
-        Plan::Record(record) => Ok(Some(Row::new(columns(record), cells(record, reader)?))),
+        Plan::Record(record) => {
+            // A column of the identity is never null, and so has no null branch.
+            let identity = record.fields.iter().map(|(_, plan)| !matches!(plan, Plan::Union(_))).collect();
+            Ok(Some(Row::new(columns(record), cells(record, reader)?).with_identity(identity)))
+        }
         _ => Err(AvroError::Kind("before, after")),
     }
 }

@@ -1,0 +1,172 @@
+//! Chunks: consecutive changes of one partition, folded to one action a key, small enough for one call a tier. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lockstep_schemas::key::Key;
+use lockstep_schemas::policy::TierName;
+use lockstep_schemas::position::Position;
+use lockstep_source::gate::Passage;
+use lockstep_tiers::Action;
+use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX};
+
+use crate::plan::{Effect, EntryAction};
+
+/// Transactions whose visibility one chunk asks for.
+const XIDS_MAX: usize = 1_000;
+const ARGUMENTS_FIXED: usize = 200;
+
+/// What happens to one tier.
+#[derive(Default)]
+pub(crate) struct TierActions {
+    actions: Vec<EntryAction>,
+    by_key: HashMap<Key, usize>,
+    arguments: usize,
+}
+
+/// Consecutive changes of one partition, folded.
+#[derive(Default)]
+pub(crate) struct Chunk {
+    /// The newest change.
+    pub through: Position,
+    /// The log's offset after it.
+    pub next_offset: i64,
+    /// Its commit time, microseconds since 1970.
+    pub committed_at: i64,
+    /// Entries below it are dead from now on.
+    pub floor: Option<Position>,
+    /// What to purge at the edge.
+    pub tags: BTreeSet<String>,
+    xids: BTreeSet<u32>,
+    tiers: BTreeMap<TierName, TierActions>,
+}
+
+impl Chunk {
+    /// Whether one more change fits in.
+    pub fn has_room(&self) -> bool {
+        // A change has at most one action a tier, of at most an entry's fields; the limit leaves room for that.
+        let full = |tier: &TierActions| tier.actions.len() >= ACTIONS_MAX || tier.arguments > ARGUMENTS_MAX / 2 - ARGUMENTS_FIXED;
+        self.floor.is_none() && self.xids.len() < XIDS_MAX && !self.tiers.values().any(full)
+    }
+
+    /// Takes a change in. Positions only grow.
+    pub fn add(&mut self, position: Position, xid: u32, committed_at: i64, effects: Vec<Effect>) {
+        assert!(position > self.through, "the log is in commit order");
+        (self.through, self.committed_at) = (position, committed_at);
+        self.xids.insert(xid);
+        for effect in effects {
+            match effect {
+                Effect::Purge(tag) => drop(self.tags.insert(tag)),
+                Effect::Entry(entry) => self.tiers.entry(entry.view.tier).or_default().fold(entry),
+            }
+        }
+    }
+
+    /// Takes an event in that raises the floor. Nothing is added after it.
+    pub fn raise_floor(&mut self, position: Position, xid: Option<u32>, partition_tag: String) {
+        assert!(position > self.through, "the log is in commit order");
+        (self.through, self.floor) = (position, Some(position));
+        self.xids.extend(xid);
+        self.tags.insert(partition_tag);
+    }
+
+    /// Whether nothing has been taken in.
+    pub fn is_empty(&self) -> bool {
+        self.through == Position::LEAST
+    }
+
+    /// What must be visible before it is applied.
+    pub fn passage(&self) -> Passage {
+        Passage { epoch: self.through.epoch, through: self.through.lsn, xids: self.xids.iter().copied().collect() }
+    }
+
+    /// A change of an older epoch is never gated; all it may do is invalidate.
+    pub fn only_invalidate(&mut self) {
+        let actions = self.tiers.values_mut().flat_map(|tier| &mut tier.actions);
+        actions.for_each(|entry| entry.action = Action::Invalidate);
+    }
+
+    /// The actions of one tier.
+    pub fn actions(&self, tier: TierName) -> &[EntryAction] {
+        self.tiers.get(&tier).map_or(&[], |tier| &tier.actions)
+    }
+}
+
+impl TierActions {
+    /// Many changes of one key become one action: known fields merged, newest position; an invalidation stays one.
+    fn fold(&mut self, entry: EntryAction) {
+        let Some(at) = self.by_key.get(&entry.key).copied() else {
+            self.by_key.insert(entry.key.clone(), self.actions.len());
+            self.arguments += entry.action.size();
+            self.actions.push(entry);
+            return;
+        };
+        let folded = &mut self.actions[at].action;
+        self.arguments -= folded.size();
+        merge(folded, entry.action);
+        self.arguments += folded.size();
+    }
+}
+
+fn merge(folded: &mut Action, newer: Action) {
+    match (&mut *folded, newer) {
+        (Action::Refresh { position, ttl, fields }, Action::Refresh { position: newest, ttl: life, fields: changed }) => {
+            (*position, *ttl) = (newest, life);
+            for (name, text) in changed {
+                match fields.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => *known = text,
+                    None => fields.push((name, text)),
+                }
+            }
+        }
+        (Action::Invalidate, _) => {}
+        (_, newer) => *folded = newer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_schemas::policy::{DEFAULT, Policy};
+    use lockstep_schemas::position::Lsn;
+    use std::time::Duration;
+
+    fn position(ordinal: u32) -> Position {
+        Position { epoch: 1, lsn: Lsn(10), ordinal }
+    }
+
+    fn entry(entity: &str, action: Action) -> Effect {
+        let view = Policy::parse(DEFAULT).expect("the default policy").views["product_all"].clone();
+        Effect::Entry(EntryAction { key: view.key.key(entity), entity: entity.to_owned(), view, action })
+    }
+
+    fn refresh(ordinal: u32, fields: &[(&str, &str)]) -> Action {
+        let fields = fields.iter().map(|(name, text)| ((*name).into(), Some((*text).to_owned()))).collect();
+        Action::Refresh { position: position(ordinal), ttl: Duration::from_secs(1), fields }
+    }
+
+    #[test]
+    fn one_action_a_key() {
+        let mut chunk = Chunk::default();
+        chunk.add(position(1), 5, 0, vec![entry("a", refresh(1, &[("stock", "3"), ("name", "x")]))]);
+        chunk.add(position(2), 6, 0, vec![entry("b", Action::Invalidate)]);
+        chunk.add(position(3), 5, 0, vec![entry("a", refresh(3, &[("stock", "2")])), entry("b", refresh(3, &[]))]);
+        let actions: Vec<_> = chunk.actions(TierName::L2).iter().map(|entry| entry.action.clone()).collect();
+        assert_eq!(actions, [refresh(3, &[("stock", "2"), ("name", "x")]), Action::Invalidate]);
+        assert_eq!(chunk.passage().xids, [5, 6], "every change is gated, also where it was folded [5c]");
+        assert_eq!(chunk.through, position(3));
+    }
+
+    #[test]
+    fn a_chunk_fits_into_a_call() {
+        let mut chunk = Chunk::default();
+        let mut n = 0;
+        while chunk.has_room() {
+            n += 1;
+            chunk.add(position(n), 1, 0, vec![entry(&n.to_string(), Action::Invalidate)]);
+        }
+        assert_eq!(n as usize, ACTIONS_MAX);
+        let mut floored = Chunk::default();
+        floored.raise_floor(position(1), None, "t".to_owned());
+        assert!(!floored.has_room());
+    }
+}

@@ -1,0 +1,76 @@
+//! Progress for every lag tool: the groups `lockstep-l2`, `lockstep-l1`, `lockstep-l3`, without members. These offsets
+//! are for eyes only; nothing starts from them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lockstep_process::Shutdown;
+use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::policy::TierName;
+use lockstep_schemas::topics;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Offsets = BTreeMap<(TierName, String, i32), i64>;
+
+/// The offsets that lanes have reached. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Reached(Arc<Mutex<Offsets>>);
+
+impl Reached {
+    /// A lane has applied everything before an offset.
+    pub fn set(&self, tier: TierName, topic: &str, partition: i32, offset: i64) {
+        let mut offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.insert((tier, topic.to_owned(), partition), offset);
+    }
+
+    /// A partition has gone to another engine.
+    pub fn forget(&self, topic: &str, partition: i32) {
+        let mut offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.retain(|(_, known, at), _| known != topic || *at != partition);
+    }
+
+    fn of(&self, tier: TierName) -> Result<TopicPartitionList, KafkaError> {
+        let offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = TopicPartitionList::new();
+        for ((_, topic, partition), offset) in offsets.iter().filter(|((name, _, _), _)| *name == tier) {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        }
+        Ok(list)
+    }
+}
+
+/// Publishes them once a second until shutdown.
+pub(crate) async fn publish(kafka: KafkaConfig, reached: Reached, shutdown: Shutdown) {
+    let open = |tier: TierName| {
+        let mut config = topics::reader(&kafka, "lag");
+        config.set("group.id", format!("lockstep-{}", tier.as_str()));
+        config.create::<BaseConsumer>().map(|consumer| (tier, consumer))
+    };
+    let consumers: Vec<_> = match TierName::INSIDE_OUT.into_iter().map(open).collect::<Result<_, _>>() {
+        Ok(consumers) => consumers,
+        Err(error) => return tracing::warn!(%error, "lag tools will see no groups"),
+    };
+    let mut tick = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        for (tier, consumer) in &consumers {
+            let commit = reached.of(*tier).and_then(|list| match list.count() {
+                0 => Ok(()),
+                _ => consumer.commit(&list, CommitMode::Async),
+            });
+            if let Err(error) = commit {
+                tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published");
+            }
+            // Serves the client's answers; it has nothing assigned, so no record comes.
+            let _ = consumer.poll(Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The engine. For each partition that it owns: gate a batch, fold it, apply it to L2, after L2's ok to L1, after L1's
+//! ok purge L3. It starts from the watermark that it finds on the tier, never from a committed offset
+//! (docs/protocol.md, [4c]).
+//!
+//! Decisions are pure (`plan`, `fold`); `lane` carries them out, `pump` feeds the lanes from Kafka.
+
+mod fold;
+mod lane;
+mod lag;
+mod open;
+mod plan;
+mod progress;
+mod pump;
+mod purge;
+mod refill;
+mod run;
+
+pub use run::run;

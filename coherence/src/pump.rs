@@ -1,0 +1,281 @@
+//! The pump: one thread that reads the groups' topics and hands each record to its partition's lane.
+//!
+//! Partitions are shared between engines by the consumer group `lockstep-engine`; where a lane starts is decided by the
+//! tiers. A partition is paused from its assignment until its lane has opened, and while its lane's inbox is full.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lockstep_process::config::KafkaConfig;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::topics;
+use lockstep_tiers::Place;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::lane::{Lane, Request};
+use crate::open::Shared;
+use lockstep_schemas::record::RawRecord;
+
+const POLL_WAIT_MAX: Duration = Duration::from_millis(10);
+const SEEK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A lane that is told to stop ends its call to a tier first.
+const LANE_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+const REQUESTS_MAX: usize = 4_096;
+/// Requests of lanes served between two records.
+const REQUESTS_AT_ONCE: usize = 64;
+
+type Partition = (String, i32);
+
+/// The lanes of the partitions that this engine owns.
+struct Lanes {
+    shared: Arc<Shared>,
+    /// Topic to group.
+    groups: HashMap<String, Arc<str>>,
+    runtime: Handle,
+    requests: mpsc::Sender<Request>,
+    running: Mutex<HashMap<Partition, Running>>,
+}
+
+struct Running {
+    stop: Shutdown,
+    task: JoinHandle<()>,
+}
+
+impl Lanes {
+    fn start(&self, topic: &str, partition: i32) {
+        let Some(group) = self.groups.get(topic) else { return };
+        let stop = Shutdown::new();
+        let lane = Lane {
+            shared: self.shared.clone(),
+            topic: topic.to_owned(),
+            place: Place { group: group.clone(), partition: partition as u32 },
+            requests: self.requests.clone(),
+            stop: stop.clone(),
+        };
+        let task = self.runtime.spawn(lane.run());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert((topic.to_owned(), partition), Running { stop, task });
+    }
+
+    /// Stops lanes, and waits until each has ended its call.
+    fn stop(&self, partitions: impl IntoIterator<Item = Partition>) {
+        let mut stopping = Vec::new();
+        {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            for partition in partitions {
+                if let Some(lane) = running.remove(&partition) {
+                    lane.stop.cancel();
+                    stopping.push(lane.task);
+                }
+                self.shared.reached.forget(&partition.0, partition.1);
+            }
+        }
+        self.runtime.block_on(async {
+            for task in stopping {
+                if tokio::time::timeout(LANE_STOP_WAIT_MAX, task).await.is_err() {
+                    tracing::warn!("a lane did not end in time; the tiers' fence holds its last call off");
+                }
+            }
+        });
+    }
+
+    fn all(&self) -> Vec<Partition> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    fn is_running(&self, partition: &Partition) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(partition)
+    }
+}
+
+struct Context {
+    lanes: Arc<Lanes>,
+}
+
+impl ClientContext for Context {}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            tracing::info!(partitions = list.count(), "partitions go to another engine");
+            self.lanes.stop(partitions(list));
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => {
+                tracing::info!(partitions = list.count(), "partitions are ours");
+                if let Err(error) = consumer.pause(list) {
+                    tracing::warn!(%error, "partitions could not be paused; their first records are dropped and read again");
+                }
+                partitions(list).for_each(|(topic, partition)| self.lanes.start(&topic, partition));
+            }
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => tracing::warn!(%error, "the group could not be rebalanced"),
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
+    list.elements().into_iter().map(|element| (element.topic().to_owned(), element.partition())).collect::<Vec<_>>().into_iter()
+}
+
+/// A lane's inbox, as the pump sees it.
+struct Outlet {
+    inbox: mpsc::Sender<RawRecord>,
+    /// Records that came while the inbox was full; the partition is then paused.
+    waiting: VecDeque<RawRecord>,
+}
+
+/// The pump's own state.
+pub(crate) struct Pump {
+    consumer: BaseConsumer<Context>,
+    topics: Vec<String>,
+    lanes: Arc<Lanes>,
+    requests: mpsc::Receiver<Request>,
+    outlets: HashMap<Partition, Outlet>,
+}
+
+impl Pump {
+    /// Joins the group.
+    pub fn join(kafka: &KafkaConfig, shared: Arc<Shared>, runtime: Handle) -> Result<Self, Failure> {
+        let group_topics = shared.policy.followed_groups().map(|group| (topics::of_group(&group.name), group.name.clone()));
+        let groups: HashMap<String, Arc<str>> = group_topics.collect();
+        let (requests, received) = mpsc::channel(REQUESTS_MAX);
+        let lanes = Arc::new(Lanes { shared, groups, runtime, requests, running: Mutex::default() });
+        let mut config = topics::reader(kafka, "engine");
+        config
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1500")
+            .set("partition.assignment.strategy", "range")
+            .set("auto.offset.reset", "earliest");
+        let failed = |error: KafkaError| Failure::unavailable("joining the group lockstep-engine").because(error);
+        let consumer: BaseConsumer<Context> = config.create_with_context(Context { lanes: lanes.clone() }).map_err(failed)?;
+        let topics: Vec<String> = lanes.groups.keys().cloned().collect();
+        subscribe(&consumer, &topics).map_err(failed)?;
+        Ok(Pump { consumer, topics, lanes, requests: received, outlets: HashMap::new() })
+    }
+
+    /// Pumps until shutdown; then every lane ends its call, and the group learns that we left.
+    pub fn run(mut self, shutdown: &Shutdown) {
+        while !shutdown.is_cancelled() {
+            for _ in 0..REQUESTS_AT_ONCE {
+                match self.requests.try_recv() {
+                    Ok(request) => self.serve(request),
+                    Err(_) => break,
+                }
+            }
+            self.flush_waiting();
+            match self.consumer.poll(POLL_WAIT_MAX) {
+                None => {}
+                Some(Ok(message)) => {
+                    let partition = (message.topic().to_owned(), message.partition());
+                    let record = RawRecord::of(&message);
+                    drop(message);
+                    self.deliver(partition, record);
+                }
+                Some(Err(error)) => tracing::debug!(%error, "reading the log"),
+            }
+        }
+        self.lanes.stop(self.lanes.all());
+        self.consumer.unsubscribe();
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Start { lane, offset, inbox } => {
+                if !self.lanes.is_running(&lane) {
+                    return;
+                }
+                match self.read_from(&lane, offset) {
+                    Ok(()) => drop(self.outlets.insert(lane, Outlet { inbox, waiting: VecDeque::new() })),
+                    // The partition went meanwhile, or its fetcher is not up yet: the lane finds its inbox closed and
+                    // is started again by the next assignment.
+                    Err(error) => {
+                        tracing::debug!(topic = %lane.0, partition = lane.1, %error, "the partition can't be read yet");
+                        let again = self.lanes.requests.clone();
+                        self.lanes.runtime.spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                            let _ = again.send(Request::Start { lane, offset, inbox }).await;
+                        });
+                    }
+                }
+            }
+            Request::Rejoin => {
+                self.lanes.stop(self.lanes.all());
+                self.outlets.clear();
+                self.consumer.unsubscribe();
+                if let Err(error) = subscribe(&self.consumer, &self.topics) {
+                    tracing::error!(%error, "joining the group again");
+                }
+            }
+        }
+    }
+
+    fn read_from(&self, lane: &Partition, offset: i64) -> Result<(), KafkaError> {
+        let list = single(lane)?;
+        self.consumer.pause(&list)?;
+        self.consumer.seek(&lane.0, lane.1, Offset::Offset(offset), SEEK_WAIT_MAX)?;
+        self.consumer.resume(&list)
+    }
+
+    fn deliver(&mut self, partition: Partition, record: RawRecord) {
+        let Some(outlet) = self.outlets.get_mut(&partition) else { return };
+        if !outlet.waiting.is_empty() {
+            outlet.waiting.push_back(record);
+            return;
+        }
+        match outlet.inbox.try_send(record) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(record)) => {
+                outlet.waiting.push_back(record);
+                if let Err(error) = single(&partition).and_then(|list| self.consumer.pause(&list)) {
+                    tracing::debug!(%error, "a full lane's partition could not be paused");
+                }
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => drop(self.outlets.remove(&partition)),
+        }
+    }
+
+    fn flush_waiting(&mut self) {
+        let mut closed = Vec::new();
+        for (partition, outlet) in self.outlets.iter_mut().filter(|(_, outlet)| !outlet.waiting.is_empty()) {
+            while let Some(record) = outlet.waiting.pop_front() {
+                match outlet.inbox.try_send(record) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(record)) => {
+                        outlet.waiting.push_front(record);
+                        break;
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => closed.push(partition.clone()),
+                }
+            }
+            if outlet.waiting.is_empty() {
+                let resumed = single(partition).and_then(|list| self.consumer.resume(&list));
+                if let Err(error) = resumed {
+                    tracing::debug!(%error, "a lane's partition could not be resumed");
+                }
+            }
+        }
+        closed.iter().for_each(|partition| drop(self.outlets.remove(partition)));
+    }
+}
+
+fn subscribe(consumer: &BaseConsumer<Context>, topics: &[String]) -> Result<(), KafkaError> {
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&names)
+}
+
+fn single(partition: &Partition) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&partition.0, partition.1);
+    Ok(list)
+}

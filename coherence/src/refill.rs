@@ -1,0 +1,68 @@
+//! Entries that an action took from somebody: the engine holds their leases and fills them, so that a key that changes
+//! faster than it is filled is not missing for ever (docs/protocol.md, [e]).
+
+use std::sync::Arc;
+
+use lockstep_schemas::policy::{Policy, View};
+use lockstep_schemas::position::Position;
+use lockstep_tiers::through::ThroughError;
+use lockstep_tiers::{Place, Tiers};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+/// Queries of this kind under way at once.
+const QUERIES_MAX: usize = 4;
+
+/// Entries of one view that are ours to fill.
+pub(crate) struct Mine {
+    pub view: Arc<View>,
+    pub entities: Vec<String>,
+    pub nonce: String,
+    /// The watermark after the call that voided them.
+    pub low: Position,
+}
+
+/// The engine's own filling. Clones share its limit.
+#[derive(Clone)]
+pub(crate) struct Refill {
+    tiers: Tiers,
+    policy: Arc<Policy>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Refill {
+    pub fn new(tiers: Tiers, policy: Arc<Policy>, tasks: TaskTracker) -> Self {
+        Refill { tiers, policy, permits: Arc::new(Semaphore::new(QUERIES_MAX)), tasks }
+    }
+
+    /// Fills them beside the lane. Where the limit is reached they stay missing until their leases run out: a reader
+    /// then fills them.
+    pub fn start(&self, place: Place, mine: Mine) {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return };
+        let refill = self.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = refill.fill(&place, &mine).await {
+                tracing::debug!(view = %mine.view.name, %error, "entries were not filled again; readers will");
+            }
+            drop(permit);
+        });
+    }
+
+    async fn fill(&self, place: &Place, mine: &Mine) -> Result<(), ThroughError> {
+        let beneath = mine.view.through.as_ref().and_then(|name| self.policy.views.get(name));
+        match beneath {
+            None => {
+                let leases: Vec<_> = mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), mine.low)).collect();
+                self.tiers.fill_many(&mine.view, |_| place.clone(), &leases).await?;
+            }
+            Some(beneath) => {
+                for entity in &mine.entities {
+                    self.tiers.get(beneath, entity).await?;
+                    self.tiers.fill_from_l2(&mine.view, beneath, place, entity, &mine.nonce).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The engine's start and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_process::config::{Config, KafkaConfig};
+use lockstep_process::{Failure, Shutdown, retry};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::topics;
+use lockstep_source::Database;
+use lockstep_source::gate::Gate;
+use lockstep_source::loader::Loader;
+use lockstep_tiers::{Edge, Layout, Tiers, Tier};
+use lockstep_schemas::policy::TierName;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::lag::{self, Reached};
+use crate::open::Shared;
+use crate::plan::Planner;
+use crate::progress;
+use crate::pump::Pump;
+use crate::refill::Refill;
+
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Runs the engine until shutdown.
+pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    let kafka = config.kafka()?.clone();
+    let edge_config = config.edge()?;
+    let database = Database::connect(config.database()?, "lockstep-engine").await?;
+    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
+    let loader = Loader::prepare(&database, policy).await?;
+    let tiers = Tiers {
+        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
+        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
+        loader: Arc::new(loader),
+    };
+    let Some(()) = topics_exist(&kafka, policy, config.partitions, &shutdown).await? else { return Ok(()) };
+
+    let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());
+    let policy = Arc::new(policy.clone());
+    let (tasks, reached) = (TaskTracker::new(), Reached::default());
+    let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
+    let shared = Arc::new(Shared {
+        planner: Planner::new(&policy),
+        refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
+        policy,
+        tiers,
+        edge: Edge::new(edge_config)?,
+        response_max: edge_config.response_max,
+        gate,
+        progress: progress::follow(kafka.clone(), shutdown.clone()),
+        registry: LiveRegistry::follow(kafka.clone(), shutdown.clone()),
+        offsets: Arc::new(offsets.map_err(|error| Failure::configuration("Kafka's settings").because(error))?),
+        reached: reached.clone(),
+    });
+    let lag = tokio::spawn(lag::publish(kafka.clone(), reached, shutdown.clone()));
+    let pump = Pump::join(&kafka, shared, Handle::current())?;
+    let stop = shutdown.clone();
+    let thread = std::thread::Builder::new().name("lockstep-pump".to_owned()).spawn(move || pump.run(&stop));
+    let thread = thread.map_err(|error| Failure::internal("starting the pump").because(error))?;
+    tracing::info!("the engine runs");
+    let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+    shutdown.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN_WAIT_MAX, tasks.wait()).await.is_err() {
+        tracing::warn!("some fills were still under way at the end; their leases run out");
+    }
+    let _ = tokio::join!(lag, gate_task);
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Failure::internal("the pump's thread panicked")),
+    }
+}
+
+/// Waits until ingest has created the topics; refuses another partition count.
+async fn topics_exist(kafka: &KafkaConfig, policy: &Policy, partitions: u32, shutdown: &Shutdown) -> Result<Option<()>, Failure> {
+    let names: Vec<String> = policy.followed_groups().map(|group| topics::of_group(&group.name)).collect();
+    let look = || {
+        let (config, names) = (topics::client(kafka, "engine-start"), names.clone());
+        async move {
+            let look = move || {
+                let client: BaseConsumer = config.create()?;
+                let metadata = client.fetch_metadata(None, METADATA_WAIT_MAX)?;
+                let count = |name: &String| metadata.topics().iter().find(|topic| topic.name() == name).map(|topic| topic.partitions().len());
+                Ok::<_, KafkaError>(names.iter().map(count).collect::<Option<Vec<_>>>())
+            };
+            let counts = tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?;
+            counts.map_err(|error| error.to_string())?.ok_or_else(|| "its topics do not exist yet; ingest creates them".to_owned())
+        }
+    };
+    let Some(counts) = retry::until_ok("looking for the log", shutdown, look).await else { return Ok(None) };
+    match counts.iter().find(|count| **count != partitions as usize) {
+        None => Ok(Some(())),
+        Some(other) => Err(Failure::configuration(format!("the log has {other} partitions a group, not {partitions}"))
+            .remedy("configure partitions as ingest has them; another count is a new namespace")),
+    }
+}

@@ -1,0 +1,11 @@
+//! The gateway: reads through L1, L2 and the database, leaves fills behind, and serves the CDN as its origin. Every
+//! answer says how far its tier has come.
+
+mod answer;
+mod begun;
+mod hot;
+mod metrics;
+mod routes;
+mod run;
+
+pub use run::run;

@@ -1,0 +1,75 @@
+//! The gateway's start and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_process::config::Config;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_source::Database;
+use lockstep_source::loader::Loader;
+use lockstep_tiers::{Layout, Tier, Tiers};
+use tokio::net::TcpListener;
+
+use crate::begun::{Begun, POLL_INTERVAL};
+use crate::hot::HotSet;
+use crate::metrics::Metrics;
+use crate::routes::{Gateway, router};
+
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Serves until shutdown, then ends what is under way.
+pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    let listen = config.gateway_listen();
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Failure::configuration(format!("can't listen on {listen}"))
+            .because(error)
+            .remedy("free the port, or choose another with --gateway-listen or LOCKSTEP_GATEWAY_LISTEN")
+    })?;
+    let database = Database::connect(config.database()?, "lockstep-gateway").await?;
+    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
+    let loader = Loader::prepare(&database, policy).await?;
+    let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
+    let kinds = loader.kinds(&all);
+    let tiers = Tiers {
+        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
+        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
+        loader: Arc::new(loader),
+    };
+    let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
+    // The poll's age counts as part of the response's time.
+    let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);
+    let gateway = Gateway {
+        begun: Begun::follow(tiers.l2.clone(), policy, POLL_INTERVAL * 3, shutdown.clone()),
+        hot_set: HotSet::follow(config.kafka()?.clone(), shutdown.clone()),
+        tiers,
+        all,
+        hot,
+        page,
+        kinds,
+        metrics: Metrics::new(),
+        response_max: deadline,
+        shutdown: shutdown.clone(),
+    };
+    tracing::info!(%listen, "the gateway listens");
+    let stop = shutdown.clone();
+    let serve = axum::serve(listener, router(Arc::new(gateway))).with_graceful_shutdown(async move { stop.cancelled().await });
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_WAIT_MAX).await;
+    };
+    let served = tokio::select! {
+        served = async { serve.await } => served,
+        () = late => Ok(()),
+    };
+    database.close().await;
+    served.map_err(|error| Failure::internal("serving").because(error))
+}
+
+fn view(policy: &Policy, name: &str) -> Result<Arc<View>, Failure> {
+    let missing = |_| {
+        Failure::configuration(format!("the gateway's route /v1/product needs a view {name}"))
+            .remedy("declare it in the policy; the built-in policy shows how")
+    };
+    policy.view(name).cloned().map_err(missing)
+}

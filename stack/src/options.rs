@@ -1,0 +1,116 @@
+//! What a stack is made of.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Nodes of the cluster that serves as L1: three primaries and a replica of each.
+pub const L1_NODES: usize = 6;
+
+/// How to start a stack. The default is all five services in a temporary folder.
+#[derive(Clone)]
+pub struct StackOptions {
+    /// The private folder: a new or empty one, kept at the end. `None`: a temporary one, removed at the end.
+    pub dir: Option<PathBuf>,
+    /// Which services to start.
+    pub services: Services,
+    /// The port behind the edge, where the gateway will listen. `None`: a free one.
+    pub gateway_port: Option<u16>,
+    /// The folder of the Kafka broker's jars.
+    pub kafka_jars: PathBuf,
+    /// A broker for benches of throughput: 1 GiB of heap and the optimizing compiler. It starts more slowly.
+    pub kafka_throughput: bool,
+    /// Settings of PostgreSQL beside those that this crate makes, name and value; they win over ours.
+    pub postgres_settings: Vec<(String, String)>,
+    /// Asks everyone for this password of the user `postgres` (SCRAM). `None`: everyone is trusted.
+    pub postgres_password: Option<String>,
+    /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
+    pub redis_l2_persist: bool,
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            services: Services::default(),
+            gateway_port: None,
+            kafka_jars: default_kafka_jars(),
+            kafka_throughput: false,
+            postgres_settings: Vec::new(),
+            postgres_password: None,
+            redis_l2_persist: false,
+        }
+    }
+}
+
+fn default_kafka_jars() -> PathBuf {
+    let cache = match std::env::var_os("LOCKSTEP_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/lockstep"),
+    };
+    cache.join("kafka-4.3.1/lib")
+}
+
+/// Which services a stack has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// PostgreSQL, the source.
+    pub postgres: bool,
+    /// Kafka, one broker.
+    pub kafka: bool,
+    /// One Redis node, L2.
+    pub l2: bool,
+    /// A Redis Cluster of [`L1_NODES`], L1.
+    pub l1: bool,
+    /// Varnish with xkey, the edge.
+    pub varnish: bool,
+}
+
+impl Services {
+    /// None at all, to be filled in: `Services { l2: true, ..Services::NONE }`.
+    pub const NONE: Self = Self {
+        postgres: false,
+        kafka: false,
+        l2: false,
+        l1: false,
+        varnish: false,
+    };
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            postgres: true,
+            kafka: true,
+            l2: true,
+            l1: true,
+            varnish: true,
+        }
+    }
+}
+
+/// One server of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// PostgreSQL, the source.
+    Postgres,
+    /// Kafka, one broker.
+    Kafka,
+    /// The Redis node that is L2.
+    L2,
+    /// One node of the cluster that is L1, from 0 to 5. At the start 0 to 2 are primaries.
+    L1(usize),
+    /// Varnish, the edge.
+    Varnish,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres => f.write_str("postgresql"),
+            Self::Kafka => f.write_str("kafka"),
+            Self::L2 => f.write_str("l2"),
+            Self::L1(node) => write!(f, "l1-{node}"),
+            Self::Varnish => f.write_str("varnish"),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! PostgreSQL 15, as the source wants it: logical decoding, commit times, nothing relaxed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::StackError;
+use crate::folder::hand_over;
+use crate::options::{Service, StackOptions};
+use crate::process::Process;
+use crate::programs::Programs;
+use crate::site::Site;
+use crate::spawn::{Launch, Spawner};
+use crate::sys::Account;
+
+const DATABASE: &str = "shop";
+const USER: &str = "postgres";
+const PREPARE_LIMIT: Duration = Duration::from_secs(60);
+/// A start after a crash replays the log first.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// The kernel's limit on the path of a socket is 107 bytes; the file's name takes up to 17.
+const SOCKET_FOLDER_BYTES_MAX: usize = 90;
+
+/// One PostgreSQL server and its folder.
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    account: Option<Account>,
+    /// Ours to hand over; holds `data/` and the socket.
+    folder: PathBuf,
+    log: PathBuf,
+    port: u16,
+    password: Option<String>,
+    settings: Vec<(String, String)>,
+}
+
+impl Postgres {
+    pub(crate) fn build(site: &mut Site<'_>, programs: &Programs, options: &StackOptions) -> Result<Self, StackError> {
+        Ok(Self {
+            programs: programs.postgres.clone(),
+            account: programs.postgres_account,
+            folder: site.folder.part("postgresql", programs.postgres_account)?,
+            log: site.log("postgresql"),
+            port: site.ports.take()?,
+            password: options.postgres_password.clone(),
+            settings: options.postgres_settings.clone(),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let password = self.password.as_deref().map(percent_encode);
+        let password = password.map(|text| format!(":{text}")).unwrap_or_default();
+        format!("postgres://{USER}{password}@127.0.0.1:{}/{DATABASE}", self.port)
+    }
+
+    /// A new server with its database in it.
+    pub(crate) fn create(&self, spawner: &Spawner) -> Result<Process, StackError> {
+        self.init(spawner)?;
+        let process = self.start(spawner)?;
+        let address = ["-h", "127.0.0.1", "-U", USER, "-p"];
+        let mut create = self.launch("createdb").arguments(address);
+        create = create.arguments([self.port.to_string(), DATABASE.to_owned()]);
+        let password = self.password.iter().map(|text| ("PGPASSWORD", text.clone()));
+        create.environment.extend(password);
+        spawner.run(&create, PREPARE_LIMIT)?;
+        Ok(process)
+    }
+
+    /// The server on its folder as it is.
+    pub(crate) fn start(&self, spawner: &Spawner) -> Result<Process, StackError> {
+        let mut launch = self.launch("postgres").arguments(["-D"]).arguments([self.data()]);
+        launch.name = Service::Postgres.to_string();
+        // The immediate shutdown: the postmaster ends its children and itself, without a checkpoint.
+        launch.stop_signal = libc::SIGQUIT;
+        let mut process = spawner.spawn(&launch)?;
+        let pid = process.pid();
+        process.wait_until(START_LIMIT, || self.serves(pid))?;
+        Ok(process)
+    }
+
+    /// The postmaster writes its id in the first line of this file, and in the eighth whether it serves.
+    pub(crate) fn serves(&self, pid: u32) -> bool {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let mut lines = text.lines();
+        lines.next() == Some(pid.to_string().as_str()) && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+    }
+
+    fn init(&self, spawner: &Spawner) -> Result<(), StackError> {
+        let method = if self.password.is_some() {
+            "scram-sha-256"
+        } else {
+            "trust"
+        };
+        let mut init = self.launch("initdb").arguments(["-U", USER, "-A", method]);
+        init = init
+            .arguments(["--no-locale", "-E", "UTF8", "--no-sync", "-D"])
+            .arguments([self.data()]);
+        let secret = self.folder.join("password");
+        if let Some(password) = &self.password {
+            write_secret(&secret, password).map_err(StackError::io("write a password file"))?;
+            hand_over(&secret, self.account)?;
+            init = init.arguments(["--pwfile"]).arguments([&secret]);
+        }
+        spawner.run(&init, PREPARE_LIMIT)?;
+        if self.password.is_some() {
+            fs::remove_file(&secret).map_err(StackError::io("remove a password file"))?;
+        }
+        let file = File::options().append(true).open(self.data().join("postgresql.conf"));
+        let written = file.and_then(|mut file| file.write_all(self.configuration().as_bytes()));
+        written.map_err(StackError::io("write postgresql.conf"))
+    }
+
+    /// In the file rather than on the command line, so that ALTER SYSTEM can still change it.
+    fn configuration(&self) -> String {
+        let socket_folder = self.folder.to_string_lossy();
+        let has_room = socket_folder.len() <= SOCKET_FOLDER_BYTES_MAX;
+        let port = self.port.to_string();
+        let ours = [
+            ("listen_addresses", "127.0.0.1"),
+            ("port", &port),
+            ("unix_socket_directories", if has_room { &socket_folder } else { "" }),
+            ("wal_level", "logical"),
+            ("max_wal_senders", "10"),
+            ("max_replication_slots", "10"),
+            ("max_slot_wal_keep_size", "4GB"),
+            ("track_commit_timestamp", "on"),
+            ("synchronous_commit", "on"),
+            ("fsync", "on"),
+            ("shared_buffers", "128MB"),
+        ];
+        let theirs = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        // Where a name comes twice, the last one holds.
+        let lines = ours.into_iter().chain(theirs).map(|(name, value)| {
+            let quoted = value.replace('\'', "''");
+            format!("{name} = '{quoted}'\n")
+        });
+        lines.collect()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn launch(&self, program: &str) -> Launch {
+        let path = self.programs.join(program);
+        let mut launch = Launch::new(program, path, &self.folder, &self.log);
+        launch.account = self.account;
+        launch
+    }
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}
+
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_password_is_encoded_for_a_url() {
+        assert_eq!(super::percent_encode("a-Z_0/@ü"), "a-Z_0%2F%40%C3%BC");
+    }
+}

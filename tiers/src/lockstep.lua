@@ -1,0 +1,137 @@
+#!lua name=lockstep1
+-- The rules by which entries change (docs/protocol.md, "The functions"). One call is atomic, on the node and in
+-- replication; everything that must be compared is compared before anything is written.
+--
+-- Positions are text of fixed width, so that comparing texts compares positions; never turn one into a number.
+--   _w      {tag}:_w   pos, offset, floor, timeline, at; on L2 also l3_owner, l3_begun, l3, l3_offset; counters
+--   entry   a hash, one field a column, and _low, _high, _born, or _neg (absence)
+--   marker  <entry>:_lease: nonce, pos. It never lies beside a living entry [14].
+
+local LEAST = '0000-0000000000000000-00000000'
+
+local function watermark(w)
+  local h = redis.call('HMGET', w, 'pos', 'floor', 'timeline')
+  return h[1] or LEAST, h[2] or LEAST, h[3] or ''
+end
+
+-- What is under a key: its bounds where there is a living entry. What lies below the floor is as good as gone.
+local function living(key, floor)
+  local h = redis.call('HMGET', key, '_low', '_high', '_neg')
+  if not h[1] then return nil end
+  if h[1] < floor then
+    redis.call('UNLINK', key)
+    return nil
+  end
+  return h[1], h[2], h[3]
+end
+
+-- KEYS _w, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide)
+-- -> {'hit', pos, timeline, at, begun, field, value, ...} | {'busy', pos, timeline, at, begun} | {'lease', ...}
+local function read(KEYS, ARGV)
+  local pos, floor, timeline = watermark(KEYS[1])
+  local more = redis.call('HMGET', KEYS[1], 'at', 'l3_begun')
+  local answer = { 'hit', pos, timeline, more[1] or '0', more[2] or '' }
+  if living(KEYS[2], floor) then
+    if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+    for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = text end
+    return answer
+  end
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    answer[1] = 'busy'
+    return answer
+  end
+  redis.call('HSET', KEYS[3], 'nonce', ARGV[1], 'pos', pos)
+  redis.call('PEXPIRE', KEYS[3], ARGV[2])
+  answer[1] = 'lease'
+  return answer
+end
+
+-- KEYS _w, entry, marker.  ARGV nonce, low, high, source_at, timeline, ttl_ms, born, field, value, ...: the whole entry
+-- -> 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
+local function fill(KEYS, ARGV)
+  local lease = redis.call('HMGET', KEYS[3], 'nonce', 'pos')
+  if lease[1] ~= ARGV[1] then return 'void' end
+  redis.call('UNLINK', KEYS[3])                             -- whatever comes, this lease is used up
+  local _, floor, timeline = watermark(KEYS[1])
+  local low, high = ARGV[2], ARGV[3]
+  if low < floor then return 'floor' end                    -- leased before a truncate, a new epoch, a lost node
+  if ARGV[4] < lease[2] then return 'behind' end            -- what was read lags what this tier has shown [3a-3e]
+  if timeline ~= '' and ARGV[5] ~= timeline then return 'timeline' end     -- read from a deposed primary [13e]
+  if high < low then high = low end
+  redis.call('UNLINK', KEYS[2])                             -- never into what is there [14i]
+  redis.call('HSET', KEYS[2], '_low', low, '_high', high, '_born', ARGV[7], unpack(ARGV, 8))
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  return 'ok'
+end
+
+-- KEYS _w, then entry, marker of each action.
+-- ARGV expect, new, offset, floor ('': keep), timeline, at, nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
+--      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
+-- -> {'ok', refreshed, dropped, index of an entry that is now ours to fill, ...} | {'lost', pos, offset}
+local function apply(KEYS, ARGV)
+  local pos, floor, timeline = watermark(KEYS[1])
+  if pos ~= ARGV[1] then                                    -- compare first: this is the fence [6d, 7a]
+    return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
+  end
+  if ARGV[4] ~= '' then floor = ARGV[4] end
+  if ARGV[5] ~= '' then timeline = ARGV[5] end
+  local refreshed, dropped, answer, at = 0, 0, { 'ok', 0, 0 }, 13
+  for k = 2, #KEYS, 2 do
+    local entry, marker, op = KEYS[k], KEYS[k + 1], ARGV[at]
+    local low, high, negative = living(entry, floor)
+    local drop = op == 'i'
+    at = at + 1
+    if op == 'r' then
+      local p, ttl, sets, dels = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+      local first = at + 4
+      at = first + 2 * sets + dels
+      if low and p <= low then                              -- already contained
+        redis.call('UNLINK', marker)
+      elseif low and p > high and not negative then
+        redis.call('HSET', entry, '_low', p, '_high', p, unpack(ARGV, first, first + 2 * sets - 1))
+        if dels > 0 then redis.call('HDEL', entry, unpack(ARGV, first + 2 * sets, at - 1)) end
+        redis.call('PEXPIRE', entry, ttl)
+        redis.call('UNLINK', marker)
+        refreshed = refreshed + 1
+      else
+        drop = true                                         -- absent stays absent; in between we cannot tell [1a-1c]
+      end
+    end
+    if drop then
+      local gone = redis.call('UNLINK', entry)
+      dropped = dropped + gone
+      if gone + redis.call('UNLINK', marker) > 0 then       -- somebody wants it: ours to fill, so that nobody starves
+        redis.call('HSET', marker, 'nonce', ARGV[7], 'pos', ARGV[2])
+        redis.call('PEXPIRE', marker, ARGV[8])
+        answer[#answer + 1] = (k - 2) / 2
+      end
+    end
+  end
+  redis.call('HSET', KEYS[1], 'pos', ARGV[2], 'offset', ARGV[3], 'floor', floor, 'timeline', timeline, 'at', ARGV[6])
+  if refreshed > 0 then redis.call('HINCRBY', KEYS[1], 'refreshed', refreshed) end
+  if dropped > 0 then redis.call('HINCRBY', KEYS[1], 'dropped', dropped) end
+  -- L3's position moves only under the owner that was written last: a call sent again finds another [16g8, 16g10].
+  if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'l3_owner') == ARGV[9] then
+    if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'l3_begun', ARGV[10]) end
+    if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'l3', ARGV[11], 'l3_offset', ARGV[12]) end
+  end
+  answer[2], answer[3] = refreshed, dropped
+  return answer
+end
+
+-- KEYS _w.  ARGV expect, owner, l3, l3_offset: a new owner of L3's position, at a start and at each `lost`. The position
+-- can only be lowered here, and is lowered before the replay begins [16e].
+-- -> {'ok', l3, l3_offset} | {'lost', pos, offset}
+local function own(KEYS, ARGV)
+  local h = redis.call('HMGET', KEYS[1], 'pos', 'l3', 'l3_offset', 'offset')
+  if (h[1] or LEAST) ~= ARGV[1] then return { 'lost', h[1] or LEAST, h[4] or '' } end
+  local l3, offset = h[2] or ARGV[3], h[3] or ARGV[4]
+  if ARGV[3] < l3 then l3, offset = ARGV[3], ARGV[4] end
+  redis.call('HSET', KEYS[1], 'l3_owner', ARGV[2], 'l3', l3, 'l3_offset', offset)
+  return { 'ok', l3, offset }
+end
+
+redis.register_function('lockstep1_read', read)
+redis.register_function('lockstep1_fill', fill)
+redis.register_function('lockstep1_apply', apply)
+redis.register_function('lockstep1_own', own)

@@ -1,0 +1,113 @@
+//! What the functions answer, checked once.
+
+use lockstep_schemas::entry::Fields;
+use lockstep_schemas::position::Position;
+use redis::Value;
+
+use crate::link::TierError;
+use crate::tier::{Applied, Filled, Hit, Mark};
+
+/// A read's answer, before the caller's nonce is added to a lease.
+pub(crate) enum ReadReply {
+    Hit(Hit),
+    Busy(Mark),
+    Lease(Mark),
+}
+
+/// An answer's elements, taken one by one.
+struct Answer {
+    function: &'static str,
+    texts: std::vec::IntoIter<String>,
+}
+
+impl Answer {
+    fn of(function: &'static str, value: Value) -> Result<Self, TierError> {
+        let shown = || TierError::Answer { function, answer: format!("{value:?}").chars().take(200).collect() };
+        let texts: Vec<String> = redis::from_redis_value(value.clone()).map_err(|_| shown())?;
+        Ok(Answer { function, texts: texts.into_iter() })
+    }
+
+    fn text(&mut self) -> Result<String, TierError> {
+        let function = self.function;
+        self.texts.next().ok_or_else(|| TierError::Answer { function, answer: "too little".to_owned() })
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self) -> Result<T, TierError> {
+        let text = self.text()?;
+        text.parse().map_err(|_| TierError::Answer { function: self.function, answer: text })
+    }
+
+    fn optional<T: std::str::FromStr>(&mut self) -> Result<Option<T>, TierError> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| TierError::Answer { function: self.function, answer: text })
+    }
+
+    fn other<T>(&self, answer: String) -> Result<T, TierError> {
+        Err(TierError::Answer { function: self.function, answer })
+    }
+}
+
+pub(crate) fn read(value: Value) -> Result<ReadReply, TierError> {
+    let mut answer = Answer::of("read", value)?;
+    let kind = answer.text()?;
+    let (position, timeline, at) = (answer.parsed()?, answer.text()?, answer.parsed()?);
+    let mark = Mark { position, timeline, at, l3_begun: answer.optional()? };
+    match kind.as_str() {
+        "busy" => Ok(ReadReply::Busy(mark)),
+        "lease" => Ok(ReadReply::Lease(mark)),
+        "hit" => hit(mark, answer).map(ReadReply::Hit),
+        _ => answer.other(kind),
+    }
+}
+
+fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
+    let (mut low, mut high, mut negative) = (Position::LEAST, Position::GREATEST, false);
+    let mut fields = Fields::new();
+    while let Some(name) = answer.texts.next() {
+        match name.as_str() {
+            "_low" => low = answer.parsed()?,
+            "_high" => high = answer.parsed()?,
+            "_neg" => negative = !answer.text()?.is_empty(),
+            ours if ours.starts_with('_') => drop(answer.text()?),
+            column => fields.push((column.into(), answer.text()?)),
+        }
+    }
+    Ok(Hit { mark, low, high, fields: (!negative).then_some(fields) })
+}
+
+pub(crate) fn fill(value: Value) -> Result<Filled, TierError> {
+    let shown = format!("{value:?}");
+    let text: String = redis::from_redis_value(value).map_err(|_| TierError::Answer { function: "fill", answer: shown })?;
+    match text.as_str() {
+        "ok" => Ok(Filled::Ok),
+        "void" => Ok(Filled::Void),
+        "floor" | "behind" | "timeline" => Ok(Filled::Refused),
+        _ => Err(TierError::Answer { function: "fill", answer: text }),
+    }
+}
+
+pub(crate) fn apply(value: Value) -> Result<Applied, TierError> {
+    let mut answer = Answer::of("apply", value)?;
+    match answer.text()?.as_str() {
+        "ok" => {
+            let (refreshed, dropped) = (answer.parsed()?, answer.parsed()?);
+            let mine = answer.texts.map(|text| text.parse().unwrap_or(usize::MAX)).collect();
+            Ok(Applied::Ok { refreshed, dropped, mine })
+        }
+        "lost" => Ok(Applied::Lost { position: answer.parsed()?, offset: answer.optional()? }),
+        other => answer.other(other.to_owned()),
+    }
+}
+
+/// `own`: L3's position and offset, or the tier's own position where that is not as expected.
+pub(crate) fn own(value: Value) -> Result<Result<(Position, i64), Position>, TierError> {
+    let mut answer = Answer::of("own", value)?;
+    match answer.text()?.as_str() {
+        "ok" => Ok(Ok((answer.parsed()?, answer.parsed()?))),
+        "lost" => Ok(Err(answer.parsed()?)),
+        other => answer.other(other.to_owned()),
+    }
+}

@@ -1,0 +1,219 @@
+//! Lease, load, fill as one routine: how a read goes through the tiers to the database, and what it leaves behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_schemas::entry::{Fields, Load, LoadError};
+use lockstep_schemas::policy::{TierName, View};
+use lockstep_schemas::position::Position;
+
+use crate::layout::Place;
+use crate::link::TierError;
+use crate::tier::{Fill, Filled, Hit, Lease, Mark, Read, Tier};
+
+/// How often a reader looks again while somebody else fills.
+const BUSY_LOOKS_MAX: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Who gave the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnsweredBy {
+    /// A tier.
+    Tier(TierName),
+    /// The database.
+    Database,
+}
+
+impl AnsweredBy {
+    /// `l1`, `l2`, `database`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AnsweredBy::Tier(tier) => tier.as_str(),
+            AnsweredBy::Database => "database",
+        }
+    }
+}
+
+/// An answer, and how far it has come.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Who gave it.
+    pub by: AnsweredBy,
+    /// The tiers that were asked.
+    pub asked: Vec<TierName>,
+    /// The fields; `None`: there is no such thing.
+    pub fields: Option<Fields>,
+    /// The tier's state: the answer holds everything up to its position.
+    pub mark: Mark,
+}
+
+/// A read that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ThroughError {
+    /// A tier.
+    #[error(transparent)]
+    Tier(#[from] TierError),
+    /// The database.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// L1 over L2 over the database. Clones share connections.
+#[derive(Clone)]
+pub struct Tiers {
+    /// Redis Cluster.
+    pub l1: Tier,
+    /// Redis.
+    pub l2: Tier,
+    /// The database.
+    pub loader: Arc<dyn Load>,
+}
+
+impl Tiers {
+    /// The tier of a view.
+    pub fn of(&self, view: &View) -> &Tier {
+        if view.tier == TierName::L1 { &self.l1 } else { &self.l2 }
+    }
+
+    /// Reads an entity of a view that is filled from the database.
+    pub async fn get(&self, view: &View, entity: &str) -> Result<Answer, ThroughError> {
+        let tier = self.of(view);
+        let (place, key) = (tier.layout().place(&view.group, entity), view.key.key(entity));
+        let asked = vec![view.tier];
+        let mut looks = 0;
+        let mark = loop {
+            match tier.read(&place, &key, slide(view)).await? {
+                Read::Hit(hit) => {
+                    return Ok(Answer { by: AnsweredBy::Tier(view.tier), asked, fields: hit.fields, mark: hit.mark });
+                }
+                Read::Lease(lease) => {
+                    let (fields, _) = self.load_and_fill(view, &place, entity, &lease, lease.mark.position).await?;
+                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: lease.mark });
+                }
+                Read::Busy(mark) if looks == BUSY_LOOKS_MAX => break mark,
+                Read::Busy(_) => {
+                    looks += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+            }
+        };
+        let fields = self.load(view, entity).await?.and_then(|loaded| loaded.fields);
+        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark })
+    }
+
+    /// Reads an entity of an L1 view that is filled through a view on L2.
+    pub async fn get_through(&self, view: &View, beneath: &View, entity: &str) -> Result<Answer, ThroughError> {
+        let (place, key) = (self.l1.layout().place(&view.group, entity), view.key.key(entity));
+        match self.l1.read(&place, &key, slide(view)).await? {
+            Read::Hit(hit) => {
+                let by = AnsweredBy::Tier(TierName::L1);
+                Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: hit.mark })
+            }
+            Read::Busy(_) => self.beneath(beneath, entity).await,
+            Read::Lease(lease) => {
+                let mut answer = self.beneath(beneath, entity).await?;
+                if let Some(hit) = self.fill_from_l2(view, beneath, &place, entity, &lease.nonce).await? {
+                    answer.fields = hit.fields;
+                    answer.mark = hit.mark;
+                }
+                Ok(answer)
+            }
+        }
+    }
+
+    async fn beneath(&self, beneath: &View, entity: &str) -> Result<Answer, ThroughError> {
+        let mut answer = self.get(beneath, entity).await?;
+        answer.asked.insert(0, TierName::L1);
+        Ok(answer)
+    }
+
+    /// Fills an entry of L1 from L2, under a lease on L1. `None`: L2 does not have it.
+    ///
+    /// What L2 has forgotten in a fail-over is refused: its position is then behind the lease's [3a]-[3e].
+    pub async fn fill_from_l2(
+        &self,
+        view: &View,
+        beneath: &View,
+        place: &Place,
+        entity: &str,
+        nonce: &str,
+    ) -> Result<Option<Hit>, ThroughError> {
+        let Read::Hit(mut hit) = self.l2.read(place, &beneath.key.key(entity), slide(beneath)).await? else {
+            return Ok(None);
+        };
+        if let Some(fields) = &mut hit.fields {
+            fields.retain(|(name, _)| view.fields().any(|field| field == name));
+        }
+        let fill = Fill {
+            nonce,
+            low: hit.low.max(hit.mark.position),
+            high: hit.high,
+            source_at: hit.mark.position,
+            timeline: &hit.mark.timeline,
+            ttl: view.ttl,
+            fields: hit.fields.as_ref(),
+        };
+        self.l1.fill(place, &view.key.key(entity), &fill).await?;
+        Ok(Some(hit))
+    }
+
+    /// Loads an entity from the database and fills it under a lease.
+    async fn load_and_fill(
+        &self,
+        view: &View,
+        place: &Place,
+        entity: &str,
+        lease: &Lease,
+        low: Position,
+    ) -> Result<(Option<Fields>, Filled), ThroughError> {
+        let Some(loaded) = self.load(view, entity).await? else { return Ok((None, Filled::Refused)) };
+        let fill = Fill {
+            nonce: &lease.nonce,
+            low,
+            high: loaded.high,
+            source_at: Position::GREATEST,
+            timeline: &loaded.timeline,
+            ttl: view.ttl,
+            fields: loaded.fields.as_ref(),
+        };
+        let filled = self.of(view).fill(place, &view.key.key(entity), &fill).await?;
+        Ok((loaded.fields, filled))
+    }
+
+    /// Loads entities in one query and fills them, each under its own lease: nonces in the order of entities.
+    /// Returns how many were filled.
+    pub async fn fill_many(
+        &self,
+        view: &View,
+        place_of: impl Fn(&str) -> Place,
+        leases: &[(String, String, Position)],
+    ) -> Result<usize, ThroughError> {
+        let entities: Vec<String> = leases.iter().map(|(entity, _, _)| entity.clone()).collect();
+        let loaded = self.loader.load(view, &entities).await?;
+        let mut filled = 0;
+        for one in &loaded {
+            let Some((entity, nonce, low)) = leases.iter().find(|(entity, _, _)| *entity == one.entity) else { continue };
+            let fill = Fill {
+                nonce,
+                low: *low,
+                high: one.high,
+                source_at: Position::GREATEST,
+                timeline: &one.timeline,
+                ttl: view.ttl,
+                fields: one.fields.as_ref(),
+            };
+            let done = self.of(view).fill(&place_of(entity), &view.key.key(entity), &fill).await?;
+            filled += usize::from(done == Filled::Ok);
+        }
+        Ok(filled)
+    }
+
+    async fn load(&self, view: &View, entity: &str) -> Result<Option<lockstep_schemas::entry::Loaded>, LoadError> {
+        let entities = [entity.to_owned()];
+        Ok(self.loader.load(view, &entities).await?.pop())
+    }
+}
+
+fn slide(view: &View) -> Option<Duration> {
+    view.sliding.then_some(view.ttl)
+}

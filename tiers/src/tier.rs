@@ -1,0 +1,367 @@
+//! A tier of Redis: the function library's rules as calls (docs/protocol.md, "The functions").
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lockstep_process::Failure;
+use lockstep_process::config::Url;
+use lockstep_schemas::entry::Fields;
+use lockstep_schemas::key::Key;
+use lockstep_schemas::policy::TierName;
+use lockstep_schemas::position::Position;
+
+use crate::layout::{Layout, Place};
+use crate::link::{Link, TierError};
+use crate::reply::{self, ReadReply};
+
+/// How long a filler has; a database that takes longer than this makes misses, not mistakes.
+const LEASE: Duration = Duration::from_secs(3);
+/// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
+pub const ACTIONS_MAX: usize = 60;
+/// Arguments of one call. Lua's `unpack` fails at 8,000.
+pub const ARGUMENTS_MAX: usize = 4_000;
+/// An entry's size, fields and values. A larger one is never cached.
+pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
+
+/// A tier's state that comes with every answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Everything up to here has been applied.
+    pub position: Position,
+    /// The database's timeline, or empty where nothing has been applied yet.
+    pub timeline: String,
+    /// The server's time up to which that is, microseconds since 1970.
+    pub at: i64,
+    /// On L2: purges up to here have begun.
+    pub l3_begun: Option<Position>,
+}
+
+/// A living entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The tier's state.
+    pub mark: Mark,
+    /// It holds all its key's changes up to here, and up to the watermark.
+    pub low: Position,
+    /// It holds nothing beyond.
+    pub high: Position,
+    /// Its fields; `None`: a cached absence.
+    pub fields: Option<Fields>,
+}
+
+/// The right to fill one missing entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Names it.
+    pub nonce: String,
+    /// The tier's state when it was granted; its position is the fill's `low`.
+    pub mark: Mark,
+}
+
+/// What a read finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// An entry.
+    Hit(Hit),
+    /// Nothing, and somebody else is filling it.
+    Busy(Mark),
+    /// Nothing, and it is ours to fill.
+    Lease(Lease),
+}
+
+/// A whole entry for a lease.
+#[derive(Clone, Debug)]
+pub struct Fill<'a> {
+    /// The lease's name.
+    pub nonce: &'a str,
+    /// It holds all changes up to here.
+    pub low: Position,
+    /// It holds nothing beyond.
+    pub high: Position,
+    /// How far that had come what was read: the tier beneath's position; greatest for the primary.
+    pub source_at: Position,
+    /// The timeline that was read.
+    pub timeline: &'a str,
+    /// Life.
+    pub ttl: Duration,
+    /// The fields; `None`: absence.
+    pub fields: Option<&'a Fields>,
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// The entry is there.
+    Ok,
+    /// The lease was gone: the key changed meanwhile, or the lease ran out.
+    Void,
+    /// What was read is too old for this tier, or of another history; or it is larger than an entry may be.
+    Refused,
+}
+
+/// What a change does to one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Gone.
+    Invalidate,
+    /// These fields, as of that position; `None` is a null.
+    Refresh {
+        /// The newest change in it.
+        position: Position,
+        /// Life from now on.
+        ttl: Duration,
+        /// The fields that are known.
+        fields: Vec<(Arc<str>, Option<String>)>,
+    },
+}
+
+/// A batch of one partition: actions, and the watermark's move.
+#[derive(Clone, Debug)]
+pub struct Apply<'a> {
+    /// Where the watermark must be.
+    pub expect: Position,
+    /// Where it goes.
+    pub new: Position,
+    /// The log's offset that belongs to it.
+    pub offset: i64,
+    /// A raised floor.
+    pub floor: Option<Position>,
+    /// The database's timeline.
+    pub timeline: &'a str,
+    /// The server's time, microseconds since 1970.
+    pub at: i64,
+    /// The engine's own nonce, for entries that somebody wants.
+    pub nonce: &'a str,
+    /// What to do to which entry.
+    pub actions: &'a [(Key, Action)],
+    /// L3's position, kept on L2.
+    pub outward: Option<Outward<'a>>,
+}
+
+/// L3's position, moved together with L2's.
+#[derive(Clone, Debug)]
+pub struct Outward<'a> {
+    /// Who owns it.
+    pub owner: &'a str,
+    /// Purges up to here are about to begin.
+    pub begun: Option<Position>,
+    /// Purges up to here are done; and the log's offset that belongs to it.
+    pub done: Option<(Position, i64)>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// All of it.
+    Ok {
+        /// Entries refreshed in place.
+        refreshed: u64,
+        /// Entries dropped.
+        dropped: u64,
+        /// Indices of actions whose entries are now the engine's to fill.
+        mine: Vec<usize>,
+    },
+    /// None of it: the watermark is elsewhere.
+    Lost {
+        /// Where it is.
+        position: Position,
+        /// The log's offset that belongs to it.
+        offset: Option<i64>,
+    },
+}
+
+/// A watermark hash, as status and start-up read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Everything up to here has been applied.
+    pub position: Position,
+    /// The log's offset that belongs to it.
+    pub offset: i64,
+    /// What lies below is dead.
+    pub floor: Position,
+    /// The server's time, microseconds since 1970.
+    pub at: i64,
+    /// L3's position, on L2.
+    pub l3: Option<(Position, i64)>,
+    /// Purges up to here have begun, on L2.
+    pub l3_begun: Option<Position>,
+    /// Entries refreshed so far.
+    pub refreshed: u64,
+    /// Entries dropped so far.
+    pub dropped: u64,
+}
+
+/// One tier. Clones share its connections.
+#[derive(Clone)]
+pub struct Tier {
+    /// Which.
+    pub name: TierName,
+    link: Link,
+    layout: Arc<Layout>,
+}
+
+impl Tier {
+    /// A tier of one node, with plain names.
+    pub async fn node(name: TierName, url: &Url, layout: Arc<Layout>) -> Result<Self, Failure> {
+        Ok(Tier { name, link: Link::node(name, url).await?, layout })
+    }
+
+    /// A tier of a cluster, with tagged names.
+    pub async fn cluster(name: TierName, urls: &[Url], layout: Arc<Layout>) -> Result<Self, Failure> {
+        Ok(Tier { name, link: Link::cluster(name, urls).await?, layout })
+    }
+
+    /// The layout that this tier shares with the others.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Reads an entry, or gets the right to fill it. `slide`: life from now on, where hits extend it.
+    pub async fn read(&self, place: &Place, key: &Key, slide: Option<Duration>) -> Result<Read, TierError> {
+        let nonce = nonce();
+        let mut command = self.function("lockstep1_read", place, [key]);
+        command.arg(&nonce).arg(millis(LEASE)).arg(slide.map_or(0, millis));
+        Ok(match reply::read(self.link.call(&command).await?)? {
+            ReadReply::Hit(hit) => Read::Hit(hit),
+            ReadReply::Busy(mark) => Read::Busy(mark),
+            ReadReply::Lease(mark) => Read::Lease(Lease { nonce, mark }),
+        })
+    }
+
+    /// Fills a leased entry.
+    pub async fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>) -> Result<Filled, TierError> {
+        let size = fill.fields.map_or(0, |fields| fields.iter().map(|(name, text)| name.len() + text.len()).sum());
+        if size > ENTRY_BYTES_MAX {
+            tracing::warn!(tier = self.name.as_str(), %key, bytes = size, "an entry too large to be cached");
+            return Ok(Filled::Refused);
+        }
+        let mut command = self.function("lockstep1_fill", place, [key]);
+        command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string()).arg(fill.source_at.to_string());
+        command.arg(fill.timeline).arg(millis(fill.ttl)).arg(now_micros());
+        match fill.fields {
+            None => {
+                command.arg("_neg").arg("1");
+            }
+            Some(fields) => {
+                for (name, text) in fields {
+                    command.arg(&**name).arg(text);
+                }
+            }
+        }
+        reply::fill(self.link.call(&command).await?)
+    }
+
+    /// Applies a batch.
+    pub async fn apply(&self, place: &Place, batch: &Apply<'_>) -> Result<Applied, TierError> {
+        assert!(batch.actions.len() <= ACTIONS_MAX, "the caller cuts batches");
+        let mut command = self.function("lockstep1_apply", place, batch.actions.iter().map(|(key, _)| key));
+        let floor = batch.floor.map(|floor| floor.to_string()).unwrap_or_default();
+        command.arg(batch.expect.to_string()).arg(batch.new.to_string()).arg(batch.offset).arg(floor);
+        command.arg(batch.timeline).arg(batch.at).arg(batch.nonce).arg(millis(LEASE));
+        let outward = batch.outward.as_ref();
+        let text = |position: Option<Position>| position.map(|position| position.to_string()).unwrap_or_default();
+        let done = outward.and_then(|outward| outward.done);
+        command.arg(outward.map_or("", |outward| outward.owner));
+        command.arg(text(outward.and_then(|outward| outward.begun)));
+        command.arg(text(done.map(|(position, _)| position))).arg(done.map_or(0, |(_, offset)| offset));
+        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command));
+        reply::apply(self.link.call(&command).await?)
+    }
+
+    /// Takes L3's position over, lowering it where it must be lower. `Err`: where the watermark is instead.
+    pub async fn own(
+        &self,
+        place: &Place,
+        expect: Position,
+        owner: &str,
+        l3: (Position, i64),
+    ) -> Result<Result<(Position, i64), Position>, TierError> {
+        let mut command = self.function("lockstep1_own", place, []);
+        command.arg(expect.to_string()).arg(owner).arg(l3.0.to_string()).arg(l3.1);
+        reply::own(self.link.call(&command).await?)
+    }
+
+    /// The watermark of a place; `None` where the tier has none.
+    pub async fn watermark(&self, place: &Place) -> Result<Option<Watermark>, TierError> {
+        let mut command = redis::cmd("HGETALL");
+        command.arg(self.layout.watermark(place));
+        let answer = self.link.call(&command).await?;
+        let hash: HashMap<String, String> = redis::from_redis_value(answer).map_err(redis::RedisError::from)?;
+        watermark_of(&hash)
+    }
+
+    fn function<'k>(&self, name: &str, place: &Place, keys: impl IntoIterator<Item = &'k Key>) -> redis::Cmd {
+        let tagged = self.link.is_cluster();
+        let mut names = vec![self.layout.watermark(place)];
+        for key in keys {
+            let entry = self.layout.entry(place, key, tagged);
+            names.push(entry.clone());
+            names.push(format!("{entry}:_lease"));
+        }
+        let mut command = redis::cmd("FCALL");
+        command.arg(name).arg(names.len()).arg(names);
+        command
+    }
+}
+
+impl Action {
+    fn arguments(&self, command: &mut redis::Cmd) {
+        let Action::Refresh { position, ttl, fields } = self else {
+            command.arg("i");
+            return;
+        };
+        let sets = fields.iter().filter(|(_, text)| text.is_some()).count();
+        command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(sets).arg(fields.len() - sets);
+        for (name, text) in fields {
+            if let Some(text) = text {
+                command.arg(&**name).arg(text);
+            }
+        }
+        for (name, _) in fields.iter().filter(|(_, text)| text.is_none()) {
+            command.arg(&**name);
+        }
+    }
+
+    /// How many arguments it takes.
+    pub fn size(&self) -> usize {
+        match self {
+            Action::Invalidate => 1,
+            Action::Refresh { fields, .. } => 5 + 2 * fields.len(),
+        }
+    }
+}
+
+fn watermark_of(hash: &HashMap<String, String>) -> Result<Option<Watermark>, TierError> {
+    fn parsed<T: std::str::FromStr>(hash: &HashMap<String, String>, name: &str) -> Result<Option<T>, TierError> {
+        let Some(text) = hash.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| TierError::Answer { function: "HGETALL _w", answer: format!("{name} = {text}") })
+    }
+    let Some(position) = parsed(hash, "pos")? else { return Ok(None) };
+    let l3: Option<Position> = parsed(hash, "l3")?;
+    let l3_offset: Option<i64> = parsed(hash, "l3_offset")?;
+    Ok(Some(Watermark {
+        position,
+        offset: parsed(hash, "offset")?.unwrap_or(0),
+        floor: parsed(hash, "floor")?.unwrap_or_default(),
+        at: parsed(hash, "at")?.unwrap_or(0),
+        l3: l3.zip(l3_offset),
+        l3_begun: parsed(hash, "l3_begun")?,
+        refreshed: parsed(hash, "refreshed")?.unwrap_or(0),
+        dropped: parsed(hash, "dropped")?.unwrap_or(0),
+    }))
+}
+
+/// A name that nothing else has.
+pub fn nonce() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn now_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

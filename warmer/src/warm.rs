@@ -1,0 +1,69 @@
+//! `warm`: fills a view from the database. Chunks by key, leases first, one SELECT, then the fills.
+
+use std::sync::Arc;
+
+use lockstep_process::config::Config;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_source::Database;
+use lockstep_source::loader::{ENTITIES_MAX, Loader};
+use lockstep_tiers::{Layout, Read, Tier, Tiers};
+
+/// What `warm` has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Warmed {
+    /// Entities looked at.
+    pub looked: u64,
+    /// Entries filled.
+    pub filled: u64,
+    /// Entities in all.
+    pub of: u64,
+}
+
+/// The tiers, and a loader beneath them.
+pub async fn connect(config: &Config, policy: &Policy, application: &str) -> Result<Tiers, Failure> {
+    let database = Database::connect(config.database()?, application).await?;
+    let loader = Loader::prepare(&database, policy).await?;
+    tiers(config, policy, loader).await
+}
+
+async fn tiers(config: &Config, policy: &Policy, loader: Loader) -> Result<Tiers, Failure> {
+    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
+    Ok(Tiers {
+        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
+        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
+        loader: Arc::new(loader),
+    })
+}
+
+/// Fills every entity of a view that is missing. `told` hears of each chunk.
+pub async fn warm(config: &Config, policy: &Policy, view: &View, shutdown: &Shutdown, mut told: impl FnMut(Warmed)) -> Result<Warmed, Failure> {
+    if view.tier == TierName::L3 || view.through.is_some() {
+        return Err(Failure::configuration(format!("view {} is not filled from the database", view.name))
+            .remedy("warm the view that it goes through; hot entries are the warmer's"));
+    }
+    let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
+    let database = Database::connect(config.database()?, "lockstep-warm").await?;
+    let loader = Loader::prepare(&database, policy).await?;
+    let tiers = tiers(config, policy, loader.clone()).await?;
+    let mut warmed = Warmed { of: loader.estimate(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
+    let mut after: Option<String> = None;
+    while !shutdown.is_cancelled() {
+        let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
+        let Some(last) = entities.last() else { break };
+        after = Some(last.clone());
+        let tier = tiers.of(view);
+        let place_of = |entity: &str| tier.layout().place(&view.group, entity);
+        let mut leases = Vec::new();
+        for entity in &entities {
+            let read = tier.read(&place_of(entity), &view.key.key(entity), None).await.map_err(|error| away(&error))?;
+            if let Read::Lease(lease) = read {
+                leases.push((entity.clone(), lease.nonce, lease.mark.position));
+            }
+        }
+        warmed.filled += tiers.fill_many(view, place_of, &leases).await.map_err(|error| away(&error))? as u64;
+        warmed.looked += entities.len() as u64;
+        told(warmed);
+    }
+    Ok(warmed)
+}
