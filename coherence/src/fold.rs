@@ -44,7 +44,9 @@ impl Chunk {
     /// Whether one more change fits in.
     pub fn has_room(&self) -> bool {
         // A change has at most one action a tier, of at most an entry's fields; the limit leaves room for that.
-        let full = |tier: &TierActions| tier.actions.len() >= ACTIONS_MAX || tier.arguments > ARGUMENTS_MAX / 2 - ARGUMENTS_FIXED;
+        let full = |tier: &TierActions| {
+            tier.actions.len() >= ACTIONS_MAX || tier.arguments > ARGUMENTS_MAX / 2 - ARGUMENTS_FIXED
+        };
         self.floor.is_none() && self.xids.len() < XIDS_MAX && !self.tiers.values().any(full)
     }
 
@@ -109,7 +111,10 @@ impl TierActions {
 
 fn merge(folded: &mut Action, newer: Action) {
     match (&mut *folded, newer) {
-        (Action::Refresh { position, ttl, fields }, Action::Refresh { position: newest, ttl: life, fields: changed }) => {
+        (
+            Action::Refresh { position, ttl, fields },
+            Action::Refresh { position: newest, ttl: life, fields: changed },
+        ) => {
             (*position, *ttl) = (newest, life);
             for (name, text) in changed {
                 match fields.iter_mut().find(|(known, _)| *known == name) {

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::fold::Chunk;
 use crate::open::{OpenError, Opened, Shared, TierLane, open};
 use crate::purge::Purges;
-use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use crate::refill::Mine;
+use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 
 /// Records that wait for a lane before its partition is paused.
 pub(crate) const INBOX_MAX: usize = 2_000;
@@ -244,10 +244,19 @@ impl Flow<'_> {
                 continue;
             }
             let entries = chunk.actions(name);
-            let actions: Vec<(Key, Action)> = entries.iter().map(|entry| (entry.key.clone(), entry.action.clone())).collect();
+            let actions: Vec<(Key, Action)> =
+                entries.iter().map(|entry| (entry.key.clone(), entry.action.clone())).collect();
             let engine = nonce();
-            let call = Call { new: chunk.through, offset: chunk.next_offset, floor: chunk.floor, timeline: &timeline,
-                at: chunk.committed_at, nonce: &engine, actions: &actions, begun: !chunk.tags.is_empty() };
+            let call = Call {
+                new: chunk.through,
+                offset: chunk.next_offset,
+                floor: chunk.floor,
+                timeline: &timeline,
+                at: chunk.committed_at,
+                nonce: &engine,
+                actions: &actions,
+                begun: !chunk.tags.is_empty(),
+            };
             let mine = self.call(at, &call).await?;
             self.refill(&chunk, name, &mine, &engine);
         }
@@ -264,7 +273,12 @@ impl Flow<'_> {
         for entry in mine.iter().filter_map(|at| entries.get(*at)) {
             match wanted.iter_mut().find(|mine| mine.view.name == entry.view.name) {
                 Some(mine) => mine.entities.push(entry.entity.clone()),
-                None => wanted.push(Mine { view: entry.view.clone(), entities: vec![entry.entity.clone()], nonce: nonce.to_owned(), low: chunk.through }),
+                None => wanted.push(Mine {
+                    view: entry.view.clone(),
+                    entities: vec![entry.entity.clone()],
+                    nonce: nonce.to_owned(),
+                    low: chunk.through,
+                }),
             }
         }
         wanted.into_iter().for_each(|mine| self.lane.shared.refill.start(self.lane.place.clone(), mine));
@@ -296,7 +310,16 @@ impl Flow<'_> {
 
     async fn move_to(&mut self, at: usize, progress: &Progress, timeline: &str) -> Result<(), Turn> {
         let new = progress.position.max(self.tiers[at].expect);
-        let call = Call { new, offset: self.next, floor: None, timeline, at: progress.at, nonce: "", actions: &[], begun: false };
+        let call = Call {
+            new,
+            offset: self.next,
+            floor: None,
+            timeline,
+            at: progress.at,
+            nonce: "",
+            actions: &[],
+            begun: false,
+        };
         self.call(at, &call).await.map(drop)
     }
 
@@ -307,14 +330,28 @@ impl Flow<'_> {
     /// Calls a tier until it answers. Returns the indices of entries that are now ours to fill.
     async fn call(&mut self, at: usize, call: &Call<'_>) -> Result<Vec<usize>, Turn> {
         let mut pauses = Pauses::default();
-        let done = self.purges.as_ref().and_then(|purges| *purges.done.borrow()).filter(|done| self.told != Some(*done));
+        let done =
+            self.purges.as_ref().and_then(|purges| *purges.done.borrow()).filter(|done| self.told != Some(*done));
         let mut silent = false;
         loop {
             let lane = &mut self.tiers[at];
             let carries = lane.tier.name == TierName::L2 && self.owner.is_some();
-            let outward = self.owner.as_ref().filter(|_| carries).map(|owner| Outward { owner, begun: call.begun.then_some(call.new), done });
-            let batch = Apply { expect: lane.expect, new: call.new, offset: call.offset, floor: call.floor, timeline: call.timeline,
-                at: call.at, nonce: call.nonce, actions: call.actions, outward };
+            let outward = self.owner.as_ref().filter(|_| carries).map(|owner| Outward {
+                owner,
+                begun: call.begun.then_some(call.new),
+                done,
+            });
+            let batch = Apply {
+                expect: lane.expect,
+                new: call.new,
+                offset: call.offset,
+                floor: call.floor,
+                timeline: call.timeline,
+                at: call.at,
+                nonce: call.nonce,
+                actions: call.actions,
+                outward,
+            };
             let answer = lane.tier.apply(&self.lane.place, &batch).await;
             match answer {
                 Ok(Applied::Ok { mine, .. }) => {

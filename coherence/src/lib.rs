@@ -5,8 +5,8 @@
 //! Decisions are pure (`plan`, `fold`); `lane` carries them out, `pump` feeds the lanes from Kafka.
 
 mod fold;
-mod lane;
 mod lag;
+mod lane;
 mod open;
 mod plan;
 mod progress;

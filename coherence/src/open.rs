@@ -62,7 +62,11 @@ pub(crate) enum OpenError {
     /// The watermark moved while we looked: another owner is still at work.
     Moved,
     /// A tier is ahead of the newest epoch.
-    Future { tier: TierName, position: Position, epoch: u16 },
+    Future {
+        tier: TierName,
+        position: Position,
+        epoch: u16,
+    },
 }
 
 impl std::fmt::Display for OpenError {
@@ -95,17 +99,22 @@ impl From<GateShut> for OpenError {
 }
 
 /// Finds out where the lane of a place stands. `lost_from`: everything of the log before that offset can't be used.
-pub(crate) async fn open(shared: &Shared, topic: &str, place: &Place, lost_from: Option<i64>) -> Result<Opened, OpenError> {
+pub(crate) async fn open(
+    shared: &Shared,
+    topic: &str,
+    place: &Place,
+    lost_from: Option<i64>,
+) -> Result<Opened, OpenError> {
     // The end of the log is read before the moment at which all is visible: what comes after it is then either in the
     // log from here on, or visible to every fill from here on.
     let (oldest, end) = bounds(shared, topic, place.partition).await?;
     let settled = shared.gate.settle().await?;
-    let outward = shared.policy.views_of(&place.group).any(|view| view.tier == TierName::L3);
     let mut lanes = Vec::new();
     let mut start = end;
     let (mut least, mut purge_all) = (Position::GREATEST, false);
     let mut l3_known = None;
-    for name in tiers_of(&shared.policy, &place.group) {
+    let reached = shared.policy.tiers_of(&place.group);
+    for name in reached.iter().copied().filter(|name| *name != TierName::L3) {
         let tier = if name == TierName::L1 { shared.tiers.l1.clone() } else { shared.tiers.l2.clone() };
         let found = tier.watermark(place).await?;
         let usable = found.as_ref().filter(|mark| {
@@ -131,7 +140,7 @@ pub(crate) async fn open(shared: &Shared, topic: &str, place: &Place, lost_from:
         lanes.push(TierLane { tier, expect: position, unseen: Vec::new(), moved_at: tokio::time::Instant::now() });
     }
     let mut owner = None;
-    if outward {
+    if reached.contains(&TierName::L3) {
         if l3_known.is_none() {
             purge_all = true;
         }
@@ -152,7 +161,13 @@ pub(crate) async fn open(shared: &Shared, topic: &str, place: &Place, lost_from:
 }
 
 /// A tier that is unknown, or whose place in the log is gone: from now on nothing older than this moment lives there.
-async fn raise(tier: &Tier, place: &Place, found: Option<&Watermark>, settled: &Settled, offset: i64) -> Result<Position, OpenError> {
+async fn raise(
+    tier: &Tier,
+    place: &Place,
+    found: Option<&Watermark>,
+    settled: &Settled,
+    offset: i64,
+) -> Result<Position, OpenError> {
     let new = Position::before(settled.epoch.number, settled.lsn);
     let expect = found.map_or(Position::LEAST, |mark| mark.position);
     let batch = Apply {
@@ -171,20 +186,6 @@ async fn raise(tier: &Tier, place: &Place, found: Option<&Watermark>, settled: &
         Applied::Ok { .. } => Ok(batch.new),
         Applied::Lost { .. } => Err(OpenError::Moved),
     }
-}
-
-/// The Redis tiers whose watermarks a group's lane moves, from the inside out.
-pub(crate) fn tiers_of(policy: &Policy, group: &str) -> Vec<TierName> {
-    let views: Vec<_> = policy.views_of(group).collect();
-    let on = |tier| views.iter().any(|view| view.tier == tier);
-    let mut tiers = Vec::new();
-    if on(TierName::L2) || on(TierName::L3) {
-        tiers.push(TierName::L2);
-    }
-    if on(TierName::L1) {
-        tiers.push(TierName::L1);
-    }
-    tiers
 }
 
 async fn bounds(shared: &Shared, topic: &str, partition: u32) -> Result<(i64, i64), OpenError> {

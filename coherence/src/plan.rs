@@ -81,7 +81,12 @@ fn effect(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) 
         return Some(Effect::Purge(edge::tag(tag.as_str())));
     }
     let action = action(change, view, source);
-    Some(Effect::Entry(EntryAction { view: view.clone(), entity: entity.to_owned(), key: view.key.key(entity), action }))
+    Some(Effect::Entry(EntryAction {
+        view: view.clone(),
+        entity: entity.to_owned(),
+        key: view.key.key(entity),
+        action,
+    }))
 }
 
 fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
@@ -135,7 +140,8 @@ mod tests {
             Effect::Purge(tag) => format!("purge {tag}"),
             Effect::Entry(EntryAction { key, action: Action::Invalidate, .. }) => format!("invalidate {key}"),
             Effect::Entry(EntryAction { key, action: Action::Refresh { fields, .. }, .. }) => {
-                let fields: Vec<String> = fields.iter().map(|(name, text)| format!("{name}={}", text.as_deref().unwrap_or("null"))).collect();
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, text)| format!("{name}={}", text.as_deref().unwrap_or("null"))).collect();
                 format!("refresh {key} {}", fields.join(" "))
             }
         };
@@ -144,7 +150,13 @@ mod tests {
 
     #[test]
     fn an_update_refreshes_what_it_knows() {
-        let after = row(&[("product_id", text("7")), ("name", text("bowl")), ("description", Cell::Unknown), ("category", Cell::Null), ("active", text("true"))]);
+        let after = row(&[
+            ("product_id", text("7")),
+            ("name", text("bowl")),
+            ("description", Cell::Unknown),
+            ("category", Cell::Null),
+            ("active", text("true")),
+        ]);
         assert_eq!(
             effects(&change(Op::Update, "public.products", None, Some(after))),
             [

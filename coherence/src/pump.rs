@@ -125,7 +125,11 @@ impl ConsumerContext for Context {
 }
 
 fn partitions(list: &TopicPartitionList) -> impl Iterator<Item = Partition> {
-    list.elements().into_iter().map(|element| (element.topic().to_owned(), element.partition())).collect::<Vec<_>>().into_iter()
+    list.elements()
+        .into_iter()
+        .map(|element| (element.topic().to_owned(), element.partition()))
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// A lane's inbox, as the pump sees it.
@@ -147,7 +151,8 @@ pub(crate) struct Pump {
 impl Pump {
     /// Joins the group.
     pub fn join(kafka: &KafkaConfig, shared: Arc<Shared>, runtime: Handle) -> Result<Self, Failure> {
-        let group_topics = shared.policy.followed_groups().map(|group| (topics::of_group(&group.name), group.name.clone()));
+        let group_topics =
+            shared.policy.followed_groups().map(|group| (topics::of_group(&group.name), group.name.clone()));
         let groups: HashMap<String, Arc<str>> = group_topics.collect();
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let lanes = Arc::new(Lanes { shared, groups, runtime, requests, running: Mutex::default() });
@@ -158,7 +163,8 @@ impl Pump {
             .set("partition.assignment.strategy", "range")
             .set("auto.offset.reset", "earliest");
         let failed = |error: KafkaError| Failure::unavailable("joining the group lockstep-engine").because(error);
-        let consumer: BaseConsumer<Context> = config.create_with_context(Context { lanes: lanes.clone() }).map_err(failed)?;
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(Context { lanes: lanes.clone() }).map_err(failed)?;
         let topics: Vec<String> = lanes.groups.keys().cloned().collect();
         subscribe(&consumer, &topics).map_err(failed)?;
         Ok(Pump { consumer, topics, lanes, requests: received, outlets: HashMap::new() })

@@ -53,7 +53,8 @@ impl Refill {
         let beneath = mine.view.through.as_ref().and_then(|name| self.policy.views.get(name));
         match beneath {
             None => {
-                let leases: Vec<_> = mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), mine.low)).collect();
+                let leases: Vec<_> =
+                    mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), mine.low)).collect();
                 self.tiers.fill_many(&mine.view, |_| place.clone(), &leases).await?;
             }
             Some(beneath) => {

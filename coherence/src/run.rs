@@ -6,13 +6,13 @@ use std::time::Duration;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Shutdown, retry};
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::policy::TierName;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
-use lockstep_tiers::{Edge, Layout, Tiers, Tier};
-use lockstep_schemas::policy::TierName;
+use lockstep_tiers::{Edge, Layout, Tier, Tiers};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
@@ -79,7 +79,12 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
 }
 
 /// Waits until ingest has created the topics; refuses another partition count.
-async fn topics_exist(kafka: &KafkaConfig, policy: &Policy, partitions: u32, shutdown: &Shutdown) -> Result<Option<()>, Failure> {
+async fn topics_exist(
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    partitions: u32,
+    shutdown: &Shutdown,
+) -> Result<Option<()>, Failure> {
     let names: Vec<String> = policy.followed_groups().map(|group| topics::of_group(&group.name)).collect();
     let look = || {
         let (config, names) = (topics::client(kafka, "engine-start"), names.clone());
@@ -87,11 +92,15 @@ async fn topics_exist(kafka: &KafkaConfig, policy: &Policy, partitions: u32, shu
             let look = move || {
                 let client: BaseConsumer = config.create()?;
                 let metadata = client.fetch_metadata(None, METADATA_WAIT_MAX)?;
-                let count = |name: &String| metadata.topics().iter().find(|topic| topic.name() == name).map(|topic| topic.partitions().len());
+                let count = |name: &String| {
+                    metadata.topics().iter().find(|topic| topic.name() == name).map(|topic| topic.partitions().len())
+                };
                 Ok::<_, KafkaError>(names.iter().map(count).collect::<Option<Vec<_>>>())
             };
             let counts = tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?;
-            counts.map_err(|error| error.to_string())?.ok_or_else(|| "its topics do not exist yet; ingest creates them".to_owned())
+            counts
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| "its topics do not exist yet; ingest creates them".to_owned())
         }
     };
     let Some(counts) = retry::until_ok("looking for the log", shutdown, look).await else { return Ok(None) };

@@ -69,7 +69,8 @@ fn body(fields: &Fields, kinds: &Kinds) -> Json {
         Some(kind) if kind.is_bare() => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text)),
         _ => Json::from(text),
     };
-    let mut object: Map<String, Json> = fields.iter().map(|(name, text)| (name.to_string(), value(name, text))).collect();
+    let mut object: Map<String, Json> =
+        fields.iter().map(|(name, text)| (name.to_string(), value(name, text))).collect();
     for name in kinds.keys() {
         object.entry(name.to_string()).or_insert(Json::Null);
     }

@@ -26,10 +26,12 @@ pub(crate) struct Begun {
 impl Begun {
     /// Starts to poll the groups that have views on L3. A poll older than `fresh_max` is not believed.
     pub fn follow(l2: Tier, policy: &Policy, fresh_max: Duration, shutdown: Shutdown) -> Self {
-        let groups = policy.groups.values().filter(|group| policy.views_of(&group.name).any(|view| view.tier == TierName::L3));
+        let groups =
+            policy.groups.values().filter(|group| policy.views_of(&group.name).any(|view| view.tier == TierName::L3));
         let partitions = l2.layout().partitions();
-        let places: Vec<Place> =
-            groups.flat_map(|group| (0..partitions).map(|partition| Place { group: group.name.clone(), partition })).collect();
+        let places: Vec<Place> = groups
+            .flat_map(|group| (0..partitions).map(|partition| Place { group: group.name.clone(), partition }))
+            .collect();
         let (tell, known) = watch::channel(Known::default());
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(POLL_INTERVAL);

@@ -97,7 +97,12 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
         let name = tier.name.as_str();
         match tier.watermark(&place).await {
             Ok(Some(_)) => {}
-            Ok(None) => return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{name} has no watermark yet; is the engine running?")),
+            Ok(None) => {
+                return failure(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &format!("{name} has no watermark yet; is the engine running?"),
+                );
+            }
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{name}: {error}")),
         }
     }

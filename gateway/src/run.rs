@@ -53,7 +53,8 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     };
     tracing::info!(%listen, "the gateway listens");
     let stop = shutdown.clone();
-    let serve = axum::serve(listener, router(Arc::new(gateway))).with_graceful_shutdown(async move { stop.cancelled().await });
+    let serve =
+        axum::serve(listener, router(Arc::new(gateway))).with_graceful_shutdown(async move { stop.cancelled().await });
     let late = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_WAIT_MAX).await;

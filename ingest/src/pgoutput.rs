@@ -7,10 +7,22 @@ use std::str;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
     Relation(Relation),
-    Insert { relation: u32, new: Tuple<'a> },
-    Update { relation: u32, old: Option<OldTuple<'a>>, new: Tuple<'a> },
-    Delete { relation: u32, old: OldTuple<'a> },
-    Truncate { relations: Vec<u32> },
+    Insert {
+        relation: u32,
+        new: Tuple<'a>,
+    },
+    Update {
+        relation: u32,
+        old: Option<OldTuple<'a>>,
+        new: Tuple<'a>,
+    },
+    Delete {
+        relation: u32,
+        old: OldTuple<'a>,
+    },
+    Truncate {
+        relations: Vec<u32>,
+    },
     /// A type's name or a change's origin: nothing that we need.
     Other,
 }
@@ -158,7 +170,9 @@ impl<'a> Bytes<'a> {
                 b'u' => Field::Unchanged,
                 b't' => {
                     let length = self.u32()? as usize;
-                    Field::Text(str::from_utf8(self.take(length)?).map_err(|_| PgoutputError("a value that is not UTF-8"))?)
+                    Field::Text(
+                        str::from_utf8(self.take(length)?).map_err(|_| PgoutputError("a value that is not UTF-8"))?,
+                    )
                 }
                 _ => return Err(PgoutputError("a value of an unknown kind")),
             });

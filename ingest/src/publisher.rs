@@ -66,7 +66,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub fn open(kafka: &KafkaConfig) -> Result<(Self, mpsc::UnboundedReceiver<Delivery>), KafkaError> {
-        #[expect(clippy::disallowed_methods, reason = "a delivery callback must not wait; the producer's queue is the bound")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a delivery callback must not wait; the producer's queue is the bound"
+        )]
         let (deliveries, reports) = mpsc::unbounded_channel();
         let producer = topics::producer(kafka, "ingest").create_with_context(Context { deliveries })?;
         Ok((Publisher { producer }, reports))
@@ -74,7 +77,8 @@ impl Publisher {
 
     /// Hands a record to the client. `Ok(false)`: its queue is full; some report must come first.
     pub fn send(&self, record: &Record<'_>) -> Result<bool, KafkaError> {
-        let mut base = BaseRecord::with_opaque_to(record.topic, Box::new(record.purpose.clone())).partition(record.partition);
+        let mut base =
+            BaseRecord::with_opaque_to(record.topic, Box::new(record.purpose.clone())).partition(record.partition);
         if let Some(key) = record.key {
             base = base.key(key);
         }
@@ -83,7 +87,9 @@ impl Publisher {
         }
         if !record.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            let insert = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| headers.insert(Header { key, value: Some(*value) });
+            let insert = |headers: OwnedHeaders, (key, value): &(&str, &[u8])| {
+                headers.insert(Header { key, value: Some(*value) })
+            };
             base = base.headers(record.headers.iter().fold(headers, insert));
         }
         match self.producer.send(base) {

@@ -37,7 +37,12 @@ pub(crate) enum RowError {
 }
 
 /// Makes the records of a change. `stamp` is that of its first row; a key change counts as two.
-pub(crate) fn records(table: &PublishedTable, change: &RowChange<'_>, stamp: &Stamp<'_>, partitions: u32) -> Result<Vec<RowRecord>, RowError> {
+pub(crate) fn records(
+    table: &PublishedTable,
+    change: &RowChange<'_>,
+    stamp: &Stamp<'_>,
+    partitions: u32,
+) -> Result<Vec<RowRecord>, RowError> {
     let maker = Maker { table, partitions };
     match change {
         RowChange::Insert(new) => {
@@ -117,7 +122,13 @@ impl Maker<'_> {
         Ok(records)
     }
 
-    fn record(&self, op: Op, before: Option<&[Datum<'_>]>, after: Option<&[Datum<'_>]>, stamp: &Stamp<'_>) -> Result<RowRecord, RowError> {
+    fn record(
+        &self,
+        op: Op,
+        before: Option<&[Datum<'_>]>,
+        after: Option<&[Datum<'_>]>,
+        stamp: &Stamp<'_>,
+    ) -> Result<RowRecord, RowError> {
         let table = &self.table.record;
         let row = after.or(before).unwrap_or_default();
         let identity = || RowError::Identity(table.full_name());

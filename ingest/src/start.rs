@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lockstep_process::failure::FailureKind;
 use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
+use lockstep_process::failure::FailureKind;
 use lockstep_process::retry::Pauses;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::control::{Control, ControlKind};
@@ -68,7 +68,9 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
         match session(config, database_config, kafka, policy, &database, &shutdown).await {
             Ok(()) => break,
             Err(failure) if failure.kind == FailureKind::Configuration => return Err(failure),
-            Err(error) => tracing::warn!(error = %error, "ingest was interrupted; it goes on from what Kafka has acknowledged"),
+            Err(error) => {
+                tracing::warn!(error = %error, "ingest was interrupted; it goes on from what Kafka has acknowledged")
+            }
         }
         if began.elapsed() > STEADY_AFTER {
             pauses = Pauses::default();
@@ -201,7 +203,11 @@ async fn read_checkpoint(kafka: &KafkaConfig) -> Result<Option<Checkpoint>, Kafk
     Ok(newest)
 }
 
-async fn end_offsets(kafka: &KafkaConfig, groups: Vec<String>, partitions: u32) -> Result<Vec<(String, Vec<i64>)>, KafkaError> {
+async fn end_offsets(
+    kafka: &KafkaConfig,
+    groups: Vec<String>,
+    partitions: u32,
+) -> Result<Vec<(String, Vec<i64>)>, KafkaError> {
     let config = topics::reader(kafka, "offsets");
     let fetch = move || {
         let consumer: BaseConsumer = config.create()?;
@@ -227,8 +233,17 @@ mod tests {
 
     #[test]
     fn on_any_doubt_a_new_epoch() {
-        let known = Epoch { number: 3, system_identifier: "7".to_owned(), timeline: "00000001".to_owned(), slot: "s".to_owned() };
-        let slot = |confirmed, status: &str| preflight::Slot { confirmed_flush: Lsn(confirmed), wal_status: status.to_owned(), active_pid: None };
+        let known = Epoch {
+            number: 3,
+            system_identifier: "7".to_owned(),
+            timeline: "00000001".to_owned(),
+            slot: "s".to_owned(),
+        };
+        let slot = |confirmed, status: &str| preflight::Slot {
+            confirmed_flush: Lsn(confirmed),
+            wal_status: status.to_owned(),
+            active_pid: None,
+        };
         let checkpoint = |epoch, confirmed| Checkpoint { epoch, confirmed: Lsn(confirmed) };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
             doubt(Some(&known), system, timeline, slot.as_ref(), checkpoint.as_ref())

@@ -113,7 +113,12 @@ impl Stream {
         self.acknowledge(transport).await
     }
 
-    async fn event(&mut self, event: LogEvent, open: &mut Option<Open>, previous_commit: &mut Lsn) -> Result<(), StreamError> {
+    async fn event(
+        &mut self,
+        event: LogEvent,
+        open: &mut Option<Open>,
+        previous_commit: &mut Lsn,
+    ) -> Result<(), StreamError> {
         match event {
             LogEvent::Begin { commit, xid, committed_at } => {
                 let number = self.ledger.begin();
@@ -139,7 +144,13 @@ impl Stream {
         Ok(())
     }
 
-    async fn message(&mut self, bytes: &[u8], lsn: Lsn, open: &mut Open, previous_commit: Lsn) -> Result<(), StreamError> {
+    async fn message(
+        &mut self,
+        bytes: &[u8],
+        lsn: Lsn,
+        open: &mut Open,
+        previous_commit: Lsn,
+    ) -> Result<(), StreamError> {
         let (relation, change) = match pgoutput::decode(bytes)? {
             Message::Relation(shape) => {
                 let name = format!("{}.{}", shape.schema, shape.name);
@@ -188,15 +199,24 @@ impl Stream {
     }
 
     async fn truncate(&mut self, relations: &[u32], open: &mut Open) -> Result<(), StreamError> {
-        let tables: Vec<(String, usize)> =
-            relations.iter().filter_map(|id| self.tables.get(*id)).map(|table| (table.record.full_name(), table.group)).collect();
+        let tables: Vec<(String, usize)> = relations
+            .iter()
+            .filter_map(|id| self.tables.get(*id))
+            .map(|table| (table.record.full_name(), table.group))
+            .collect();
         for (name, group) in tables {
             self.control_in(ControlKind::Truncate, name, group, open).await?;
         }
         Ok(())
     }
 
-    async fn control_in(&mut self, kind: ControlKind, table: String, group: usize, open: &mut Open) -> Result<(), StreamError> {
+    async fn control_in(
+        &mut self,
+        kind: ControlKind,
+        table: String,
+        group: usize,
+        open: &mut Open,
+    ) -> Result<(), StreamError> {
         open.ordinal += 1;
         let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal };
         let control = Control { kind, position, xid: open.xid, table: Some(table) };
@@ -204,7 +224,8 @@ impl Stream {
     }
 
     async fn broadcast(&mut self, control: &Control, group: usize, transaction: u64) -> Result<(), StreamError> {
-        let (topic, value, headers) = (self.tables.groups[group].topic.clone(), control.to_json(), control::header(control));
+        let (topic, value, headers) =
+            (self.tables.groups[group].topic.clone(), control.to_json(), control::header(control));
         for partition in 0..self.partitions as i32 {
             let purpose = Purpose::Change { transaction, group };
             self.publish(&control::record(&topic, partition, &value, &headers, purpose)).await?;
@@ -241,7 +262,14 @@ impl Stream {
         let due = self.progress.due(self.ledger.confirmed(), self.ledger.is_settled(), Instant::now());
         let Some(progress) = due else { return Ok(()) };
         let value = progress.to_json();
-        let record = Record { topic: topics::PROGRESS, partition: 0, key: None, value: Some(&value), headers: &[], purpose: Purpose::State };
+        let record = Record {
+            topic: topics::PROGRESS,
+            partition: 0,
+            key: None,
+            value: Some(&value),
+            headers: &[],
+            purpose: Purpose::State,
+        };
         self.publish(&record).await
     }
 

@@ -71,7 +71,12 @@ impl Tables {
     }
 
     /// Takes a description in. Its schemas have ids, acknowledged by Kafka, before any row can use them.
-    pub async fn learn(&mut self, shape: Relation, database: &Database, state: &StatePublisher) -> Result<Learned, TableError> {
+    pub async fn learn(
+        &mut self,
+        shape: Relation,
+        database: &Database,
+        state: &StatePublisher,
+    ) -> Result<Learned, TableError> {
         let full_name = format!("{}.{}", shape.schema, shape.name);
         let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
             return Ok(Learned::Nothing);
@@ -102,7 +107,12 @@ impl Tables {
     }
 
     /// The schema's id, and whether it is a newer version of a subject that had one.
-    async fn schema_id(&mut self, subject: &str, schema: &str, state: &StatePublisher) -> Result<(u32, bool), TableError> {
+    async fn schema_id(
+        &mut self,
+        subject: &str,
+        schema: &str,
+        state: &StatePublisher,
+    ) -> Result<(u32, bool), TableError> {
         match self.registry.id_or_new(subject, schema) {
             Ok(id) => Ok((id, false)),
             Err(record) => {

@@ -15,8 +15,9 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Creates what is missing; compares the partition counts of what is there.
 pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<(), Failure> {
     let specs = topics::all(policy.groups.keys().map(|name| &**name), partitions);
-    let admin: AdminClient<DefaultClientContext> =
-        topics::client(kafka, "admin").create().map_err(|error| Failure::configuration("Kafka's settings").because(error))?;
+    let admin: AdminClient<DefaultClientContext> = topics::client(kafka, "admin")
+        .create()
+        .map_err(|error| Failure::configuration("Kafka's settings").because(error))?;
     let known = partition_counts(kafka).await?;
     for spec in &specs {
         match known.iter().find(|(name, _)| *name == spec.name) {
@@ -47,7 +48,11 @@ async fn partition_counts(kafka: &KafkaConfig) -> Result<Vec<(String, i32)>, Fai
     fetched.await.map_err(Failure::internal)?.map_err(|error| away().because(error))
 }
 
-async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig, spec: &TopicSpec) -> Result<(), Failure> {
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    kafka: &KafkaConfig,
+    spec: &TopicSpec,
+) -> Result<(), Failure> {
     let mut topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(kafka.replication));
     for (name, value) in &spec.settings {
         topic = topic.set(name, value);
@@ -56,7 +61,10 @@ async fn create(admin: &AdminClient<DefaultClientContext>, kafka: &KafkaConfig, 
         topic = topic.set("min.insync.replicas", "2");
     }
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_WAIT_MAX)).request_timeout(Some(ANSWER_WAIT_MAX));
-    let refuse = || Failure::configuration(format!("can't create topic {}", spec.name)).remedy("create it by hand, or allow it to our user");
+    let refuse = || {
+        Failure::configuration(format!("can't create topic {}", spec.name))
+            .remedy("create it by hand, or allow it to our user")
+    };
     let results = admin.create_topics([&topic], &options).await.map_err(|error| refuse().because(error))?;
     match results.into_iter().next() {
         Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(refuse().because(code)),

@@ -21,14 +21,26 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// What the log says next. Times are microseconds since 1970.
 #[derive(Debug)]
 pub(crate) enum LogEvent {
-    Begin { commit: Lsn, xid: u32, committed_at: i64 },
+    Begin {
+        commit: Lsn,
+        xid: u32,
+        committed_at: i64,
+    },
     /// A message inside the transaction, for [`crate::pgoutput`].
-    Data { lsn: Lsn, message: Bytes },
-    Commit { end: Lsn },
+    Data {
+        lsn: Lsn,
+        message: Bytes,
+    },
+    Commit {
+        end: Lsn,
+    },
     /// A logical message by `pg_logical_emit_message`.
     Message,
     /// Nothing more before this LSN.
-    Idle { end: Lsn, at: i64 },
+    Idle {
+        end: Lsn,
+        at: i64,
+    },
 }
 
 /// A stream of the log from where our slot stands.
@@ -83,7 +95,14 @@ fn replication_config(config: &DatabaseConfig) -> Result<ReplicationConfig, Tran
     let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
     let database = text(url.path().trim_start_matches('/'));
     let password = text(url.password().unwrap_or(""));
-    let replication = ReplicationConfig::new(host, text(url.username()), password, database, &config.slot, config.publication.as_str());
+    let replication = ReplicationConfig::new(
+        host,
+        text(url.username()),
+        password,
+        database,
+        &config.slot,
+        config.publication.as_str(),
+    );
     let settings: Vec<String> = SESSION.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
     Ok(replication
         .with_port(url.port().unwrap_or(5432))

@@ -106,7 +106,8 @@ pub struct Url(SecretString);
 impl Url {
     /// Takes a URL of the given scheme.
     pub fn parse(what: &str, text: &str, schemes: &[&str]) -> Result<Self, Failure> {
-        let known = schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")) && text.len() > scheme.len() + 3);
+        let known =
+            schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")) && text.len() > scheme.len() + 3);
         if !known {
             return Err(Failure::configuration(format!("{what} is not a URL of the form {}://host:port", schemes[0])));
         }
@@ -191,13 +192,18 @@ impl Config {
         }
         let namespace = args.namespace.clone().or(file.namespace).unwrap_or_default();
         if namespace.contains(['{', '}']) || namespace.chars().any(char::is_whitespace) {
-            return Err(Failure::configuration(format!("namespace `{namespace}` must not contain braces or white space")));
+            return Err(Failure::configuration(format!(
+                "namespace `{namespace}` must not contain braces or white space"
+            )));
         }
-        let url = |what, text: Option<String>, schemes: &[&str]| text.map(|text| Url::parse(what, &text, schemes)).transpose();
+        let url = |what, text: Option<String>, schemes: &[&str]| {
+            text.map(|text| Url::parse(what, &text, schemes)).transpose()
+        };
         let redis = ["redis", "rediss"];
         let l1 = args.l1_urls.clone().or(file.tiers.l1);
         let l1 = l1.map(|urls| urls.iter().map(|text| Url::parse("an L1 URL", text, &redis)).collect()).transpose()?;
-        let database = url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
+        let database =
+            url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
         let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
         let response_max = Duration::from_millis(file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT));
         Ok(Config {
@@ -209,10 +215,11 @@ impl Config {
                 slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
                 publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
             }),
-            kafka: args.kafka_brokers.clone().or(file.kafka.brokers).map(|brokers| KafkaConfig {
-                brokers,
-                replication: file.kafka.replication.unwrap_or(-1),
-            }),
+            kafka: args
+                .kafka_brokers
+                .clone()
+                .or(file.kafka.brokers)
+                .map(|brokers| KafkaConfig { brokers, replication: file.kafka.replication.unwrap_or(-1) }),
             l2: url("the L2 URL", args.l2_url.clone().or(file.tiers.l2), &redis)?,
             l1,
             edge: edge.map(|url| EdgeConfig { url, response_max }),
@@ -265,7 +272,9 @@ fn read_file(path: Option<&Path>) -> Result<File, Failure> {
         return Ok(File::default());
     };
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        Failure::configuration(format!("can't read {}", path.display())).because(error).remedy("give a readable file with --config")
+        Failure::configuration(format!("can't read {}", path.display()))
+            .because(error)
+            .remedy("give a readable file with --config")
     })?;
     parse_file(&text).map_err(|why| Failure::configuration(format!("{}: {why}", path.display())))
 }
@@ -297,7 +306,10 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_a_suggestion() {
         let why = parse_file("[kafka]\nbrokres = 'x'\n").err().expect("refused");
-        assert!(why.starts_with("line 2: unknown field `brokres`") && why.ends_with("did you mean `brokers`?"), "{why}");
+        assert!(
+            why.starts_with("line 2: unknown field `brokres`") && why.ends_with("did you mean `brokers`?"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -11,10 +11,12 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 pub fn explain(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
-        Some((unknown, expected)) if message.contains("unknown field") => match nearest(unknown, expected.iter().copied()) {
-            Some(meant) => format!("{}; did you mean `{meant}`?", message.trim_end()),
-            None => message.trim_end().to_owned(),
-        },
+        Some((unknown, expected)) if message.contains("unknown field") => {
+            match nearest(unknown, expected.iter().copied()) {
+                Some(meant) => format!("{}; did you mean `{meant}`?", message.trim_end()),
+                None => message.trim_end().to_owned(),
+            }
+        }
         _ => message.trim_end().to_owned(),
     }
 }

@@ -30,7 +30,8 @@ impl KeyPattern {
     /// Reads a pattern; it must name the entity key, once.
     pub fn parse(pattern: &str, entity_key: &str) -> Result<Self, KeyPatternError> {
         let refuse = |why| KeyPatternError { pattern: pattern.to_owned(), why };
-        let (head, rest) = pattern.split_once('{').ok_or_else(|| refuse(format!("it must contain {{{entity_key}}}")))?;
+        let (head, rest) =
+            pattern.split_once('{').ok_or_else(|| refuse(format!("it must contain {{{entity_key}}}")))?;
         let (name, tail) = rest.split_once('}').ok_or_else(|| refuse("a `{` without `}`".to_owned()))?;
         if name != entity_key {
             return Err(refuse(format!("`{name}` is not the group's entity key `{entity_key}`")));
@@ -72,7 +73,14 @@ mod tests {
         let pattern = KeyPattern::parse("product:hot:{product_id}", "product_id").expect("a good pattern");
         assert_eq!(pattern.key("85123A").as_str(), "product:hot:85123A");
         assert_eq!(pattern.entity("product:hot:85123A"), Some("85123A"));
-        for bad in ["product", "product:{sku}", "{product_id}{product_id}", "a b{product_id}", "p:{product_id", "_{product_id}"] {
+        for bad in [
+            "product",
+            "product:{sku}",
+            "{product_id}{product_id}",
+            "a b{product_id}",
+            "p:{product_id",
+            "_{product_id}",
+        ] {
             assert!(KeyPattern::parse(bad, "product_id").is_err(), "{bad}");
         }
     }

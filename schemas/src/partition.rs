@@ -32,9 +32,12 @@ pub fn partition_of(entity: &str, partitions: u32) -> u32 {
 /// Redis Cluster's slot of a hash tag: CRC16 (XMODEM), modulo 16,384.
 pub fn slot_of(tag: &str) -> u16 {
     let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
-        })
+        (0..8).fold(
+            crc ^ (u16::from(byte) << 8),
+            |crc, _| {
+                if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 }
+            },
+        )
     });
     crc % 16_384
 }

@@ -135,6 +135,14 @@ impl Policy {
         self.groups.values().filter(|group| self.views_of(&group.name).next().is_some())
     }
 
+    /// The tiers that a group's changes reach, from the inside out. L2 keeps L3's position, and so is among them wherever
+    /// L3 is.
+    pub fn tiers_of(&self, group: &str) -> Vec<TierName> {
+        let on = |tier| self.views_of(group).any(|view| view.tier == tier);
+        let reached = |tier: &TierName| on(*tier) || (*tier == TierName::L2 && on(TierName::L3));
+        TierName::INSIDE_OUT.into_iter().filter(reached).collect()
+    }
+
     /// A view by name, or its nearest neighbour as a suggestion.
     pub fn view(&self, name: &str) -> Result<&Arc<View>, Option<&str>> {
         let nearest = || lockstep_process::suggest::nearest(name, self.views.keys().map(|name| &**name));

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_score_comes_back() {
-        let score = Score { product: "85123A".to_owned(), hour: 3_600_000_000, score: 2.5, model: "m".to_owned(), made_at: 7 };
+        let score =
+            Score { product: "85123A".to_owned(), hour: 3_600_000_000, score: 2.5, model: "m".to_owned(), made_at: 7 };
         let record = score.encode(4);
         assert_eq!(Score::decode(&record[5..]), Ok(score.clone()));
         let schema = apache_avro::Schema::parse_str(SCHEMA).expect("a schema");

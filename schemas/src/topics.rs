@@ -40,7 +40,11 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     const DELETE: (&str, &str) = ("cleanup.policy", "delete");
     const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
     const ELECTION: (&str, &str) = ("unclean.leader.election.enable", "false");
-    let spec = |name: &str, partitions, settings: &[_]| TopicSpec { name: name.to_owned(), partitions, settings: settings.to_vec() };
+    let spec = |name: &str, partitions, settings: &[_]| TopicSpec {
+        name: name.to_owned(),
+        partitions,
+        settings: settings.to_vec(),
+    };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
     let flow = [(PROGRESS, DAY), (SCORES, WEEK)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));

@@ -85,7 +85,11 @@ fn texts_of(row: &PgRow) -> Result<Vec<Option<String>>, DatabaseError> {
 }
 
 /// A column that must not be null.
-pub(crate) fn required<'r>(row: &'r [Option<String>], at: usize, expected: &'static str) -> Result<&'r str, DatabaseError> {
+pub(crate) fn required<'r>(
+    row: &'r [Option<String>],
+    at: usize,
+    expected: &'static str,
+) -> Result<&'r str, DatabaseError> {
     let text = row.get(at).and_then(Option::as_deref);
     text.ok_or(DatabaseError::Answer { expected, answer: "null".to_owned() })
 }

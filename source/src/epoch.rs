@@ -21,7 +21,8 @@ pub async fn current(database: &Database) -> Result<Option<Epoch>, DatabaseError
     let rows = database.texts(sql.to_owned()).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let number = required(row, 0, "an epoch")?;
-    let number = number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?;
+    let number =
+        number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?;
     let text = |at| required(row, at, "an epoch").map(str::to_owned);
     Ok(Some(Epoch { number, system_identifier: text(1)?, timeline: text(2)?, slot: text(3)? }))
 }

@@ -240,7 +240,8 @@ impl Keeper {
 
     async fn ask(&mut self) -> Result<(), String> {
         let answer = self.database.texts(QUESTION.to_owned()).await;
-        let (epoch, identity, snapshot, insert) = answer.and_then(|rows| read(&rows)).map_err(|error| error.to_string())?;
+        let (epoch, identity, snapshot, insert) =
+            answer.and_then(|rows| read(&rows)).map_err(|error| error.to_string())?;
         let Some(epoch) = epoch else { return Err("there is no epoch yet; ingest begins the first one".to_owned()) };
         if identity != (epoch.system_identifier.clone(), epoch.timeline.clone()) {
             return Err(format!(
@@ -291,7 +292,9 @@ fn read(rows: &[Vec<Option<String>>]) -> Result<Answer, DatabaseError> {
     let epoch = match row.get(4).and_then(Option::as_deref) {
         None => None,
         Some(number) => Some(Epoch {
-            number: number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?,
+            number: number
+                .parse()
+                .map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?,
             system_identifier: text(5, "an epoch")?.to_owned(),
             timeline: text(6, "an epoch")?.to_owned(),
             slot: text(7, "an epoch")?.to_owned(),

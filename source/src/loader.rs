@@ -94,7 +94,8 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
     let mut fields = Vec::new();
     let (mut cast, mut entity_kind) = (String::new(), ColumnType::Text);
     for (i, source) in view.sources.iter().enumerate() {
-        let known = catalog::table(database, &source.table).await.map_err(|error| Failure::unavailable(error.to_string()))?;
+        let known =
+            catalog::table(database, &source.table).await.map_err(|error| Failure::unavailable(error.to_string()))?;
         let column = |name: &str| {
             let missing = || refuse(format!("table {} has no column {name}", source.table));
             known.get(name).ok_or_else(|| missing().remedy("migrate the database, or correct the policy"))

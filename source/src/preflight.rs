@@ -54,8 +54,11 @@ async fn replica_identity(database: &Database, group: &Group, name: &str) -> Res
     }
     let key = &*group.entity_key;
     let Some(column) = columns.get(key) else {
-        return Err(Failure::configuration(format!("table {name} has no column {key}, the entity key of group {}", group.name))
-            .remedy("add the column, or put the table into another group"));
+        return Err(Failure::configuration(format!(
+            "table {name} has no column {key}, the entity key of group {}",
+            group.name
+        ))
+        .remedy("add the column, or put the table into another group"));
     };
     if column.identity {
         return Ok(());
@@ -73,8 +76,10 @@ async fn publication(database: &Database, config: &DatabaseConfig, policy: &Poli
         tracing::info!(publication = %name, "creating the publication");
         return create_publication(database, name, policy).await;
     }
-    let sql = format!("SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = {}", literal(name));
-    let published: Vec<String> = database.texts(sql).await.map_err(away)?.into_iter().filter_map(|mut row| row.remove(0)).collect();
+    let sql =
+        format!("SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = {}", literal(name));
+    let published: Vec<String> =
+        database.texts(sql).await.map_err(away)?.into_iter().filter_map(|mut row| row.remove(0)).collect();
     let tables = policy.groups.values().flat_map(|group| &group.tables);
     match tables.into_iter().find(|table| !published.iter().any(|name| **name == ***table)) {
         None => Ok(()),

@@ -51,9 +51,7 @@ pub enum Down {
 pub fn up(state: &Path, mut holder: Command, progress: &mut dyn FnMut(&str)) -> Result<Endpoints, StackError> {
     make_state(state)?;
     if holder_of(state).is_some() {
-        return Err(StackError::AlreadyRunning {
-            state: state.to_owned(),
-        });
+        return Err(StackError::AlreadyRunning { state: state.to_owned() });
     }
     clear(state);
     let path = state.join("holder.log");
@@ -80,9 +78,7 @@ fn wait_up(
 ) -> Result<Endpoints, StackError> {
     let deadline = Instant::now() + UP_LIMIT;
     loop {
-        let ended = child
-            .try_wait()
-            .map_err(StackError::io("wait for the stack's holder"))?;
+        let ended = child.try_wait().map_err(StackError::io("wait for the stack's holder"))?;
         said.new_lines().lines().for_each(&mut *progress);
         if let Some(endpoints) = running(state) {
             return Ok(endpoints);

@@ -124,10 +124,7 @@ impl fmt::Display for Failed {
         } else {
             write!(f, "it said last:\n{tail}")?;
         }
-        write!(
-            f,
-            "\nremedy: run `scripts/bootstrap` for the versions that are known to work"
-        )
+        write!(f, "\nremedy: run `scripts/bootstrap` for the versions that are known to work")
     }
 }
 
@@ -168,9 +165,6 @@ mod tests {
     fn a_tail_keeps_what_a_java_exception_says() {
         let places = "\tat kafka.Kafka.main(Kafka.scala)\n".repeat(40);
         let tail = super::tail(&format!("early\n{}Address in use\n{places}end", "more\n".repeat(18)));
-        assert!(
-            tail.starts_with("  more\n") && tail.ends_with("  Address in use\n  end"),
-            "{tail}"
-        );
+        assert!(tail.starts_with("  more\n") && tail.ends_with("  Address in use\n  end"), "{tail}");
     }
 }

@@ -43,11 +43,7 @@ impl Folder {
         if entries.next().is_some() {
             return Err(StackError::FolderInUse { folder: path });
         }
-        Ok(Self {
-            path,
-            temporary: false,
-            _lock: None,
-        })
+        Ok(Self { path, temporary: false, _lock: None })
     }
 
     fn temporary(foreign: bool) -> Result<Self, StackError> {
@@ -60,18 +56,11 @@ impl Folder {
         let path = base.join(format!("{PREFIX}{name}"));
         let action = || format!("make the folder {}", path.display());
         // 0711: others may pass through to what is handed to them, and see nothing else.
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(StackError::io(action()))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(StackError::io(action()))?;
         fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(StackError::io(action()))?;
         let lock = File::create(path.join(LOCK)).map_err(StackError::io(action()))?;
         lock.lock().map_err(StackError::io(action()))?;
-        Ok(Self {
-            path,
-            temporary: true,
-            _lock: Some(lock),
-        })
+        Ok(Self { path, temporary: true, _lock: Some(lock) })
     }
 
     pub(crate) fn path(&self) -> &Path {

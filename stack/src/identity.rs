@@ -73,9 +73,6 @@ fn stat(pid: u32) -> Option<(Identity, u32)> {
     if matches!(*state, "Z" | "X") {
         return None;
     }
-    let identity = Identity {
-        pid,
-        started: started.parse().ok()?,
-    };
+    let identity = Identity { pid, started: started.parse().ok()? };
     Some((identity, parent.parse().ok()?))
 }

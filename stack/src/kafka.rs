@@ -20,12 +20,8 @@ const FORMAT_LIMIT: Duration = Duration::from_secs(60);
 /// After a kill a broker first waits for its old session to end.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-const JVM: [&str; 4] = [
-    "-Xms64m",
-    "-XX:+UseSerialGC",
-    "-XX:-UsePerfData",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-];
+const JVM: [&str; 4] =
+    ["-Xms64m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"];
 const QUICK: [&str; 2] = ["-Xmx384m", "-XX:TieredStopAtLevel=1"];
 const THROUGHPUT: [&str; 1] = ["-Xmx1g"];
 
@@ -70,11 +66,7 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     pub(crate) fn build(site: &mut Site<'_>, programs: &Programs, options: &StackOptions) -> Result<Self, StackError> {
-        let pace = if options.kafka_throughput {
-            &THROUGHPUT[..]
-        } else {
-            &QUICK[..]
-        };
+        let pace = if options.kafka_throughput { &THROUGHPUT[..] } else { &QUICK[..] };
         Ok(Self {
             java: programs.java.clone(),
             jars: Jars::find(&options.kafka_jars)?,
@@ -101,10 +93,7 @@ impl Kafka {
     /// The broker on its folder as it is.
     pub(crate) fn start(&self, spawner: &Spawner) -> Result<Process, StackError> {
         let launch = self.launch(&Service::Kafka.to_string(), self.archived());
-        self.start_by(
-            spawner,
-            &launch.arguments(["kafka.Kafka"]).arguments([self.settings_file()]),
-        )
+        self.start_by(spawner, &launch.arguments(["kafka.Kafka"]).arguments([self.settings_file()]))
     }
 
     fn start_by(&self, spawner: &Spawner, launch: &Launch) -> Result<Process, StackError> {
@@ -114,10 +103,7 @@ impl Kafka {
     }
 
     pub(crate) fn serves(&self) -> bool {
-        let expected = KafkaCluster {
-            id: self.cluster_id.clone(),
-            brokers: 1,
-        };
+        let expected = KafkaCluster { id: self.cluster_id.clone(), brokers: 1 };
         probe::kafka(self.port).is_ok_and(|found| found == expected)
     }
 
@@ -134,9 +120,7 @@ impl Kafka {
         let run = |archive: Vec<String>| {
             let launch = self.launch("kafka's format", archive);
             let launch = launch.arguments(["kafka.tools.StorageTool", "format", "--standalone", "-t"]);
-            let launch = launch
-                .arguments([&self.cluster_id, "-c"])
-                .arguments([self.settings_file()]);
+            let launch = launch.arguments([&self.cluster_id, "-c"]).arguments([self.settings_file()]);
             spawner.run(&launch, FORMAT_LIMIT)
         };
         // An archive that does not fit is passed over by the JVM, but a damaged one breaks it.
@@ -148,10 +132,7 @@ impl Kafka {
 
     fn archived(&self) -> Vec<String> {
         let found = archive::find(&self.java, &self.jars);
-        found
-            .map(|path| format!("-XX:SharedArchiveFile={}", path.display()))
-            .into_iter()
-            .collect()
+        found.map(|path| format!("-XX:SharedArchiveFile={}", path.display())).into_iter().collect()
     }
 
     fn launch(&self, name: &str, flags: Vec<String>) -> Launch {

@@ -67,24 +67,12 @@ pub struct Services {
 
 impl Services {
     /// None at all, to be filled in: `Services { l2: true, ..Services::NONE }`.
-    pub const NONE: Self = Self {
-        postgres: false,
-        kafka: false,
-        l2: false,
-        l1: false,
-        varnish: false,
-    };
+    pub const NONE: Self = Self { postgres: false, kafka: false, l2: false, l1: false, varnish: false };
 }
 
 impl Default for Services {
     fn default() -> Self {
-        Self {
-            postgres: true,
-            kafka: true,
-            l2: true,
-            l1: true,
-            varnish: true,
-        }
+        Self { postgres: true, kafka: true, l2: true, l1: true, varnish: true }
     }
 }
 

@@ -140,14 +140,7 @@ mod tests {
         for part in &parts {
             let mut endpoints = Endpoints::default();
             part.add_to(&mut endpoints);
-            let Endpoints {
-                database_url,
-                kafka,
-                l2,
-                l1,
-                edge,
-                ..
-            } = endpoints;
+            let Endpoints { database_url, kafka, l2, l1, edge, .. } = endpoints;
             let urls = [database_url, kafka, l2, edge].into_iter().chain(l1);
             let address = |url: String| {
                 let start = url.find("127.0.0.1")?;

@@ -71,13 +71,7 @@ mod tests {
     fn ports_differ_and_leave_room_for_the_bus() {
         let mut ports = Ports::default();
         let taken: BTreeSet<_> = (0..40)
-            .map(|n| {
-                if n % 2 == 0 {
-                    ports.take()
-                } else {
-                    ports.take_with_bus()
-                }
-            })
+            .map(|n| if n % 2 == 0 { ports.take() } else { ports.take_with_bus() })
             .map(|port| port.expect("a free port"))
             .collect();
         assert_eq!(taken.len(), 40);

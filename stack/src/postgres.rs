@@ -87,15 +87,9 @@ impl Postgres {
     }
 
     fn init(&self, spawner: &Spawner) -> Result<(), StackError> {
-        let method = if self.password.is_some() {
-            "scram-sha-256"
-        } else {
-            "trust"
-        };
+        let method = if self.password.is_some() { "scram-sha-256" } else { "trust" };
         let mut init = self.launch("initdb").arguments(["-U", USER, "-A", method]);
-        init = init
-            .arguments(["--no-locale", "-E", "UTF8", "--no-sync", "-D"])
-            .arguments([self.data()]);
+        init = init.arguments(["--no-locale", "-E", "UTF8", "--no-sync", "-D"]).arguments([self.data()]);
         let secret = self.folder.join("password");
         if let Some(password) = &self.password {
             write_secret(&secret, password).map_err(StackError::io("write a password file"))?;
@@ -129,10 +123,7 @@ impl Postgres {
             ("fsync", "on"),
             ("shared_buffers", "128MB"),
         ];
-        let theirs = self
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let theirs = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // Where a name comes twice, the last one holds.
         let lines = ours.into_iter().chain(theirs).map(|(name, value)| {
             let quoted = value.replace('\'', "''");

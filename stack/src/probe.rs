@@ -119,10 +119,7 @@ mod tests {
     fn kafka_metadata_is_read_as_a_broker_sends_it() {
         let answer = b"\0\0\0\0\0\0\0\x01\0\0\0\x01\0\x09127.0.0.1\0\0J\x94\xff\xff\
                        \0\x16AAAAAAAAAAAAAAAAAAAAAg\0\0\0\x01\0\0\0\0";
-        let expected = KafkaCluster {
-            id: "AAAAAAAAAAAAAAAAAAAAAg".into(),
-            brokers: 1,
-        };
+        let expected = KafkaCluster { id: "AAAAAAAAAAAAAAAAAAAAAg".into(), brokers: 1 };
         assert_eq!(kafka_cluster(answer).expect("a valid answer"), expected);
         assert!(kafka_cluster(&answer[..20]).is_err());
     }

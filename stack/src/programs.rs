@@ -77,7 +77,5 @@ fn find(program: &str) -> Result<PathBuf, StackError> {
     let folders = env::split_paths(&path).chain([PathBuf::from(DAEMONS)]);
     let mut candidates = folders.map(|folder| folder.join(program));
     let found = candidates.find(|candidate| candidate.is_file());
-    found.ok_or(StackError::MissingProgram {
-        program: program.to_owned(),
-    })
+    found.ok_or(StackError::MissingProgram { program: program.to_owned() })
 }

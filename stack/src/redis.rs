@@ -16,14 +16,7 @@ const CLUSTER_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Entries have a TTL and may be evicted; watermarks and stamps have none and stay.
-const POLICY: [&str; 6] = [
-    "--maxmemory-policy",
-    "volatile-lru",
-    "--bind",
-    "127.0.0.1",
-    "--save",
-    "",
-];
+const POLICY: [&str; 6] = ["--maxmemory-policy", "volatile-lru", "--bind", "127.0.0.1", "--save", ""];
 const ALONE: [&str; 2] = ["--maxmemory", "512mb"];
 const CLUSTERED: [&str; 10] = [
     "--maxmemory",
@@ -49,13 +42,7 @@ impl Node {
     pub(crate) fn build_l2(site: &mut Site<'_>, programs: &Programs, persist: bool) -> Result<Self, StackError> {
         let port = site.ports.take()?;
         let append = if persist { "yes" } else { "no" };
-        Self::build(
-            site,
-            programs,
-            Service::L2,
-            port,
-            &[&ALONE[..], &["--appendonly", append]].concat(),
-        )
+        Self::build(site, programs, Service::L2, port, &[&ALONE[..], &["--appendonly", append]].concat())
     }
 
     fn build_l1(site: &mut Site<'_>, programs: &Programs, node: usize) -> Result<Self, StackError> {
@@ -74,10 +61,7 @@ impl Node {
         let name = service.to_string();
         let folder = site.folder.part(&name, None)?;
         let launch = Launch::new(&name, &programs.redis_server, &folder, &site.log(&name));
-        let launch = launch
-            .arguments(["--port", &port.to_string()])
-            .arguments(POLICY)
-            .arguments(arguments);
+        let launch = launch.arguments(["--port", &port.to_string()]).arguments(POLICY).arguments(arguments);
         Ok(Self { port, launch })
     }
 
@@ -124,11 +108,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn build(site: &mut Site<'_>, programs: &Programs) -> Result<Self, StackError> {
         let nodes = (0..L1_NODES).map(|node| Node::build_l1(site, programs, node));
-        Ok(Self {
-            nodes: nodes.collect::<Result<_, _>>()?,
-            redis_cli: programs.redis_cli.clone(),
-            log: site.log("l1"),
-        })
+        Ok(Self { nodes: nodes.collect::<Result<_, _>>()?, redis_cli: programs.redis_cli.clone(), log: site.log("l1") })
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {
@@ -147,10 +127,7 @@ impl Cluster {
         let join = Launch::new("redis-cli --cluster create", &self.redis_cli, folder, &self.log);
         let join = join.arguments(["--cluster", "create"]);
         let join = join.arguments(self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
-        spawner.run(
-            &join.arguments(["--cluster-replicas", "1", "--cluster-yes"]),
-            CLUSTER_LIMIT,
-        )?;
+        spawner.run(&join.arguments(["--cluster-replicas", "1", "--cluster-yes"]), CLUSTER_LIMIT)?;
         self.wait_joined()?;
         Ok(processes)
     }

@@ -16,11 +16,7 @@ pub(crate) struct Site<'a> {
 impl<'a> Site<'a> {
     pub(crate) fn open(folder: &'a Folder) -> Result<Self, StackError> {
         let logs = folder.part("logs", None)?;
-        Ok(Self {
-            folder,
-            ports: Ports::default(),
-            logs,
-        })
+        Ok(Self { folder, ports: Ports::default(), logs })
     }
 
     /// The log of one server.

@@ -95,19 +95,13 @@ impl Spawner {
                 let _ = reply.send(launch.spawn());
             }
         });
-        Ok(Self {
-            requests: Some(requests),
-            thread: Some(thread.map_err(StackError::io("start a thread"))?),
-        })
+        Ok(Self { requests: Some(requests), thread: Some(thread.map_err(StackError::io("start a thread"))?) })
     }
 
     pub(crate) fn spawn(&self, launch: &Launch) -> Result<Process, StackError> {
         let (reply, answer) = mpsc::channel();
         let requests = self.requests.as_ref().expect("taken in drop only");
-        let request = Request {
-            launch: launch.clone(),
-            reply,
-        };
+        let request = Request { launch: launch.clone(), reply };
         requests.send(request).expect("the spawner lives as long as this");
         let spawned = answer.recv().expect("the spawner answers every request");
         let child = spawned.map_err(StackError::io(format!("start {}", launch.program.display())))?;

@@ -69,13 +69,7 @@ impl Stack {
         make_archive(&parts, &site, &spawner, progress);
         drop(site);
         let servers = BTreeMap::new();
-        let mut stack = Self {
-            endpoints,
-            parts,
-            servers,
-            spawner,
-            folder,
-        };
+        let mut stack = Self { endpoints, parts, servers, spawner, folder };
         if let Err(error) = stack.create_all(progress) {
             if error.is_port_lost() {
                 stack.servers.clear();
@@ -172,10 +166,7 @@ impl Stack {
     }
 
     fn note_pids(&mut self) {
-        let pids = self
-            .servers
-            .iter()
-            .map(|(service, process)| (service.to_string(), process.pid()));
+        let pids = self.servers.iter().map(|(service, process)| (service.to_string(), process.pid()));
         self.endpoints.pids = pids.collect();
     }
 }
@@ -184,9 +175,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.servers.values_mut().for_each(Process::begin_stop);
         let deadline = Instant::now() + STOP_LIMIT;
-        self.servers
-            .values_mut()
-            .for_each(|process| process.finish_stop(deadline));
+        self.servers.values_mut().for_each(|process| process.finish_stop(deadline));
     }
 }
 

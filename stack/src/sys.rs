@@ -92,22 +92,12 @@ pub(crate) fn account(name: &str) -> Option<Account> {
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut found = std::ptr::null_mut();
     // SAFETY: all pointers live until after the call, and the length given is that of `text`.
-    let status = unsafe {
-        libc::getpwnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            text.as_mut_ptr(),
-            text.len(),
-            &raw mut found,
-        )
-    };
+    let status =
+        unsafe { libc::getpwnam_r(name.as_ptr(), entry.as_mut_ptr(), text.as_mut_ptr(), text.len(), &raw mut found) };
     if status != 0 || found.is_null() {
         return None;
     }
     // SAFETY: `found` is not null, so it points at `entry`, which the call has filled.
     let entry = unsafe { entry.assume_init() };
-    Some(Account {
-        uid: entry.pw_uid,
-        gid: entry.pw_gid,
-    })
+    Some(Account { uid: entry.pw_uid, gid: entry.pw_gid })
 }

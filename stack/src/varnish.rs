@@ -38,15 +38,7 @@ impl Varnish {
 
         let launch = Launch::new(&name, &programs.varnishd, &folder, &site.log(&name));
         let mut launch = launch
-            .arguments([
-                "-F",
-                "-T",
-                "none",
-                "-s",
-                "malloc,32m",
-                "-a",
-                &format!("127.0.0.1:{port}"),
-            ])
+            .arguments(["-F", "-T", "none", "-s", "malloc,32m", "-a", &format!("127.0.0.1:{port}")])
             .arguments(["-f".as_ref(), configuration.as_os_str()])
             .arguments(["-n".as_ref(), folder.join("run").as_os_str()]);
         // Not its own jail, which changes users by turns: each change would make the kernel forget that it is to

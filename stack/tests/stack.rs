@@ -37,9 +37,7 @@ fn port(url: &str) -> u16 {
 
 fn redis(url: &str, command: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port(url))).expect("a listening node");
-    stream
-        .write_all(format!("{command}\r\nQUIT\r\n").as_bytes())
-        .expect("a written command");
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("a written command");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     let answer = answer.strip_suffix("+OK\r\n").expect("an answer to QUIT");
@@ -51,11 +49,7 @@ fn psql(url: &str, statement: &str) -> Result<String, String> {
     let output = Command::new(PSQL).args(["-XAtqw", "-d", url, "-c", statement]).output();
     let output = output.expect("psql");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-    if output.status.success() {
-        Ok(text(output.stdout))
-    } else {
-        Err(text(output.stderr))
-    }
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
 #[test]
@@ -80,13 +74,7 @@ fn a_stack_serves_and_ends() {
     edge::check(&endpoints);
 
     assert_eq!(redis(&endpoints.l2, "SET key value"), "+OK");
-    for service in [
-        Service::L2,
-        Service::L1(0),
-        Service::Varnish,
-        Service::Postgres,
-        Service::Kafka,
-    ] {
+    for service in [Service::L2, Service::L1(0), Service::Varnish, Service::Postgres, Service::Kafka] {
         stack.kill(service).expect("a killed service");
         assert!(!stack.serves(service));
         assert!(!stack.endpoints().pids.contains_key(&service.to_string()));
@@ -108,10 +96,7 @@ fn a_stack_serves_and_ends() {
 fn a_killed_parent_takes_its_stack_along() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("endpoints.json");
-    let mut parent = again("hold_for_another_test")
-        .env(HOLD, &file)
-        .spawn()
-        .expect("a parent");
+    let mut parent = again("hold_for_another_test").env(HOLD, &file).spawn().expect("a parent");
     let limit = Duration::from_secs(60);
     assert!(wait_until(limit, || file.exists()), "the stack did not start");
     let text = fs::read_to_string(&file).expect("the endpoints");
@@ -123,11 +108,7 @@ fn a_killed_parent_takes_its_stack_along() {
     parent.wait().expect("a killed parent");
     let began = Instant::now();
     let left = || processes_in(&endpoints.dir);
-    assert!(
-        wait_until(Duration::from_secs(5), || left().is_empty()),
-        "{:?} live on",
-        left()
-    );
+    assert!(wait_until(Duration::from_secs(5), || left().is_empty()), "{:?} live on", left());
     eprintln!("all gone after {:.2} s", began.elapsed().as_secs_f64());
     fs::remove_dir_all(&endpoints.dir).expect("the folder that a killed parent leaves");
 }
@@ -149,18 +130,10 @@ fn hold_for_another_test() {
 
 #[test]
 fn postgres_asks_for_its_password() {
-    let services = Services {
-        postgres: true,
-        ..Services::NONE
-    };
+    let services = Services { postgres: true, ..Services::NONE };
     let postgres_password = Some("it's /secret".into());
     let postgres_settings = vec![("shared_buffers".into(), "16MB".into())];
-    let options = StackOptions {
-        services,
-        postgres_password,
-        postgres_settings,
-        ..StackOptions::default()
-    };
+    let options = StackOptions { services, postgres_password, postgres_settings, ..StackOptions::default() };
     let stack = start(options);
     let url = &stack.endpoints().database_url;
     assert_eq!(psql(url, "SHOW shared_buffers"), Ok("16MB".into()));
@@ -171,17 +144,9 @@ fn postgres_asks_for_its_password() {
 #[test]
 fn l2_keeps_its_entries_where_asked_to() {
     let folder = tempfile::tempdir().expect("a folder");
-    let services = Services {
-        l2: true,
-        ..Services::NONE
-    };
+    let services = Services { l2: true, ..Services::NONE };
     let dir = Some(folder.path().join("stack"));
-    let options = StackOptions {
-        services,
-        dir: dir.clone(),
-        redis_l2_persist: true,
-        ..StackOptions::default()
-    };
+    let options = StackOptions { services, dir: dir.clone(), redis_l2_persist: true, ..StackOptions::default() };
     let mut stack = start(options.clone());
     let l2 = stack.endpoints().l2.clone();
     assert_eq!(redis(&l2, "SET key value"), "+OK");
@@ -199,40 +164,16 @@ fn l2_keeps_its_entries_where_asked_to() {
 
 #[test]
 fn a_broken_start_tells_why() {
-    let services = Services {
-        postgres: true,
-        ..Services::NONE
-    };
+    let services = Services { postgres: true, ..Services::NONE };
     let postgres_settings = vec![("wal_level".into(), "nonsense".into())];
-    let options = StackOptions {
-        services,
-        postgres_settings,
-        ..StackOptions::default()
-    };
-    let Err(error) = Stack::start(options, &mut |_| {}) else {
-        panic!("nonsense was taken")
-    };
+    let options = StackOptions { services, postgres_settings, ..StackOptions::default() };
+    let Err(error) = Stack::start(options, &mut |_| {}) else { panic!("nonsense was taken") };
     let text = error.to_string();
-    assert!(
-        text.contains("wal_level") && text.contains("scripts/bootstrap"),
-        "{text}"
-    );
+    assert!(text.contains("wal_level") && text.contains("scripts/bootstrap"), "{text}");
 
-    let services = Services {
-        kafka: true,
-        ..Services::NONE
-    };
-    let options = StackOptions {
-        services,
-        kafka_jars: "/nonexistent".into(),
-        ..StackOptions::default()
-    };
-    let Err(error) = Stack::start(options, &mut |_| {}) else {
-        panic!("a broker without jars")
-    };
+    let services = Services { kafka: true, ..Services::NONE };
+    let options = StackOptions { services, kafka_jars: "/nonexistent".into(), ..StackOptions::default() };
+    let Err(error) = Stack::start(options, &mut |_| {}) else { panic!("a broker without jars") };
     let text = error.to_string();
-    assert!(
-        text.contains("/nonexistent") && text.contains("scripts/bootstrap"),
-        "{text}"
-    );
+    assert!(text.contains("/nonexistent") && text.contains("scripts/bootstrap"), "{text}");
 }

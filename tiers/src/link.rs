@@ -94,7 +94,9 @@ impl Link {
     async fn send(&self, command: &Cmd) -> Result<Value, TierError> {
         let answer = match self.clone() {
             Link::Node(mut node) => tokio::time::timeout(ANSWER_WAIT_MAX * 2, command.query_async(&mut node)).await,
-            Link::Cluster(mut cluster) => tokio::time::timeout(ANSWER_WAIT_MAX * 2, command.query_async(&mut cluster)).await,
+            Link::Cluster(mut cluster) => {
+                tokio::time::timeout(ANSWER_WAIT_MAX * 2, command.query_async(&mut cluster)).await
+            }
         };
         Ok(answer.map_err(|_| TierError::Silent)??)
     }
@@ -115,9 +117,11 @@ impl Link {
 
 fn away(name: TierName, urls: &str, error: RedisError) -> Failure {
     let tier = name.as_str();
-    Failure::unavailable(format!("can't reach {tier} at {urls}"))
-        .because(error)
-        .remedy(format!("check that Redis runs there and that LOCKSTEP_{}_URL{} is right", tier.to_uppercase(), if name == TierName::L1 { "S" } else { "" }))
+    Failure::unavailable(format!("can't reach {tier} at {urls}")).because(error).remedy(format!(
+        "check that Redis runs there and that LOCKSTEP_{}_URL{} is right",
+        tier.to_uppercase(),
+        if name == TierName::L1 { "S" } else { "" }
+    ))
 }
 
 fn unusable(name: TierName, error: TierError) -> Failure {

@@ -80,7 +80,8 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
 
 pub(crate) fn fill(value: Value) -> Result<Filled, TierError> {
     let shown = format!("{value:?}");
-    let text: String = redis::from_redis_value(value).map_err(|_| TierError::Answer { function: "fill", answer: shown })?;
+    let text: String =
+        redis::from_redis_value(value).map_err(|_| TierError::Answer { function: "fill", answer: shown })?;
     match text.as_str() {
         "ok" => Ok(Filled::Ok),
         "void" => Ok(Filled::Void),

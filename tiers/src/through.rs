@@ -192,7 +192,9 @@ impl Tiers {
         let loaded = self.loader.load(view, &entities).await?;
         let mut filled = 0;
         for one in &loaded {
-            let Some((entity, nonce, low)) = leases.iter().find(|(entity, _, _)| *entity == one.entity) else { continue };
+            let Some((entity, nonce, low)) = leases.iter().find(|(entity, _, _)| *entity == one.entity) else {
+                continue;
+            };
             let fill = Fill {
                 nonce,
                 low: *low,

@@ -335,7 +335,9 @@ impl Action {
 fn watermark_of(hash: &HashMap<String, String>) -> Result<Option<Watermark>, TierError> {
     fn parsed<T: std::str::FromStr>(hash: &HashMap<String, String>, name: &str) -> Result<Option<T>, TierError> {
         let Some(text) = hash.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| TierError::Answer { function: "HGETALL _w", answer: format!("{name} = {text}") })
+        text.parse()
+            .map(Some)
+            .map_err(|_| TierError::Answer { function: "HGETALL _w", answer: format!("{name} = {text}") })
     }
     let Some(position) = parsed(hash, "pos")? else { return Ok(None) };
     let l3: Option<Position> = parsed(hash, "l3")?;

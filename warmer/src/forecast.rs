@@ -87,7 +87,9 @@ async fn take_in(reader: &mut RecordReader, days: &mut SevenDays, record: &RawRe
     };
     let row = change.row();
     let placed_at = row.and_then(|row| row.text("placed_at")).and_then(micros);
-    let (Some(product), Some(placed_at)) = (row.and_then(|row| row.text("product_id")), placed_at) else { return false };
+    let (Some(product), Some(placed_at)) = (row.and_then(|row| row.text("product_id")), placed_at) else {
+        return false;
+    };
     days.sold(product, placed_at);
     true
 }

@@ -32,7 +32,8 @@ const FILLS_PER_SECOND: u32 = 2_000;
 /// Runs the warmer until shutdown.
 pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
     let Some(view) = policy.views.values().find(|view| view.hot_set.is_some() && view.through.is_some()) else {
-        return Err(Failure::configuration("the policy has no view with a `hot_set`").remedy("declare one, or leave the role warmer out"));
+        return Err(Failure::configuration("the policy has no view with a `hot_set`")
+            .remedy("declare one, or leave the role warmer out"));
     };
     let beneath = view.through.as_ref().and_then(|name| policy.views.get(name)).cloned();
     let beneath = beneath.ok_or_else(|| Failure::configuration(format!("view {} goes through nothing", view.name)))?;
@@ -50,7 +51,9 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
                 let body = unframe(message.payload().unwrap_or_default()).map(|(_, body)| body);
                 match body.and_then(Score::decode) {
                     Ok(score) => drop(send.send(score).await),
-                    Err(error) => tracing::warn!(offset = message.offset(), %error, "a score that can't be used was passed over; the last good set stays"),
+                    Err(error) => {
+                        tracing::warn!(offset = message.offset(), %error, "a score that can't be used was passed over; the last good set stays")
+                    }
                 }
             }
             #[expect(unreachable_code, reason = "the type of the attempt")]
@@ -61,7 +64,8 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
             () = stop.cancelled() => {}
         }
     });
-    let mut keeper = Keeper { view: view.clone(), beneath, tiers, producer, scores: Scores::default(), hot: HashSet::new() };
+    let mut keeper =
+        Keeper { view: view.clone(), beneath, tiers, producer, scores: Scores::default(), hot: HashSet::new() };
     tracing::info!("the warmer runs");
     while let Some(score) = next(&mut scores, &shutdown).await {
         keeper.scores.take(score);

@@ -25,7 +25,8 @@ impl Scores {
     pub fn hottest(&mut self, limit: usize, age_max: i64) -> Vec<String> {
         let oldest = self.newest.saturating_sub(age_max);
         self.by_product.retain(|_, (_, made_at)| *made_at >= oldest);
-        let mut ranked: Vec<(&String, f64)> = self.by_product.iter().map(|(product, (score, _))| (product, *score)).collect();
+        let mut ranked: Vec<(&String, f64)> =
+            self.by_product.iter().map(|(product, (score, _))| (product, *score)).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         ranked.into_iter().take(limit).map(|(product, _)| product.clone()).collect()
     }
@@ -37,9 +38,17 @@ mod tests {
 
     #[test]
     fn the_hottest_that_are_up_to_date() {
-        let score = |product: &str, score, made_at| Score { product: product.to_owned(), hour: 0, score, model: String::new(), made_at };
+        let score = |product: &str, score, made_at| Score {
+            product: product.to_owned(),
+            hour: 0,
+            score,
+            model: String::new(),
+            made_at,
+        };
         let mut scores = Scores::default();
-        for one in [score("a", 1.0, 10), score("b", 3.0, 10), score("c", 2.0, 10), score("old", 9.0, 1), score("b", 0.5, 9)] {
+        for one in
+            [score("a", 1.0, 10), score("b", 3.0, 10), score("c", 2.0, 10), score("old", 9.0, 1), score("b", 0.5, 9)]
+        {
             scores.take(one);
         }
         assert_eq!(scores.hottest(2, 5), ["b", "c"]);

@@ -37,7 +37,13 @@ async fn tiers(config: &Config, policy: &Policy, loader: Loader) -> Result<Tiers
 }
 
 /// Fills every entity of a view that is missing. `told` hears of each chunk.
-pub async fn warm(config: &Config, policy: &Policy, view: &View, shutdown: &Shutdown, mut told: impl FnMut(Warmed)) -> Result<Warmed, Failure> {
+pub async fn warm(
+    config: &Config,
+    policy: &Policy,
+    view: &View,
+    shutdown: &Shutdown,
+    mut told: impl FnMut(Warmed),
+) -> Result<Warmed, Failure> {
     if view.tier == TierName::L3 || view.through.is_some() {
         return Err(Failure::configuration(format!("view {} is not filled from the database", view.name))
             .remedy("warm the view that it goes through; hot entries are the warmer's"));

@@ -213,7 +213,17 @@ mod tests {
         let lsn = Lsn(0x16B_3700);
         let (xid, committed_at, now) = (781, 1_795_517_474_346_853, 1_795_517_474_670_519);
         let previous_commit = Lsn(0x16B_0000);
-        Stamp { position, lsn, previous_commit, collection_order: 2, xid, committed_at, now, database: "shop", server: "lockstep" }
+        Stamp {
+            position,
+            lsn,
+            previous_commit,
+            collection_order: 2,
+            xid,
+            committed_at,
+            now,
+            database: "shop",
+            server: "lockstep",
+        }
     }
 
     #[test]
@@ -247,6 +257,9 @@ mod tests {
         assert_eq!(json["source"]["unknown_before"], serde_json::json!(["Unit Price", "any", "any2", "note"]));
         assert_eq!(json["before"]["Item_Id"], 1);
         let key_schema = apache_avro::Schema::parse_str(&table.key_schema).expect("a schema");
-        assert_eq!(key_schema.name().map(|name| name.fullname(None)), Some("lockstep.public.Price_List.Key".to_owned()));
+        assert_eq!(
+            key_schema.name().map(|name| name.fullname(None)),
+            Some("lockstep.public.Price_List.Key".to_owned())
+        );
     }
 }

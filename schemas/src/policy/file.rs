@@ -97,10 +97,16 @@ fn groups(files: BTreeMap<String, GroupFile>) -> Result<BTreeMap<Arc<str>, Group
         let tables: Vec<Arc<str>> = file.tables.iter().map(|table| Arc::from(table.as_str())).collect();
         for table in &tables {
             if !table.contains('.') {
-                return Err(PolicyError::new(place, format!("write table `{table}` with its schema: `public.{table}`")));
+                return Err(PolicyError::new(
+                    place,
+                    format!("write table `{table}` with its schema: `public.{table}`"),
+                ));
             }
             if let Some(other) = owners.insert(table.clone(), name.clone()) {
-                return Err(PolicyError::new(place, format!("table {table} is in group {other} already; a table has one order")));
+                return Err(PolicyError::new(
+                    place,
+                    format!("table {table} is in group {other} already; a table has one order"),
+                ));
             }
         }
         let name: Arc<str> = name.into();
@@ -148,7 +154,9 @@ fn sources(files: Vec<SourceFile>, group: &Group) -> Result<Vec<ViewSource>, Str
     let mut sources = Vec::with_capacity(files.len());
     for file in files {
         let table = group.tables.iter().find(|table| ***table == *file.table);
-        let table = table.ok_or_else(|| format!("table {} is not in group {}: its changes have another order", file.table, group.name))?;
+        let table = table.ok_or_else(|| {
+            format!("table {} is not in group {}: its changes have another order", file.table, group.name)
+        })?;
         for column in &file.columns {
             if column.starts_with('_') {
                 return Err(format!("column {column}: fields that begin with `_` are Lockstep's own"));
@@ -189,7 +197,10 @@ fn check_keys(policy: &Policy) -> Result<(), PolicyError> {
     let views: Vec<_> = policy.views.values().collect();
     for (i, view) in views.iter().enumerate() {
         if let Some(other) = views[..i].iter().find(|other| other.tier == view.tier && other.key == view.key) {
-            return Err(PolicyError::new(format!("view {}", view.name), format!("view {} has the same keys on that tier", other.name)));
+            return Err(PolicyError::new(
+                format!("view {}", view.name),
+                format!("view {} has the same keys on that tier", other.name),
+            ));
         }
     }
     Ok(())

@@ -12,10 +12,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn of(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            read: 0,
-        }
+        Self { path: path.to_owned(), read: 0 }
     }
 
     pub(super) fn path(&self) -> &Path {

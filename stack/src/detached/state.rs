@@ -30,9 +30,7 @@ pub(super) fn make_state(state: &Path) -> Result<(), StackError> {
     made.map_err(StackError::io(action()))?;
     let found = fs::symlink_metadata(state).map_err(StackError::io(action()))?;
     if !found.is_dir() || found.uid() != sys::effective_uid() {
-        return Err(StackError::FolderForeign {
-            folder: state.to_owned(),
-        });
+        return Err(StackError::FolderForeign { folder: state.to_owned() });
     }
     Ok(())
 }
@@ -56,9 +54,7 @@ pub(super) fn lock(state: &Path) -> Result<File, StackError> {
                 thread::sleep(POLL_INTERVAL);
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(StackError::AlreadyRunning {
-                    state: state.to_owned(),
-                });
+                return Err(StackError::AlreadyRunning { state: state.to_owned() });
             }
             Err(TryLockError::Error(error)) => return Err(StackError::io(action())(error)),
         }
@@ -95,12 +91,7 @@ pub(super) fn clear(state: &Path) {
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut options = File::options();
-    let mut file = options
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&unfinished)?;
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
     file.write_all(text.as_bytes())?;
     fs::rename(unfinished, path)
 }

@@ -60,10 +60,7 @@ impl Kafka {
         };
         drop(ports);
         broker.format(spawner)?;
-        let flags = vec![
-            format!("-XX:ArchiveClassesAtExit={}", unfinished.display()),
-            "-Xlog:cds=off".into(),
-        ];
+        let flags = vec![format!("-XX:ArchiveClassesAtExit={}", unfinished.display()), "-Xlog:cds=off".into()];
         let launch = broker.launch("kafka-archive", flags).arguments(["kafka.Kafka"]);
         let mut process = broker.start_by(spawner, &launch.arguments([broker.settings_file()]))?;
         sys::send_signal(process.pid(), libc::SIGTERM);

@@ -30,10 +30,7 @@ fn a_detached_stack_runs_until_it_is_told() {
     let mut said = Vec::new();
     let up = detached::up(&state, holder(&state), &mut |line| said.push(line.to_owned()));
     let endpoints = up.expect("a stack");
-    assert!(
-        said.iter().any(|line| line.starts_with("redis (L2) is up (")),
-        "{said:?}"
-    );
+    assert!(said.iter().any(|line| line.starts_with("redis (L2) is up (")), "{said:?}");
     assert_eq!(detached::running(&state).as_ref(), Some(&endpoints));
     assert_eq!(processes_in(&endpoints.dir).len(), 1);
 
@@ -84,16 +81,8 @@ fn a_detached_stack_that_fails_says_why() {
 fn hold_detached() {
     let Some(state) = env::var_os(STATE) else { return };
     let jars: Option<OsString> = env::var_os(JARS);
-    let services = Services {
-        l2: jars.is_none(),
-        kafka: jars.is_some(),
-        ..Services::NONE
-    };
+    let services = Services { l2: jars.is_none(), kafka: jars.is_some(), ..Services::NONE };
     let kafka_jars = jars.unwrap_or_default().into();
-    let options = StackOptions {
-        services,
-        kafka_jars,
-        ..StackOptions::default()
-    };
+    let options = StackOptions { services, kafka_jars, ..StackOptions::default() };
     detached::hold(Path::new(&state), options).expect("a held stack");
 }

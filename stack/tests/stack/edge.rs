@@ -20,10 +20,7 @@ pub fn check(endpoints: &Endpoints) {
     let edge = port(&endpoints.edge);
     let ask = |method: &str, path: &str, header: &str| ask(edge, method, path, header);
     assert!(ask("GET", "/_edge/health", "").starts_with("HTTP/1.1 200 "));
-    assert!(
-        ask("GET", "/v1/cached", "").starts_with("HTTP/1.1 503 "),
-        "no gateway yet"
-    );
+    assert!(ask("GET", "/v1/cached", "").starts_with("HTTP/1.1 503 "), "no gateway yet");
 
     serve(TcpListener::bind(("127.0.0.1", port(&endpoints.gateway))).expect("the gateway's port"));
     // Varnish does not ask again at once where nobody listened.
@@ -49,10 +46,7 @@ pub fn check(endpoints: &Endpoints) {
     for path in ["/v1/no-store", "/v1/unsaid"] {
         assert_eq!([outcome(path, ""), outcome(path, "")], ["MISS", "MISS"]);
     }
-    assert_eq!(
-        ["", "", ""].map(|header| outcome("/v1/turns", header)),
-        ["MISS", "MISS", "HIT"]
-    );
+    assert_eq!(["", "", ""].map(|header| outcome("/v1/turns", header)), ["MISS", "MISS", "HIT"]);
     side_by_side(edge);
 }
 
@@ -72,11 +66,7 @@ fn side_by_side(edge: u16) {
 
 fn ask(edge: u16, method: &str, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", edge)).expect("the edge");
-    let header = if header.is_empty() {
-        String::new()
-    } else {
-        format!("{header}\r\n")
-    };
+    let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
     let request = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n{header}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("a written request");
     let mut answer = String::new();
@@ -109,8 +99,5 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         Some("/v1/no-store" | "/v1/turns") => "Cache-Control: no-store, s-maxage=60\r\n",
         _ => "",
     };
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\n{control}Connection: close\r\nContent-Length: 2\r\n\r\nok"
-    )
+    write!(stream, "HTTP/1.1 200 OK\r\n{control}Connection: close\r\nContent-Length: 2\r\n\r\nok")
 }

@@ -1,0 +1,150 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lockstep_process::config::ConfigArgs;
+
+use crate::bench::LatencyArgs;
+use crate::demo::DemoArgs;
+
+/// Keeps every cache tier of a shop in step with its database
+#[derive(Parser)]
+#[command(version, about, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run Lockstep: all roles in one process, or some of them
+    Run(RunArgs),
+    /// How far each tier has come
+    Status(OutputArgs),
+    /// Wait until a tier has applied everything before an LSN (exit code 75: not yet)
+    Wait(WaitArgs),
+    /// Fill a view from the database
+    Warm(WarmArgs),
+    /// The demo: a private stack, a real shop's catalogue and sales, and a comparison of every entry at the end
+    Demo(DemoArgs),
+    /// A private stack of real servers on 127.0.0.1
+    Stack {
+        #[command(subcommand)]
+        command: StackCommand,
+    },
+    /// Create the demo shop's tables, and Lockstep's own
+    Migrate,
+    /// The policy
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Measurements
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Which roles; all by default
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::ALL)]
+    pub role: Vec<Role>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// PostgreSQL's log to Kafka
+    Ingest,
+    /// Kafka to every tier
+    Engine,
+    /// Reads over HTTP, and the CDN's origin
+    Gateway,
+    /// Order lines to scores
+    Forecast,
+    /// Scores to hot entries
+    Warmer,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 5] = [Role::Ingest, Role::Engine, Role::Gateway, Role::Forecast, Role::Warmer];
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+#[derive(Args)]
+pub(crate) struct OutputArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: OutputFormat,
+}
+
+#[derive(Args)]
+pub(crate) struct WaitArgs {
+    /// An LSN, e.g. of pg_current_wal_insert_lsn() after a commit
+    #[arg(long = "for", value_name = "LSN")]
+    pub lsn: String,
+    /// Which tier
+    #[arg(long, value_parser = ["l1", "l2", "l3"])]
+    pub tier: String,
+    /// How long
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct WarmArgs {
+    /// The view, e.g. product_all
+    pub view: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum StackCommand {
+    /// Start it, leave it running, and print how to reach it
+    Up(StackArgs),
+    /// End it
+    Down(StackArgs),
+    /// What `up` leaves running
+    #[command(hide = true)]
+    Hold(StackArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StackArgs {
+    /// Where the running stack is noted
+    #[arg(long, env = "LOCKSTEP_STACK_STATE")]
+    pub state: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check it
+    Check,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// From commit to Kafka, L2, L1 and the edge, beside produce-to-consume of the same bytes
+    Latency(LatencyArgs),
+}
+
+/// `500ms`, `5s`, `2m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is not a duration; write 500ms, 5s or 2m"))?;
+    Duration::try_from(span).map_err(|_| format!("`{text}` is negative"))
+}

@@ -1,0 +1,57 @@
+//! One function a command.
+
+mod stack;
+mod status;
+mod wait;
+mod warm;
+
+use std::process::ExitCode;
+
+use lockstep_process::Failure;
+use lockstep_process::config::Config;
+use lockstep_schemas::policy::{self, Policy};
+
+use crate::cli::{BenchCommand, Cli, Command, PolicyCommand};
+use crate::{bench, database, demo, output, roles};
+
+/// Carries a command out.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // These bring their own servers, and so their own configuration.
+    let command = match cli.command {
+        Command::Demo(args) => return demo::run(args).await,
+        Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
+        Command::Stack { command } => return stack::run(command),
+        command => command,
+    };
+    let config = Config::load(&cli.config)?;
+    match command {
+        Command::Run(args) => roles::run(config.clone(), policy(&config)?, args.role).await?,
+        Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
+        Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
+        Command::Warm(args) => warm::run(&config, &policy(&config)?, &args.view).await?,
+        Command::Migrate => {
+            database::migrate(config.database()?.url.expose()).await?;
+            output::line("the database is up to date");
+        }
+        Command::Policy { command: PolicyCommand::Check } => {
+            let policy = policy(&config)?;
+            output::line(&format!("the policy is right: {} groups, {} views", policy.groups.len(), policy.views.len()));
+        }
+        Command::Demo(_) | Command::Bench { .. } | Command::Stack { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The policy of the configured file, or the built-in one.
+fn policy(config: &Config) -> Result<Policy, Failure> {
+    let Some(path) = &config.policy else {
+        return Policy::parse(policy::DEFAULT)
+            .map_err(|error| Failure::internal(format!("the built-in policy: {error}")));
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::configuration(format!("can't read the policy {}", path.display()))
+            .because(error)
+            .remedy("give a readable file with --policy or LOCKSTEP_POLICY")
+    })?;
+    Policy::parse(&text).map_err(|error| Failure::configuration(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,60 @@
+//! Roles of one process: started together, ended together.
+
+use lockstep_process::config::Config;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::Policy;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::cli::Role;
+
+/// Runs roles until a signal, or until one of them fails; then drains all.
+pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    listen_for_signals(shutdown.clone())?;
+    let mut running = JoinSet::new();
+    for role in roles {
+        let (config, policy, shutdown) = (config.clone(), policy.clone(), shutdown.clone());
+        running.spawn(async move { (role, run_one(role, &config, &policy, shutdown).await) });
+    }
+    let mut first_failure = None;
+    while let Some(ended) = running.join_next().await {
+        let failure = match ended {
+            Ok((_, Ok(()))) => None,
+            Ok((role, Err(failure))) => {
+                tracing::error!(?role, %failure, "a role failed");
+                Some(failure)
+            }
+            Err(panic) => Some(Failure::internal("a role panicked").because(panic)),
+        };
+        if failure.is_some() {
+            shutdown.cancel();
+        }
+        first_failure = first_failure.or(failure);
+    }
+    first_failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+async fn run_one(role: Role, config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    match role {
+        Role::Ingest => lockstep_ingest::run(config, policy, shutdown).await,
+        Role::Engine => lockstep_coherence::run(config, policy, shutdown).await,
+        Role::Gateway => lockstep_gateway::run(config, policy, shutdown).await,
+        Role::Forecast => lockstep_warmer::forecast::run(config, shutdown).await,
+        Role::Warmer => lockstep_warmer::hot::run(config, policy, shutdown).await,
+    }
+}
+
+/// SIGTERM and Ctrl-C drain.
+pub(crate) fn listen_for_signals(shutdown: Shutdown) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: what is under way is ended first");
+        shutdown.cancel();
+    });
+    Ok(())
+}
