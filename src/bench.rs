@@ -1,12 +1,7 @@
-//! Measurements.
+//! Measurements. Each is a distribution, beside a reference taken in the same run: machines are noisy, and absolute
+//! times mean little.
 
-use std::process::ExitCode;
+mod broker;
+mod latency;
 
-/// `lockstep bench latency`.
-#[derive(clap::Args)]
-pub(crate) struct LatencyArgs {}
-
-/// Not yet.
-pub(crate) async fn latency(_: LatencyArgs) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
-}
+pub(crate) use latency::{LatencyArgs, latency};

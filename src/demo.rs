@@ -35,6 +35,7 @@ pub mod watch;
 
 use crate::demo::output::Output;
 use crate::demo::plant::Planter;
+use crate::demo::prober::{Latencies, PROBE_PERIOD};
 use crate::demo::report::Report;
 use crate::demo::roles::Roles;
 use crate::demo::servers::Servers;
@@ -82,23 +83,34 @@ pub enum Format {
 pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     let output = Arc::new(Output::new(args.format == Format::Json));
     let began = Instant::now();
-    // Listened for from here on: one that comes while the servers start ends the demo once they have.
+    let played = async |servers: &Servers, roles: &mut Roles| story(&args, servers, roles, &output, began).await;
+    let report = on_stage(StackOptions::default(), &output, played).await?;
+    report.print(&output);
+    output.result(&report.to_json());
+    Ok(if report.findings.stale() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Starts the servers, plays something on them, and ends everything: after the play, on a signal, or when a role can't
+/// be kept alive.
+pub async fn on_stage<T>(
+    options: StackOptions,
+    output: &Arc<Output>,
+    play: impl AsyncFnOnce(&Servers, &mut Roles) -> Result<T>,
+) -> Result<T> {
+    // Listened for from here on: one that comes while the servers start ends the play once they have.
     let mut stop = StopSignals::listen()?;
-    let stack = start_stack(&output).await?;
+    let stack = start_stack(options, output).await?;
     let servers = Servers::of(stack.endpoints());
-    let (mut roles, mut given_up) = Roles::new(servers.lockstep()?, &servers.folder.join("logs"), Arc::clone(&output))?;
+    let (mut roles, mut given_up) = Roles::new(servers.lockstep()?, &servers.folder.join("logs"), Arc::clone(output))?;
     let ended = tokio::select! {
-        report = story(&args, &servers, &mut roles, &output, began) => report,
+        ended = play(&servers, &mut roles) => ended,
         error = given_up.wait() => Err(error),
         name = stop.wait() => Err(anyhow::anyhow!("stopped by {name}")),
     };
     // Roles first: a role without its servers would only complain.
     roles.stop().await;
     tokio::task::spawn_blocking(move || drop(stack)).await.context("stop the stack")?;
-    let report = ended?;
-    report.print(&output);
-    output.result(&report.to_json());
-    Ok(if report.findings.stale() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ended
 }
 
 /// From empty servers to a comparison of everything that is cached.
@@ -113,8 +125,9 @@ async fn story(
     let set_up = began.elapsed();
     output.line(format!("the shop opens, {:.1} s after the start", set_up.as_secs_f64()));
 
-    let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads };
-    let measured = traffic::run(load, servers, &shop, roles, output).await?;
+    let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
+    let latencies = Arc::new(Latencies::try_new()?);
+    let measured = traffic::run(load, servers, &shop, roles, output, latencies).await?;
     output
         .line(format!("every tier has caught up, {:.1} s after the last commit", measured.caught_up_in.as_secs_f64()));
 
@@ -125,9 +138,9 @@ async fn story(
     Ok(Report { measured, findings, planted, set_up })
 }
 
-async fn start_stack(output: &Arc<Output>) -> Result<Stack> {
+async fn start_stack(options: StackOptions, output: &Arc<Output>) -> Result<Stack> {
     let output = Arc::clone(output);
-    let start = move || Stack::start(StackOptions::default(), &mut |line| output.line(line));
+    let start = move || Stack::start(options, &mut |line| output.line(line));
     Ok(tokio::task::spawn_blocking(start).await.context("starting the stack panicked")??)
 }
 
@@ -152,7 +165,8 @@ impl StopSignals {
     }
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// `60s`, `5m`.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let time: jiff::SignedDuration = text.parse().map_err(|_| format!("not a time: `{text}`; try 60s or 5m"))?;
     Duration::try_from(time).map_err(|_| "time does not run backwards".to_owned())
 }

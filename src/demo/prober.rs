@@ -13,14 +13,16 @@ use anyhow::{Context, Result};
 use redis::aio::ConnectionLike;
 use serde::Deserialize;
 use sqlx::PgPool;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-const PROBE_PERIOD: Duration = Duration::from_millis(100);
+/// The time from one probe to the next.
+pub const PROBE_PERIOD: Duration = Duration::from_millis(100);
 /// Probes under way at once; while a tier is far behind, the others wait their turn.
 const PROBES_MAX: usize = 4;
 
@@ -32,12 +34,14 @@ pub struct Latencies {
     pub l1: Latency,
     /// The CDN.
     pub edge: Latency,
+    /// When each probe was committed, by its number.
+    pub commits: Mutex<HashMap<u64, Instant>>,
 }
 
 impl Latencies {
     /// Nothing measured yet.
     pub fn try_new() -> Result<Self> {
-        Ok(Self { l2: Latency::try_new()?, l1: Latency::try_new()?, edge: Latency::try_new()? })
+        Ok(Self { l2: Latency::try_new()?, l1: Latency::try_new()?, edge: Latency::try_new()?, commits: Mutex::default() })
     }
 }
 
@@ -85,13 +89,13 @@ impl Running {
 
 impl Prober {
     /// Starts probing.
-    pub fn start(self) -> Running {
+    pub fn start(self, period: Duration) -> Running {
         let stop = CancellationToken::new();
-        Running { task: tokio::spawn(self.run(stop.clone())), stop }
+        Running { task: tokio::spawn(self.run(period, stop.clone())), stop }
     }
 
-    async fn run(self, stop: CancellationToken) -> Result<()> {
-        let mut clock = tokio::time::interval(PROBE_PERIOD);
+    async fn run(self, period: Duration, stop: CancellationToken) -> Result<()> {
+        let mut clock = tokio::time::interval(period);
         clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let permits = Arc::new(Semaphore::new(PROBES_MAX));
         let mut probes = JoinSet::new();
@@ -130,6 +134,7 @@ impl Prober {
             .await
             .context("write a probe")?;
         let committed = Instant::now();
+        self.latencies.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(number, committed);
         self.pace.committed(0, updated.rows_affected());
         Ok((updated.rows_affected() == 1).then_some(committed))
     }

@@ -15,6 +15,8 @@ const READ_MAX: Duration = Duration::from_secs(5);
 pub struct Servers {
     /// PostgreSQL.
     pub database_url: String,
+    /// Kafka's bootstrap servers.
+    pub kafka: String,
     /// Redis, single node.
     pub l2_url: String,
     /// Redis Cluster, all nodes.
@@ -37,6 +39,7 @@ impl Servers {
         environment.push(("LOCKSTEP_PARTITIONS".to_owned(), PARTITIONS.to_string()));
         Self {
             database_url: endpoints.database_url.clone(),
+            kafka: endpoints.kafka.clone(),
             l2_url: endpoints.l2.clone(),
             l1_urls: endpoints.l1.clone(),
             edge_url: endpoints.edge.clone(),

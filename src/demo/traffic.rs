@@ -33,6 +33,8 @@ pub struct Load {
     pub rate: u32,
     /// Reads per second.
     pub reads: u32,
+    /// The time from one probe to the next.
+    pub probe_period: Duration,
 }
 
 /// What the traffic was like.
@@ -60,16 +62,16 @@ pub async fn run(
     shop: &OpenShop,
     roles: &Roles,
     output: &Arc<Output>,
+    latencies: Arc<Latencies>,
 ) -> Result<Measured> {
     let pace = Arc::new(Pace::start(load.rate, load.lasts));
-    let (tally, latencies, till) =
-        (Arc::new(Tally::default()), Arc::new(Latencies::try_new()?), Arc::new(Till::default()));
+    let (tally, till) = (Arc::new(Tally::default()), Arc::new(Till::default()));
     let counted = Arc::clone(&pace);
     roles.count_changes_by(move || counted.changes());
 
     let choice = Arc::new(Choice::new(Arc::clone(&shop.trace), Arc::clone(&till)));
     let shoppers = Shoppers::start(&servers.edge_url, &shop.http, load.reads, &choice, &pace, &tally);
-    let prober = prober(servers, shop, &latencies, &pace).start();
+    let prober = prober(servers, shop, &latencies, &pace).start(load.probe_period);
     let ticker = Ticker::start(
         shop.caches.clone(),
         Arc::clone(output),

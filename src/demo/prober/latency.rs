@@ -63,6 +63,12 @@ impl Latency {
         quantiles(&self.lock().all)
     }
 
+    /// Milliseconds at the quantiles of a distribution: p50, p90, p99, p99.9, and the greatest.
+    pub fn distribution(&self) -> [f64; 5] {
+        let all = &self.lock().all;
+        [0.5, 0.9, 0.99, 0.999, 1.0].map(|quantile| (all.value_at_quantile(quantile) as f64 / 10.0).round() / 100.0)
+    }
+
     /// Of the samples since the last call.
     pub fn take_recent(&self) -> Quantiles {
         let mut inner = self.lock();

@@ -1,0 +1,138 @@
+//! What the broker itself costs: when each probe's record can be consumed, and how long the same bytes take from a
+//! producer like ingest's to a consumer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::demo::PARTITIONS;
+use crate::demo::prober::Latencies;
+use crate::demo::prober::latency::Latency;
+
+const REFERENCE: &str = "bench.reference";
+const CATALOGUE: &str = "catalogue";
+const PROBE: &[u8] = b"probe ";
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What the broker costs.
+pub(super) struct BrokerLatencies {
+    /// From a probe's commit until its record can be consumed.
+    pub commit_to_kafka: Latency,
+    /// From producing the same bytes until they can be consumed.
+    pub reference: Latency,
+}
+
+/// A watch under way.
+pub(super) struct BrokerWatch {
+    task: JoinHandle<Result<BrokerLatencies>>,
+    stop: CancellationToken,
+}
+
+impl BrokerWatch {
+    /// Reads the catalogue's topic from its end on, and a topic of its own.
+    pub async fn start(brokers: &str, latencies: Arc<Latencies>) -> Result<Self> {
+        let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
+        let kafka = Config::load(&args)?.kafka()?.clone();
+        create_topic(&kafka).await?;
+        let catalogue = consumer(&kafka, &topics::of_group(CATALOGUE), PARTITIONS as i32).await?;
+        let back = consumer(&kafka, REFERENCE, 1).await?;
+        let producer: FutureProducer = topics::producer(&kafka, "bench").create()?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(watch(catalogue, back, producer, latencies, stop.clone()));
+        Ok(BrokerWatch { task, stop })
+    }
+
+    /// Ends it.
+    pub async fn stop(self) -> Result<BrokerLatencies> {
+        self.stop.cancel();
+        self.task.await.context("the watch panicked")?
+    }
+}
+
+async fn watch(
+    catalogue: StreamConsumer,
+    back: StreamConsumer,
+    producer: FutureProducer,
+    latencies: Arc<Latencies>,
+    stop: CancellationToken,
+) -> Result<BrokerLatencies> {
+    let measured = BrokerLatencies { commit_to_kafka: Latency::try_new()?, reference: Latency::try_new()? };
+    let mut arrived: Vec<(u64, Instant)> = Vec::new();
+    let mut sent: HashMap<u64, Instant> = HashMap::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            message = catalogue.recv() => {
+                let (message, now) = (message?, Instant::now());
+                let Some(number) = probe(&message) else { continue };
+                arrived.push((number, now));
+                let record = FutureRecord::<(), _>::to(REFERENCE).partition(0).payload(message.payload().unwrap_or_default());
+                sent.insert(number, Instant::now());
+                // Its delivery is seen by consuming it.
+                let _ = producer.send_result(record).map_err(|(error, _)| error)?;
+            }
+            message = back.recv() => {
+                let (message, now) = (message?, Instant::now());
+                if let Some(began) = probe(&message).and_then(|number| sent.remove(&number)) {
+                    measured.reference.record(now - began);
+                }
+            }
+        }
+    }
+    // A record may be here before the database has told the prober of its commit: that is no time at all.
+    let commits = latencies.commits.lock().unwrap_or_else(PoisonError::into_inner);
+    for (number, at) in arrived {
+        if let Some(committed) = commits.get(&number) {
+            measured.commit_to_kafka.record(at.saturating_duration_since(*committed));
+        }
+    }
+    Ok(measured)
+}
+
+/// The number of the probe that a record carries.
+fn probe(message: &BorrowedMessage<'_>) -> Option<u64> {
+    let payload = message.payload()?;
+    let at = payload.windows(PROBE.len()).position(|window| window == PROBE)? + PROBE.len();
+    let digits = payload[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    String::from_utf8(digits.copied().collect()).ok()?.parse().ok()
+}
+
+async fn create_topic(kafka: &KafkaConfig) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = topics::client(kafka, "bench").create()?;
+    let topic = NewTopic::new(REFERENCE, 1, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(METADATA_WAIT_MAX));
+    for created in admin.create_topics([&topic], &options).await? {
+        created.map_err(|(name, code)| anyhow::anyhow!("create topic {name}: {code}"))?;
+    }
+    Ok(())
+}
+
+/// A reader of a whole topic, from its end on.
+async fn consumer(kafka: &KafkaConfig, topic: &str, partitions: i32) -> Result<StreamConsumer> {
+    let (config, topic) = (topics::reader(kafka, "bench"), topic.to_owned());
+    let open = move || {
+        let consumer: StreamConsumer = config.create()?;
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let (_, end) = consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX)?;
+            list.add_partition_offset(&topic, partition, Offset::Offset(end))?;
+        }
+        consumer.assign(&list)?;
+        Ok(consumer)
+    };
+    tokio::task::spawn_blocking(open).await.context("open a consumer")?
+}

@@ -1,0 +1,83 @@
+//! `lockstep bench latency`: how long a commit takes to reach Kafka, L2, L1 and the edge under the demo's traffic,
+//! beside the time that the same bytes take through the same broker, from producing to consuming.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lockstep_stack::StackOptions;
+use serde_json::json;
+
+use super::broker::BrokerWatch;
+use crate::demo::output::Output;
+use crate::demo::prober::Latencies;
+use crate::demo::prober::latency::Latency;
+use crate::demo::roles::Roles;
+use crate::demo::servers::Servers;
+use crate::demo::traffic::{self, Load};
+use crate::demo::{Format, on_stage, parse_time, set_up};
+
+/// Fifty probes a second: three thousand in a minute, so that p99 rests on thirty of them.
+const PROBE_PERIOD: Duration = Duration::from_millis(20);
+
+/// What is to be measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LatencyArgs {
+    /// How long
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    lasts: Duration,
+    /// Row changes per second
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    rate: u32,
+    /// Page reads per second beside it
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    reads: u32,
+    /// How to print it; the last line of `json` is one object
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Runs it on a private stack.
+pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
+    let output = Arc::new(Output::new(args.format == Format::Json));
+    let options = StackOptions { kafka_throughput: true, ..StackOptions::default() };
+    let measured = on_stage(options, &output, async |servers: &Servers, roles: &mut Roles| {
+        let shop = set_up::open(servers, roles, &output).await?;
+        let latencies = Arc::new(Latencies::try_new()?);
+        let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
+        let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
+        let traffic = traffic::run(load, servers, &shop, roles, &output, Arc::clone(&latencies)).await?;
+        let broker = watch.stop().await?;
+        Ok((traffic, latencies, broker))
+    });
+    let (traffic, latencies, broker) = measured.await?;
+    let rows = [
+        ("reference", &broker.reference),
+        ("Kafka", &broker.commit_to_kafka),
+        ("L2", &latencies.l2),
+        ("L1", &latencies.l1),
+        ("edge", &latencies.edge),
+    ];
+    print(&output, &rows, traffic.changes as f64 / traffic.wrote_for.as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(output: &Output, rows: &[(&str, &Latency); 5], rate: f64) {
+    let reference = rows[0].1.distribution()[2].max(0.001);
+    output.line("");
+    output.line(format!("commit to seen, ms, at {rate:.0} changes/s, synchronous_commit = on"));
+    output.line("reference: the same bytes through the same broker, from producing to consuming, in the same run");
+    output.line("               p50       p90       p99     p99.9       max   samples  p99 / reference");
+    let mut object = serde_json::Map::new();
+    for (name, latency) in rows {
+        let [p50, p90, p99, p999, max] = latency.distribution();
+        let (samples, ratio) = (latency.all().samples, p99 / reference);
+        output.line(format!(
+            "{name:<9} {p50:>8.2}  {p90:>8.2}  {p99:>8.2}  {p999:>8.2}  {max:>8.2}  {samples:>8}  {ratio:>15.2}"
+        ));
+        let row = json!({"p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max, "samples": samples, "p99_ratio": ratio});
+        object.insert(name.to_lowercase(), row);
+    }
+    output.result(&json!({"changes_per_s": rate, "commit_to_ms": object}));
+}
