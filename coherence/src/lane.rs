@@ -167,7 +167,7 @@ impl Flow<'_> {
                     if count == 0 {
                         return Turn::Stop;
                     }
-                    self.round(round.drain(..).collect()).await
+                    self.round(std::mem::take(&mut round)).await
                 }
                 _ = tick.tick() => self.follow_progress().await,
             };

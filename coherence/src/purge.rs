@@ -87,11 +87,10 @@ impl Rounds {
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             }
             let taken = std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
-            if let Some(purged) = taken.through {
-                if self.first_round(purged, taken.tags, stop).await.is_none() {
+            if let Some(purged) = taken.through
+                && self.first_round(purged, taken.tags, stop).await.is_none() {
                     return;
                 }
-            }
             if self.second_round(stop).await.is_none() {
                 return;
             }

@@ -1,7 +1,9 @@
 //! The loop: one event at a time, from the log to Kafka's client, and from Kafka's reports to PostgreSQL.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use lockstep_process::Shutdown;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::envelope::Stamp;
@@ -21,6 +23,8 @@ use crate::start::Checkpoint;
 use crate::tables::{Learned, SERVER, TableError, Tables};
 use crate::transport::{LogEvent, Transport, TransportError};
 
+/// Events of the log taken in a row, between two looks at Kafka's reports and the clock.
+const EVENTS_AT_ONCE: usize = 128;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why streaming stopped before shutdown. All are tried again, from what Kafka has acknowledged.
@@ -91,7 +95,10 @@ impl Stream {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                Some(delivery) = self.reports.recv() => self.delivered(delivery)?,
+                Some(delivery) = self.reports.recv() => {
+                    self.delivered(delivery)?;
+                    self.take_reports()?;
+                }
                 _ = tick.tick() => {
                     self.say_progress().await?;
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
@@ -99,7 +106,14 @@ impl Stream {
                         self.acknowledge(transport).await?;
                     }
                 }
-                event = transport.next() => self.event(event?, &mut open, &mut previous_commit).await?,
+                event = transport.next() => {
+                    self.event(event?, &mut open, &mut previous_commit).await?;
+                    // What is there already is taken without asking every other source in between.
+                    for _ in 0..EVENTS_AT_ONCE {
+                        let Some(event) = transport.next().now_or_never() else { break };
+                        self.event(event?, &mut open, &mut previous_commit).await?;
+                    }
+                }
             }
         }
     }
@@ -107,9 +121,7 @@ impl Stream {
     /// Stops in order: everything sent is acknowledged, the checkpoint is saved, and then PostgreSQL is told.
     pub async fn drain(&mut self, transport: &Transport, wait_max: Duration) -> Result<(), StreamError> {
         tokio::task::block_in_place(|| self.publisher.flush(wait_max));
-        while let Ok(delivery) = self.reports.try_recv() {
-            self.delivered(delivery)?;
-        }
+        self.take_reports()?;
         self.acknowledge(transport).await
     }
 
@@ -190,7 +202,7 @@ impl Stream {
     }
 
     async fn publish_row(&mut self, row: &RowRecord, group: usize, transaction: u64) -> Result<(), StreamError> {
-        let topic = self.tables.groups[group].topic.clone();
+        let topic = Arc::clone(&self.tables.groups[group].topic);
         let header = row.other_key.as_ref().map(|(name, key)| [(*name, key.as_slice())]);
         let headers = header.as_ref().map_or(&[][..], |header| &header[..]);
         let purpose = Purpose::Change { transaction, group };
@@ -247,6 +259,13 @@ impl Stream {
     async fn report(&mut self) -> Result<(), StreamError> {
         let delivery = self.reports.recv().await.ok_or(StreamError::ClientEnded)?;
         self.delivered(delivery)
+    }
+
+    fn take_reports(&mut self) -> Result<(), StreamError> {
+        while let Ok(delivery) = self.reports.try_recv() {
+            self.delivered(delivery)?;
+        }
+        Ok(())
     }
 
     fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {

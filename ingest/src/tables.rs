@@ -1,6 +1,7 @@
 //! Tables as the log describes them, with their groups and schema ids.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::envelope::{RecordTable, TableColumn};
@@ -18,7 +19,7 @@ pub(crate) const SERVER: &str = "lockstep";
 /// A group as ingest needs it.
 pub(crate) struct IngestGroup {
     pub name: String,
-    pub topic: String,
+    pub topic: Arc<str>,
     pub entity_key: String,
     tables: Vec<String>,
 }
@@ -58,7 +59,7 @@ impl Tables {
     pub fn new(policy: &Policy, registry: Registry) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
             name: group.name.to_string(),
-            topic: topics::of_group(&group.name),
+            topic: topics::of_group(&group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),
         });

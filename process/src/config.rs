@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_missing_names_its_remedy() {
         let config = Config::load(&ConfigArgs::default()).expect("a configuration");
-        let failure = config.kafka().err().expect("missing").to_string();
+        let failure = config.kafka().expect_err("missing").to_string();
         assert!(failure.contains("LOCKSTEP_KAFKA_BROKERS"), "{failure}");
     }
 }

@@ -136,11 +136,10 @@ impl View {
         if self.epoch.as_ref() != Some(&epoch) {
             *self = View { epoch: Some(epoch), ..View::default() };
         }
-        if let Some(previous) = self.previous.replace(insert) {
-            if self.pairs.len() < HORIZON_PAIRS_MAX {
+        if let Some(previous) = self.previous.replace(insert)
+            && self.pairs.len() < HORIZON_PAIRS_MAX {
                 self.pairs.push_back((previous, snapshot.xmax));
             }
-        }
         while let Some((lsn, xmax)) = self.pairs.front().copied() {
             if xmax > snapshot.xmin {
                 break;
