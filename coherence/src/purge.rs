@@ -88,9 +88,10 @@ impl Rounds {
             }
             let taken = std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(purged) = taken.through
-                && self.first_round(purged, taken.tags, stop).await.is_none() {
-                    return;
-                }
+                && self.first_round(purged, taken.tags, stop).await.is_none()
+            {
+                return;
+            }
             if self.second_round(stop).await.is_none() {
                 return;
             }

@@ -4,7 +4,6 @@
 //! running ones later. One task asks for all lanes, one query in flight. A batch passes when each of its transactions is
 //! seen by a snapshot, or when the horizon has passed it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use lockstep_process::retry::Pauses;
@@ -17,10 +16,12 @@ use crate::database::{Database, DatabaseError, required};
 use crate::epoch::Epoch;
 use crate::snapshot::Snapshot;
 
+mod view;
+
+use view::View;
+
 /// Lanes that may wait at once before others wait for a place.
 const WAITS_MAX: usize = 4_096;
-/// Pairs of the horizon that are kept; of more, the newest is dropped, which only delays the horizon.
-const HORIZON_PAIRS_MAX: usize = 1_024;
 const PAUSE_MIN: Duration = Duration::from_micros(500);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -115,48 +116,6 @@ impl Gate {
     /// How the gate is.
     pub fn state(&self) -> GateState {
         self.state.borrow().clone()
-    }
-}
-
-/// What is known of the source's visibility. Pure.
-#[derive(Default)]
-struct View {
-    epoch: Option<Epoch>,
-    snapshot: Snapshot,
-    /// The insert LSN of the answer before: read before the next answer's snapshot was taken.
-    previous: Option<Lsn>,
-    /// Every commit before `.0` has a transaction id below `.1`.
-    pairs: VecDeque<(Lsn, u64)>,
-    horizon: Lsn,
-}
-
-impl View {
-    /// Takes an answer in. A new epoch forgets all: the new primary gives lost transaction ids out again.
-    fn learn(&mut self, epoch: Epoch, snapshot: Snapshot, insert: Lsn) {
-        if self.epoch.as_ref() != Some(&epoch) {
-            *self = View { epoch: Some(epoch), ..View::default() };
-        }
-        if let Some(previous) = self.previous.replace(insert)
-            && self.pairs.len() < HORIZON_PAIRS_MAX {
-                self.pairs.push_back((previous, snapshot.xmax));
-            }
-        while let Some((lsn, xmax)) = self.pairs.front().copied() {
-            if xmax > snapshot.xmin {
-                break;
-            }
-            self.horizon = self.horizon.max(lsn);
-            self.pairs.pop_front();
-        }
-        self.snapshot = snapshot;
-    }
-
-    fn judge(&self, passage: &Passage) -> Option<Verdict> {
-        let epoch = self.epoch.as_ref()?;
-        if passage.epoch < epoch.number {
-            return Some(Verdict::OlderEpoch);
-        }
-        let passed = passage.through < self.horizon || passage.xids.iter().all(|xid| self.snapshot.sees(*xid));
-        (passage.epoch == epoch.number && passed).then_some(Verdict::Visible)
     }
 }
 
@@ -300,52 +259,4 @@ fn read(rows: &[Vec<Option<String>>]) -> Result<Answer, DatabaseError> {
         }),
     };
     Ok((epoch, identity, text(0, "a snapshot")?.parse()?, insert))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn epoch(number: u16) -> Epoch {
-        Epoch { number, system_identifier: "7".to_owned(), timeline: "00000001".to_owned(), slot: "s".to_owned() }
-    }
-
-    fn view(answers: &[(u16, &str, u64)]) -> View {
-        let mut view = View::default();
-        for (number, snapshot, insert) in answers {
-            view.learn(epoch(*number), snapshot.parse().expect("a snapshot"), Lsn(*insert));
-        }
-        view
-    }
-
-    fn passage(epoch: u16, through: u64, xids: &[u32]) -> Passage {
-        Passage { epoch, through: Lsn(through), xids: xids.to_vec() }
-    }
-
-    #[test]
-    fn every_change_of_a_batch_must_be_visible() {
-        let view = view(&[(1, "10:12:10", 100)]);
-        assert_eq!(view.judge(&passage(1, 90, &[11])), Some(Verdict::Visible));
-        assert_eq!(view.judge(&passage(1, 90, &[11, 10])), None, "docs/protocol.md [5c]");
-        assert_eq!(view.judge(&passage(2, 90, &[11])), None, "an epoch that the gate has not seen");
-    }
-
-    #[test]
-    fn the_horizon_needs_no_xid() {
-        // LSN 100 was read before a snapshot with xmax 12; only when xmin reaches 12 is all before 100 visible.
-        let early = view(&[(1, "10:11:10", 100), (1, "10:12:10", 200), (1, "11:13:11", 300)]);
-        assert_eq!(early.horizon, Lsn(0));
-        let late = view(&[(1, "10:11:10", 100), (1, "10:12:10", 200), (1, "12:14:12", 300)]);
-        assert_eq!(late.horizon, Lsn(100));
-        assert_eq!(late.judge(&passage(1, 99, &[12])), Some(Verdict::Visible));
-        assert_eq!(late.judge(&passage(1, 100, &[12])), None, "a commit that begins at the LSN came after it was read");
-    }
-
-    #[test]
-    fn a_new_epoch_forgets_what_was_seen() {
-        let view = view(&[(1, "50:50:", 100), (1, "50:50:", 200), (2, "40:40:", 90)]);
-        assert_eq!(view.horizon, Lsn(0));
-        assert_eq!(view.judge(&passage(1, 50, &[45])), Some(Verdict::OlderEpoch));
-        assert_eq!(view.judge(&passage(2, 50, &[45])), None, "transaction ids are given out again");
-    }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockstep_process::Failure;
 use lockstep_process::config::Url;
-use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
@@ -14,6 +13,10 @@ use lockstep_schemas::position::Position;
 use crate::layout::{Layout, Place};
 use crate::link::{Link, TierError};
 use crate::reply::{self, ReadReply};
+
+mod rules;
+
+pub use rules::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Mark, Outward, Read, Watermark};
 
 /// How long a filler has; a database that takes longer than this makes misses, not mistakes.
 const LEASE: Duration = Duration::from_secs(3);
@@ -23,174 +26,6 @@ pub const ACTIONS_MAX: usize = 60;
 pub const ARGUMENTS_MAX: usize = 4_000;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
-
-/// A tier's state that comes with every answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Everything up to here has been applied.
-    pub position: Position,
-    /// The database's timeline, or empty where nothing has been applied yet.
-    pub timeline: String,
-    /// The server's time up to which that is, microseconds since 1970.
-    pub at: i64,
-    /// On L2: purges up to here have begun.
-    pub l3_begun: Option<Position>,
-}
-
-/// A living entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// The tier's state.
-    pub mark: Mark,
-    /// It holds all its key's changes up to here, and up to the watermark.
-    pub low: Position,
-    /// It holds nothing beyond.
-    pub high: Position,
-    /// Its fields; `None`: a cached absence.
-    pub fields: Option<Fields>,
-}
-
-/// The right to fill one missing entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Names it.
-    pub nonce: String,
-    /// The tier's state when it was granted; its position is the fill's `low`.
-    pub mark: Mark,
-}
-
-/// What a read finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// An entry.
-    Hit(Hit),
-    /// Nothing, and somebody else is filling it.
-    Busy(Mark),
-    /// Nothing, and it is ours to fill.
-    Lease(Lease),
-}
-
-/// A whole entry for a lease.
-#[derive(Clone, Debug)]
-pub struct Fill<'a> {
-    /// The lease's name.
-    pub nonce: &'a str,
-    /// It holds all changes up to here.
-    pub low: Position,
-    /// It holds nothing beyond.
-    pub high: Position,
-    /// How far that had come what was read: the tier beneath's position; greatest for the primary.
-    pub source_at: Position,
-    /// The timeline that was read.
-    pub timeline: &'a str,
-    /// Life.
-    pub ttl: Duration,
-    /// The fields; `None`: absence.
-    pub fields: Option<&'a Fields>,
-}
-
-/// What became of a fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
-    /// The entry is there.
-    Ok,
-    /// The lease was gone: the key changed meanwhile, or the lease ran out.
-    Void,
-    /// What was read is too old for this tier, or of another history; or it is larger than an entry may be.
-    Refused,
-}
-
-/// What a change does to one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Gone.
-    Invalidate,
-    /// These fields, as of that position; `None` is a null.
-    Refresh {
-        /// The newest change in it.
-        position: Position,
-        /// Life from now on.
-        ttl: Duration,
-        /// The fields that are known.
-        fields: Vec<(Arc<str>, Option<String>)>,
-    },
-}
-
-/// A batch of one partition: actions, and the watermark's move.
-#[derive(Clone, Debug)]
-pub struct Apply<'a> {
-    /// Where the watermark must be.
-    pub expect: Position,
-    /// Where it goes.
-    pub new: Position,
-    /// The log's offset that belongs to it.
-    pub offset: i64,
-    /// A raised floor.
-    pub floor: Option<Position>,
-    /// The database's timeline.
-    pub timeline: &'a str,
-    /// The server's time, microseconds since 1970.
-    pub at: i64,
-    /// The engine's own nonce, for entries that somebody wants.
-    pub nonce: &'a str,
-    /// What to do to which entry.
-    pub actions: &'a [(Key, Action)],
-    /// L3's position, kept on L2.
-    pub outward: Option<Outward<'a>>,
-}
-
-/// L3's position, moved together with L2's.
-#[derive(Clone, Debug)]
-pub struct Outward<'a> {
-    /// Who owns it.
-    pub owner: &'a str,
-    /// Purges up to here are about to begin.
-    pub begun: Option<Position>,
-    /// Purges up to here are done; and the log's offset that belongs to it.
-    pub done: Option<(Position, i64)>,
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// All of it.
-    Ok {
-        /// Entries refreshed in place.
-        refreshed: u64,
-        /// Entries dropped.
-        dropped: u64,
-        /// Indices of actions whose entries are now the engine's to fill.
-        mine: Vec<usize>,
-    },
-    /// None of it: the watermark is elsewhere.
-    Lost {
-        /// Where it is.
-        position: Position,
-        /// The log's offset that belongs to it.
-        offset: Option<i64>,
-    },
-}
-
-/// A watermark hash, as status and start-up read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watermark {
-    /// Everything up to here has been applied.
-    pub position: Position,
-    /// The log's offset that belongs to it.
-    pub offset: i64,
-    /// What lies below is dead.
-    pub floor: Position,
-    /// The server's time, microseconds since 1970.
-    pub at: i64,
-    /// L3's position, on L2.
-    pub l3: Option<(Position, i64)>,
-    /// Purges up to here have begun, on L2.
-    pub l3_begun: Option<Position>,
-    /// Entries refreshed so far.
-    pub refreshed: u64,
-    /// Entries dropped so far.
-    pub dropped: u64,
-}
 
 /// One tier. Clones share its connections.
 #[derive(Clone)]
@@ -302,33 +137,6 @@ impl Tier {
         let mut command = redis::cmd("FCALL");
         command.arg(name).arg(names.len()).arg(names);
         command
-    }
-}
-
-impl Action {
-    fn arguments(&self, command: &mut redis::Cmd) {
-        let Action::Refresh { position, ttl, fields } = self else {
-            command.arg("i");
-            return;
-        };
-        let sets = fields.iter().filter(|(_, text)| text.is_some()).count();
-        command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(sets).arg(fields.len() - sets);
-        for (name, text) in fields {
-            if let Some(text) = text {
-                command.arg(&**name).arg(text);
-            }
-        }
-        for (name, _) in fields.iter().filter(|(_, text)| text.is_none()) {
-            command.arg(&**name);
-        }
-    }
-
-    /// How many arguments it takes.
-    pub fn size(&self) -> usize {
-        match self {
-            Action::Invalidate => 1,
-            Action::Refresh { fields, .. } => 5 + 2 * fields.len(),
-        }
     }
 }
 
