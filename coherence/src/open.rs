@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_process::clock::now_micros;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Position;
 use lockstep_source::gate::{Gate, GateShut, Settled};
@@ -193,9 +194,4 @@ async fn bounds(shared: &Shared, topic: &str, partition: u32) -> Result<(i64, i6
     let fetch = move || consumer.fetch_watermarks(&topic, partition as i32, BOUNDS_WAIT_MAX);
     let fetched = tokio::task::spawn_blocking(fetch).await.unwrap_or(Err(KafkaError::Canceled));
     fetched.map_err(OpenError::Kafka)
-}
-
-pub(crate) fn now_micros() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

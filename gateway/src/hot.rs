@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
-use lockstep_process::{Shutdown, retry};
-use lockstep_schemas::tail::{Begin, Tail};
+
+use lockstep_schemas::tail::{self, Begin};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
-use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
 use tokio::sync::watch;
 
 /// The newest hot set. Clones share it.
@@ -20,22 +21,13 @@ impl HotSet {
     pub fn follow(kafka: KafkaConfig, shutdown: Shutdown) -> Self {
         let (tell, newest) = watch::channel(Arc::default());
         tokio::spawn(async move {
-            let follow = || async {
-                let mut tail = Tail::open(&kafka, "hot", topics::HOT, Begin::Newest).await?;
-                loop {
-                    let message = tail.next().await?;
-                    match serde_json::from_slice::<HashSet<String>>(message.payload().unwrap_or_default()) {
-                        Ok(set) => drop(tell.send_replace(Arc::new(set))),
-                        Err(error) => tracing::warn!(%error, "a hot set that can't be read was passed over"),
-                    }
-                }
-                #[expect(unreachable_code, reason = "the type of the attempt")]
-                Ok::<(), KafkaError>(())
+            let take = |message: OwnedMessage| match serde_json::from_slice::<HashSet<String>>(
+                message.payload().unwrap_or_default(),
+            ) {
+                Ok(set) => drop(tell.send_replace(Arc::new(set))),
+                Err(error) => tracing::warn!(%error, "a hot set that can't be read was passed over"),
             };
-            tokio::select! {
-                _ = retry::until_ok("reading the hot set", &shutdown, follow) => {}
-                () = shutdown.cancelled() => {}
-            }
+            tail::follow(kafka, "hot", topics::HOT, Begin::Newest, shutdown, take).await;
         });
         HotSet(newest)
     }

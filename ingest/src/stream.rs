@@ -1,10 +1,11 @@
 //! The loop: one event at a time, from the log to Kafka's client, and from Kafka's reports to PostgreSQL.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use lockstep_process::Shutdown;
+use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::envelope::Stamp;
 use lockstep_schemas::position::{Lsn, Position};
@@ -319,9 +320,4 @@ impl Change<'_> {
             Change::Delete(old) => RowChange::Delete(old),
         }
     }
-}
-
-pub(crate) fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

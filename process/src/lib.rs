@@ -1,6 +1,7 @@
 //! What every process of Lockstep needs before its own work: configuration, telemetry, failures with exit codes, retry.
 //! Used by all other crates; uses none of them.
 
+pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod retry;

@@ -1,16 +1,18 @@
 //! The embedded schema registry: a compacted topic in the form of Confluent's `_schemas`, so that its tools can read it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
-use lockstep_process::{Shutdown, retry};
+
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::tail::{Begin, Tail};
+use crate::tail::{self, Begin, Tail};
 use crate::topics;
 
 /// A schema under a subject.
@@ -114,20 +116,11 @@ impl LiveRegistry {
         let (tell, version) = watch::channel(0);
         let shared = registry.clone();
         tokio::spawn(async move {
-            let follow = || async {
-                let mut tail = Tail::open(&kafka, "schemas", topics::SCHEMAS, Begin::Oldest).await?;
-                loop {
-                    let message = tail.next().await?;
-                    shared.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(message.payload());
-                    tell.send_modify(|version| *version += 1);
-                }
-                #[expect(unreachable_code, reason = "the type of the attempt")]
-                Ok::<(), KafkaError>(())
+            let insert = |message: OwnedMessage| {
+                shared.write().unwrap_or_else(PoisonError::into_inner).insert(message.payload());
+                tell.send_modify(|version| *version += 1);
             };
-            tokio::select! {
-                _ = retry::until_ok("reading the schemas", &shutdown, follow) => {}
-                () = shutdown.cancelled() => {}
-            }
+            tail::follow(kafka, "schemas", topics::SCHEMAS, Begin::Oldest, shutdown, insert).await;
         });
         LiveRegistry { registry, version }
     }
@@ -145,7 +138,7 @@ impl LiveRegistry {
     async fn wait<T>(&mut self, wait_max: std::time::Duration, look: impl Fn(&Registry) -> Option<T>) -> Option<T> {
         let found = async {
             loop {
-                let known = look(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner));
+                let known = look(&self.registry.read().unwrap_or_else(PoisonError::into_inner));
                 if known.is_some() || self.version.changed().await.is_err() {
                     return known;
                 }

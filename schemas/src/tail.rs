@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
+use lockstep_process::retry::Pauses;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedMessage;
@@ -19,6 +21,37 @@ pub enum Begin {
     Oldest,
     /// At the newest record, where there is one.
     Newest,
+}
+
+/// Hands each record of a topic to `each`, until shutdown. Where reading fails it begins again, so that records may come
+/// twice; they are state, and the newest one counts.
+pub async fn follow(
+    kafka: KafkaConfig,
+    id: &str,
+    topic: &str,
+    begin: Begin,
+    shutdown: Shutdown,
+    mut each: impl FnMut(OwnedMessage),
+) {
+    let mut pauses = Pauses::default();
+    loop {
+        let read = async {
+            let mut tail = Tail::open(&kafka, id, topic, begin).await?;
+            loop {
+                each(tail.next().await?);
+            }
+        };
+        let failed: Result<(), KafkaError> = tokio::select! {
+            failed = read => failed,
+            () = shutdown.cancelled() => return,
+        };
+        if let Err(error) = failed {
+            tracing::warn!(topic, %error, "a topic can't be read; trying again");
+        }
+        if !pauses.wait(&shutdown).await {
+            return;
+        }
+    }
 }
 
 /// A reader of one topic of one partition.

@@ -83,7 +83,7 @@ async fn watch(
                 let record = FutureRecord::<(), _>::to(REFERENCE).partition(0).payload(message.payload().unwrap_or_default());
                 sent.insert(number, Instant::now());
                 // Its delivery is seen by consuming it.
-                let _ = producer.send_result(record).map_err(|(error, _)| error)?;
+                drop(producer.send_result(record).map_err(|(error, _)| error)?);
             }
             message = back.recv() => {
                 let (message, now) = (message?, Instant::now());

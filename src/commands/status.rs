@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use lockstep_process::Failure;
+use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::topics;
@@ -158,9 +159,4 @@ fn print(status: &Status) {
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped
     ));
-}
-
-fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

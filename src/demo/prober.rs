@@ -41,7 +41,12 @@ pub struct Latencies {
 impl Latencies {
     /// Nothing measured yet.
     pub fn try_new() -> Result<Self> {
-        Ok(Self { l2: Latency::try_new()?, l1: Latency::try_new()?, edge: Latency::try_new()?, commits: Mutex::default() })
+        Ok(Self {
+            l2: Latency::try_new()?,
+            l1: Latency::try_new()?,
+            edge: Latency::try_new()?,
+            commits: Mutex::default(),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Shutdown, retry};
 use lockstep_schemas::change::Op;
@@ -118,9 +119,4 @@ async fn publish(producer: &FutureProducer, schema: u32, days: &SevenDays) -> Re
     }
     tracing::debug!(count, "scores published");
     Ok(())
-}
-
-fn now_micros() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

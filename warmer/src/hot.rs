@@ -1,28 +1,28 @@
 //! The role `warmer`: scores in, the hot set out, and what is missing of it filled.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lockstep_process::config::Config;
-use lockstep_process::{Failure, Shutdown, retry};
+use lockstep_process::config::{Config, KafkaConfig};
+use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::avro::unframe;
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_schemas::scores::Score;
-use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::tail::{self, Begin};
 use lockstep_schemas::topics;
 use lockstep_tiers::Tiers;
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::forecast::INTERVAL;
 use crate::select::Scores;
 use crate::warm;
 
-const SCORES_WAITING_MAX: usize = 10_000;
 /// Scores of one forecast come together: the set is chosen when none came for so long.
 const QUIET: Duration = Duration::from_millis(300);
 const HOT_SET_DEFAULT: usize = 1_000;
@@ -41,37 +41,16 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let tiers = warm::connect(config, policy, "lockstep-warmer").await?;
     let producer: FutureProducer =
         topics::producer(&kafka, "warmer").create().map_err(|error| Failure::unavailable("Kafka").because(error))?;
-    let (send, mut scores) = mpsc::channel(SCORES_WAITING_MAX);
-    let (reader_kafka, stop) = (kafka.clone(), shutdown.clone());
-    let reader = tokio::spawn(async move {
-        let follow = || async {
-            let mut tail = Tail::open(&reader_kafka, "scores", topics::SCORES, Begin::Oldest).await?;
-            loop {
-                let message = tail.next().await?;
-                let body = unframe(message.payload().unwrap_or_default()).map(|(_, body)| body);
-                match body.and_then(Score::decode) {
-                    Ok(score) => drop(send.send(score).await),
-                    Err(error) => {
-                        tracing::warn!(offset = message.offset(), %error, "a score that can't be used was passed over; the last good set stays")
-                    }
-                }
-            }
-            #[expect(unreachable_code, reason = "the type of the attempt")]
-            Ok::<(), KafkaError>(())
-        };
-        tokio::select! {
-            _ = retry::until_ok("reading scores", &stop, follow) => {}
-            () = stop.cancelled() => {}
-        }
-    });
-    let mut keeper =
-        Keeper { view: view.clone(), beneath, tiers, producer, scores: Scores::default(), hot: HashSet::new() };
+    let (scores, arrived) = (Arc::new(Mutex::new(Scores::default())), Arc::new(Notify::new()));
+    let reader = tokio::spawn(read_scores(kafka, Arc::clone(&scores), Arc::clone(&arrived), shutdown.clone()));
+    let mut keeper = Keeper { view: view.clone(), beneath, tiers, producer, scores, hot: HashSet::new() };
     tracing::info!("the warmer runs");
-    while let Some(score) = next(&mut scores, &shutdown).await {
-        keeper.scores.take(score);
-        while let Ok(Some(score)) = tokio::time::timeout(QUIET, scores.recv()).await {
-            keeper.scores.take(score);
+    loop {
+        tokio::select! {
+            () = arrived.notified() => {}
+            () = shutdown.cancelled() => break,
         }
+        while tokio::time::timeout(QUIET, arrived.notified()).await.is_ok() {}
         if let Err(error) = keeper.choose(&shutdown).await {
             tracing::warn!(%error, "the hot set was not announced");
         }
@@ -80,11 +59,20 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     Ok(())
 }
 
-async fn next(scores: &mut mpsc::Receiver<Score>, shutdown: &Shutdown) -> Option<Score> {
-    tokio::select! {
-        score = scores.recv() => score,
-        () = shutdown.cancelled() => None,
-    }
+async fn read_scores(kafka: KafkaConfig, scores: Arc<Mutex<Scores>>, arrived: Arc<Notify>, shutdown: Shutdown) {
+    let take = |message: OwnedMessage| {
+        let body = unframe(message.payload().unwrap_or_default()).map(|(_, body)| body);
+        match body.and_then(Score::decode) {
+            Ok(score) => {
+                scores.lock().unwrap_or_else(PoisonError::into_inner).take(score);
+                arrived.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(offset = message.offset(), %error, "a score that can't be used was passed over");
+            }
+        }
+    };
+    tail::follow(kafka, "scores", topics::SCORES, Begin::Oldest, shutdown, take).await;
 }
 
 struct Keeper {
@@ -92,7 +80,7 @@ struct Keeper {
     beneath: Arc<View>,
     tiers: Tiers,
     producer: FutureProducer,
-    scores: Scores,
+    scores: Arc<Mutex<Scores>>,
     hot: HashSet<String>,
 }
 
@@ -100,7 +88,8 @@ impl Keeper {
     /// Chooses the set, announces it, and fills who is new in it.
     async fn choose(&mut self, shutdown: &Shutdown) -> Result<(), KafkaError> {
         let age_max = i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX);
-        let hottest = self.scores.hottest(self.view.hot_set.unwrap_or(HOT_SET_DEFAULT), age_max);
+        let limit = self.view.hot_set.unwrap_or(HOT_SET_DEFAULT);
+        let hottest = self.scores.lock().unwrap_or_else(PoisonError::into_inner).hottest(limit, age_max);
         let set: HashSet<String> = hottest.iter().cloned().collect();
         if set == self.hot {
             return Ok(());
