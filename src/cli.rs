@@ -36,6 +36,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: StackCommand,
     },
+    /// Check database, topics and policy: a line a check, with its remedy (exit code 78 or 69)
+    Check,
+    /// What a DBA and a Kafka operator must set up, with least privilege
+    Setup(SetupArgs),
     /// Create the demo shop's tables, and Lockstep's own
     Migrate,
     /// The policy
@@ -104,6 +108,17 @@ pub(crate) struct WaitArgs {
     /// How long
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct SetupArgs {
+    /// Print the SQL: schema, publication, roles and grants
+    #[arg(long)]
+    pub print_sql: bool,
+    /// Print the topics and ACLs
+    #[arg(long)]
+    pub print_kafka: bool,
 }
 
 #[derive(Args)]

@@ -1,5 +1,7 @@
 //! One function a command.
 
+mod check;
+mod setup;
 mod stack;
 mod status;
 mod wait;
@@ -29,6 +31,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, &args.view).await?,
+        Command::Check => return check::run(&config, &policy(&config)?).await,
+        Command::Setup(args) => setup::run(&config, &policy(&config)?, &args),
         Command::Migrate => {
             database::migrate(config.database()?.url.expose()).await?;
             output::line("the database is up to date");

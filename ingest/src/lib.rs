@@ -17,3 +17,4 @@ mod topics;
 mod transport;
 
 pub use start::run;
+pub use topics::checks as topic_checks;

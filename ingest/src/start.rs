@@ -60,7 +60,7 @@ impl Checkpoint {
 pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
     let (database_config, kafka) = (config.database()?, config.kafka()?);
     let database = Database::connect(database_config, "lockstep-ingest").await?;
-    preflight::check(&database, database_config, policy).await?;
+    preflight::insist(&database, database_config, policy).await?;
     crate::topics::ensure(kafka, policy, config.partitions).await?;
     let mut pauses = Pauses::default();
     while !shutdown.is_cancelled() {
@@ -243,6 +243,7 @@ mod tests {
             confirmed_flush: Lsn(confirmed),
             wal_status: status.to_owned(),
             active_pid: None,
+            retained_bytes: 0,
         };
         let checkpoint = |epoch, confirmed| Checkpoint { epoch, confirmed: Lsn(confirmed) };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {

@@ -1,38 +1,92 @@
 //! The topics are created explicitly, and refused where they are not what they must be.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use lockstep_process::Failure;
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics::{self, TopicSpec};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use lockstep_source::preflight::Check;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use std::time::Duration;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Creates what is missing; compares the partition counts of what is there.
 pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<(), Failure> {
-    let specs = topics::all(policy.groups.keys().map(|name| &**name), partitions);
-    let admin: AdminClient<DefaultClientContext> = topics::client(kafka, "admin")
-        .create()
-        .map_err(|error| Failure::configuration("Kafka's settings").because(error))?;
-    let known = partition_counts(kafka).await?;
-    for spec in &specs {
-        match known.iter().find(|(name, _)| *name == spec.name) {
+    let (admin, known) = (admin(kafka)?, partition_counts(kafka).await?);
+    for spec in &specs(policy, partitions) {
+        match known.get(&spec.name) {
             None => create(&admin, kafka, spec).await?,
-            Some((_, count)) if *count == spec.partitions => {}
-            Some((_, count)) => {
-                return Err(Failure::configuration(format!("topic {} has {count} partitions, not {}", spec.name, spec.partitions))
-                    .remedy("configure partitions as they are, or choose a new namespace and topic: the order of entities depends on the count"));
-            }
+            Some(count) => same_count(spec, *count)?,
         }
     }
     Ok(())
 }
 
-async fn partition_counts(kafka: &KafkaConfig) -> Result<Vec<(String, i32)>, Failure> {
+/// Every topic as it is, against what it must be.
+pub async fn checks(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Vec<Check> {
+    let looked = async { Ok((admin(kafka)?, partition_counts(kafka).await?)) };
+    let (admin, known) = match looked.await {
+        Ok(looked) => looked,
+        Err(failure) => return vec![Check::new(format!("Kafka at {}", kafka.brokers), Err(failure))],
+    };
+    let mut checks = Vec::new();
+    for spec in specs(policy, partitions) {
+        let found = match known.get(&spec.name) {
+            None => Ok("not there yet: ingest creates it".to_owned()),
+            Some(count) => match same_count(&spec, *count) {
+                Ok(()) => same_settings(&admin, &spec).await,
+                Err(failure) => Err(failure),
+            },
+        };
+        checks.push(Check::new(format!("topic {}", spec.name), found));
+    }
+    checks
+}
+
+fn specs(policy: &Policy, partitions: u32) -> Vec<TopicSpec> {
+    topics::all(policy.groups.keys().map(|name| &**name), partitions)
+}
+
+fn admin(kafka: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, Failure> {
+    let admin = topics::client(kafka, "admin").create();
+    admin.map_err(|error| Failure::configuration("Kafka's settings").because(error))
+}
+
+fn same_count(spec: &TopicSpec, count: i32) -> Result<(), Failure> {
+    if count == spec.partitions {
+        return Ok(());
+    }
+    let what = format!("topic {} has {count} partitions, not {}", spec.name, spec.partitions);
+    Err(Failure::configuration(what).remedy(
+        "configure partitions as they are, or choose a new namespace and topic: the order of entities depends on the count",
+    ))
+}
+
+async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSpec) -> Result<String, Failure> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_WAIT_MAX));
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(&spec.name)], &options).await;
+    let hidden = || Failure::configuration(format!("the settings of topic {} are hidden from us", spec.name));
+    let described = described.map_err(|error| hidden().because(error))?;
+    let Some(Ok(resource)) = described.into_iter().next() else {
+        return Err(hidden().remedy("grant DescribeConfigs on it to our user"));
+    };
+    for (name, wanted) in &spec.settings {
+        let value = resource.entries.iter().find(|entry| entry.name == *name).and_then(|entry| entry.value.as_deref());
+        if value != Some(*wanted) {
+            let what = format!("topic {} has {name} = {}, not {wanted}", spec.name, value.unwrap_or("nothing"));
+            let remedy = format!("run kafka-configs --alter --topic {} --add-config {name}={wanted}", spec.name);
+            return Err(Failure::configuration(what).remedy(remedy));
+        }
+    }
+    Ok(format!("{} partitions", spec.partitions))
+}
+
+async fn partition_counts(kafka: &KafkaConfig) -> Result<BTreeMap<String, i32>, Failure> {
     let config = topics::client(kafka, "admin");
     let brokers = kafka.brokers.clone();
     let fetched = tokio::task::spawn_blocking(move || {

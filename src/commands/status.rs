@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_schemas::policy::{Policy, TierName};
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
+use lockstep_source::{Database, preflight};
 use lockstep_tiers::{Layout, Place, Tier};
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use serde::Serialize;
@@ -17,10 +21,18 @@ use serde::Serialize;
 use crate::cli::OutputFormat;
 use crate::output;
 
+mod state;
+
+use state::State;
+
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Two looks so far apart tell whether something moves.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 
 #[derive(Serialize)]
 struct Status {
+    ingest: IngestStatus,
     /// Records behind of the slowest tier of each partition, summed.
     unapplied: i64,
     refreshed: u64,
@@ -29,13 +41,28 @@ struct Status {
 }
 
 #[derive(Serialize)]
+struct IngestStatus {
+    state: State,
+    /// Everything before it is in Kafka; `null`: nothing is known.
+    position: Option<String>,
+    seconds_behind: Option<f64>,
+    /// Bytes of the log that the database keeps for us.
+    retained_wal_bytes: Option<u64>,
+    /// The process of the database that streams to ingest.
+    streaming_pid: Option<String>,
+}
+
+#[derive(Serialize)]
 struct PartitionStatus {
     group: String,
     partition: u32,
+    state: State,
     /// `null`: the tier is unknown, nothing has been applied there.
     position: Option<String>,
     records_behind: i64,
     seconds_behind: Option<f64>,
+    /// `null` where it does not gain, or is not behind.
+    catch_up_seconds: Option<f64>,
 }
 
 pub(crate) async fn run(config: &Config, policy: &Policy, format: OutputFormat) -> anyhow::Result<()> {
@@ -83,38 +110,98 @@ pub(crate) struct Reached {
     counted: (u64, u64),
 }
 
-async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
-    let watermarks = Watermarks::connect(config, policy).await?;
+/// One look at every lane: what is behind, and how far each has come.
+type Look = BTreeMap<(TierName, Place), (i64, Option<Reached>)>;
+
+async fn look(config: &Config, policy: &Policy, watermarks: &Watermarks) -> Result<Look, Failure> {
     let ends = ends(config.kafka()?, policy, config.partitions).await?;
-    let mut status = Status { unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new() };
+    let mut look = Look::new();
     for group in policy.followed_groups() {
         for partition in 0..config.partitions {
             let place = Place { group: group.name.clone(), partition };
             let (oldest, end) = ends[&place];
-            let mut slowest = 0;
             for tier in policy.tiers_of(&group.name) {
                 let reached = watermarks.read(tier, &place).await?;
                 let behind = end - reached.as_ref().map_or(oldest, |reached| reached.offset.clamp(oldest, end));
-                if tier != TierName::L3 {
-                    slowest = slowest.max(behind);
-                }
-                if let Some(reached) = &reached {
-                    status.refreshed += reached.counted.0;
-                    status.dropped += reached.counted.1;
-                }
-                let at = reached.as_ref().map(|reached| reached.at);
-                status.tiers.entry(tier.as_str()).or_default().push(PartitionStatus {
-                    group: group.name.to_string(),
-                    partition,
-                    position: reached.map(|reached| reached.position.to_string()),
-                    records_behind: behind,
-                    seconds_behind: at.filter(|at| *at > 0).map(|at| (now_micros() - at).max(0) as f64 / 1e6),
-                });
+                look.insert((tier, place.clone()), (behind, reached));
             }
-            status.unapplied += slowest;
         }
     }
+    Ok(look)
+}
+
+async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
+    let watermarks = Watermarks::connect(config, policy).await?;
+    let (first_progress, first) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
+    let began = Instant::now();
+    tokio::time::sleep(BETWEEN_LOOKS).await;
+    let (progress, second) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
+    let between = began.elapsed().as_secs_f64();
+    let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
+    let mut status = Status { ingest, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new() };
+    let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
+    for ((tier, place), (behind, reached)) in second {
+        let (behind_before, before) = &first[&(tier, place.clone())];
+        let moves = before.as_ref().map(|reached| reached.position) != reached.as_ref().map(|reached| reached.position);
+        let age = reached.as_ref().filter(|reached| reached.at > 0).map(|reached| seconds_since(reached.at));
+        if tier != TierName::L3 {
+            let slowest = slowest.entry(place.clone()).or_default();
+            *slowest = (*slowest).max(behind);
+        }
+        if let Some(reached) = &reached {
+            status.refreshed += reached.counted.0;
+            status.dropped += reached.counted.1;
+        }
+        status.tiers.entry(tier.as_str()).or_default().push(PartitionStatus {
+            group: place.group.to_string(),
+            partition: place.partition,
+            state: state::of_lane(behind, age, moves, status.ingest.state),
+            position: reached.map(|reached| reached.position.to_string()),
+            records_behind: behind,
+            seconds_behind: age,
+            catch_up_seconds: state::catch_up_seconds(*behind_before, behind, between),
+        });
+    }
+    status.unapplied = slowest.values().sum();
     Ok(status)
+}
+
+/// What is known of ingest. A database that is away leaves its part unknown: status is for such hours.
+async fn ingest(config: &Config, before: Option<&Progress>, now: Option<&Progress>) -> IngestStatus {
+    let slot = async {
+        let config = config.database().ok()?;
+        let database = Database::connect(config, "lockstep-status").await.ok()?;
+        preflight::slot(&database, &config.slot).await.ok()?
+    };
+    let slot = slot.await;
+    let age = now.map(|progress| seconds_since(progress.at));
+    let moves = before.map(|progress| progress.position) != now.map(|progress| progress.position);
+    IngestStatus {
+        state: state::of_ingest(age, slot.as_ref().map(|slot| slot.retained_bytes), moves),
+        position: now.map(|progress| progress.position.to_string()),
+        seconds_behind: age,
+        retained_wal_bytes: slot.as_ref().map(|slot| slot.retained_bytes),
+        streaming_pid: slot.and_then(|slot| slot.active_pid),
+    }
+}
+
+async fn newest_progress(kafka: &KafkaConfig) -> Result<Option<Progress>, Failure> {
+    let read = async {
+        let mut tail = Tail::open(kafka, "status", topics::PROGRESS, Begin::Newest).await?;
+        tail.next_before_end().await
+    };
+    let newest = read.await.map_err(|error| log_away(kafka, error))?;
+    Ok(newest.and_then(|message| Progress::from_json(message.payload().unwrap_or_default()).ok()))
+}
+
+fn seconds_since(at: i64) -> f64 {
+    (now_micros() - at).max(0) as f64 / 1e6
+}
+
+fn log_away(kafka: &KafkaConfig, error: KafkaError) -> Failure {
+    Failure::unavailable(format!("can't read the log at {}", kafka.brokers))
+        .because(error)
+        .remedy("check that Kafka runs there, and that ingest has created the topics")
 }
 
 /// The oldest and the end offset of each partition that lanes follow.
@@ -134,24 +221,33 @@ async fn ends(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<B
         Ok::<_, KafkaError>(ends)
     };
     let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Failure::internal)?;
-    fetched.map_err(|error| {
-        Failure::unavailable(format!("can't read the log at {}", kafka.brokers))
-            .because(error)
-            .remedy("check that Kafka runs there, and that ingest has created the topics")
-    })
+    fetched.map_err(|error| log_away(kafka, error))
 }
 
 fn print(status: &Status) {
-    output::line("tier  group        partition  position                       records behind  seconds behind");
+    let seconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
+    let ingest = &status.ingest;
+    output::line(&format!(
+        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it",
+        name(ingest.state),
+        ingest.position.as_deref().unwrap_or("nothing yet"),
+        seconds(ingest.seconds_behind),
+        ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string())
+    ));
+    output::line(
+        "tier  group        partition  state    position                       records behind  seconds behind  caught up in",
+    );
     for (tier, partitions) in &status.tiers {
         for one in partitions {
-            let seconds = one.seconds_behind.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
             output::line(&format!(
-                "{tier:<4}  {:<11}  {:>9}  {:<29}  {:>14}  {seconds:>14}",
+                "{tier:<4}  {:<11}  {:>9}  {:<7}  {:<29}  {:>14}  {:>14}  {:>10} s",
                 one.group,
                 one.partition,
+                name(one.state),
                 one.position.as_deref().unwrap_or("unknown"),
-                one.records_behind
+                one.records_behind,
+                seconds(one.seconds_behind),
+                seconds(one.catch_up_seconds)
             ));
         }
     }
@@ -159,4 +255,14 @@ fn print(status: &Status) {
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped
     ));
+}
+
+fn name(state: State) -> &'static str {
+    match state {
+        State::Current => "current",
+        State::Idle => "idle",
+        State::Behind => "behind",
+        State::Stalled => "stalled",
+        State::Unknown => "unknown",
+    }
 }

@@ -1,0 +1,79 @@
+//! The publication: explicit tables and columns, with all that the policy needs.
+
+use std::collections::BTreeMap;
+
+use lockstep_process::Failure;
+use lockstep_process::config::DatabaseConfig;
+use lockstep_schemas::policy::Policy;
+
+use super::{Check, away};
+use crate::catalog;
+use crate::database::{Database, DatabaseError, identifier, literal, table};
+
+pub(super) async fn exists(database: &Database, name: &str) -> Result<bool, DatabaseError> {
+    let sql = format!("SELECT 1::text FROM pg_publication WHERE pubname = {}", literal(name));
+    Ok(!database.texts(sql).await?.is_empty())
+}
+
+pub(super) async fn checks(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Vec<Check> {
+    let what = format!("publication {}", config.publication);
+    vec![Check::new(what, find(database, &config.publication, policy).await)]
+}
+
+async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String, Failure> {
+    if !exists(database, name).await.map_err(away)? {
+        return Err(Failure::configuration(format!("there is no publication {name}"))
+            .remedy("apply what `lockstep setup --print-sql` prints, or let ingest create it"));
+    }
+    let published = published(database, name).await.map_err(away)?;
+    for full_name in policy.groups.values().flat_map(|group| &group.tables) {
+        let Some(columns) = published.get(&**full_name) else {
+            return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}"))
+                .remedy(format!("run ALTER PUBLICATION {} ADD TABLE {}", identifier(name), table(full_name))));
+        };
+        let needed = policy.views.values().filter_map(|view| view.source(full_name)).flat_map(|source| &source.columns);
+        if let Some(missing) = needed.into_iter().find(|column| !columns.iter().any(|known| **known == ***column)) {
+            return Err(Failure::configuration(format!(
+                "publication {name} leaves out column {missing} of {full_name}"
+            ))
+            .remedy("publish it, or take it out of the policy's views"));
+        }
+    }
+    Ok(format!("{} tables", published.len()))
+}
+
+/// The columns of each published table.
+async fn published(database: &Database, name: &str) -> Result<BTreeMap<String, Vec<String>>, DatabaseError> {
+    let sql = format!(
+        "SELECT schemaname || '.' || tablename, unnest(attnames)::text FROM pg_publication_tables WHERE pubname = {}",
+        literal(name)
+    );
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in database.texts(sql).await? {
+        if let [Some(table), Some(column)] = row.as_slice() {
+            tables.entry(table.clone()).or_default().push(column.clone());
+        }
+    }
+    Ok(tables)
+}
+
+/// Creates it, with explicit tables and columns.
+pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<(), Failure> {
+    let mut tables = Vec::new();
+    for full_name in policy.groups.values().flat_map(|group| &group.tables) {
+        let columns = catalog::table(database, full_name).await.map_err(away)?;
+        let columns: Vec<String> = columns.keys().map(|column| identifier(column)).collect();
+        tables.push(format!("{} ({})", table(full_name), columns.join(", ")));
+    }
+    let sql = format!(
+        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+        identifier(name),
+        tables.join(", ")
+    );
+    let refuse = |error| {
+        Failure::configuration(format!("can't create publication {name}"))
+            .because(error)
+            .remedy("let the tables' owner create it, or grant CREATE on the database and ownership of the tables")
+    };
+    database.execute(sql).await.map_err(refuse)
+}

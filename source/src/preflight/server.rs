@@ -1,0 +1,78 @@
+//! The server's settings, its clock, and what our user may do.
+
+use lockstep_process::Failure;
+use lockstep_process::clock::now_micros;
+
+use super::{Check, away};
+use crate::database::Database;
+
+/// Clocks further apart than this make ages that nobody can read.
+const CLOCK_SKEW_MAX_MS: i64 = 1_000;
+
+pub(super) async fn checks(database: &Database) -> Vec<Check> {
+    vec![wal_level(database).await, wal_keep(database).await, clock(database).await]
+}
+
+async fn setting(database: &Database, name: &str) -> Result<String, Failure> {
+    let rows = database.texts(format!("SHOW {name}")).await.map_err(away)?;
+    Ok(rows.into_iter().next().and_then(|mut row| row.remove(0)).unwrap_or_default())
+}
+
+async fn wal_level(database: &Database) -> Check {
+    let found = setting(database, "wal_level").await.and_then(|level| {
+        if level == "logical" {
+            return Ok(level);
+        }
+        Err(Failure::configuration(format!("the database's wal_level is {level}; its log can't be read"))
+            .remedy("run ALTER SYSTEM SET wal_level = 'logical' and restart PostgreSQL"))
+    });
+    Check::new("wal_level", found)
+}
+
+/// Without a bound, a slot that nobody reads fills the database's disk. That is the operator's choice, and is said.
+async fn wal_keep(database: &Database) -> Check {
+    let found = setting(database, "max_slot_wal_keep_size").await.map(|size| match size.as_str() {
+        "-1" => "unbounded: if Lockstep is down for long, the log fills the disk; consider a bound".to_owned(),
+        size => size.to_owned(),
+    });
+    Check::new("max_slot_wal_keep_size", found)
+}
+
+async fn clock(database: &Database) -> Check {
+    let asked = now_micros();
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text".to_owned();
+    let found = database.texts(sql).await.map_err(away).and_then(|rows| {
+        let there: Option<i64> = rows.first().and_then(|row| row[0].as_deref()).and_then(|text| text.parse().ok());
+        let here = i64::midpoint(asked, now_micros());
+        let skew_ms = there.map_or(0, |there| (there - here) / 1_000);
+        if skew_ms.abs() <= CLOCK_SKEW_MAX_MS {
+            return Ok(format!("{skew_ms} ms apart"));
+        }
+        Err(Failure::configuration(format!("the database's clock is {skew_ms} ms from ours"))
+            .remedy("run NTP on both; nothing but the ages in status and metrics depends on it"))
+    });
+    Check::new("clock", found)
+}
+
+/// What our user must be allowed to, besides reading the tables (which the other checks have done).
+pub(super) async fn privileges(database: &Database) -> Check {
+    let sql = "SELECT (rolreplication OR rolsuper)::text, \
+               has_table_privilege('lockstep.epoch', 'SELECT, INSERT')::text FROM pg_roles WHERE rolname = current_user";
+    let found = database.texts(sql.to_owned()).await.map_err(|error| {
+        Failure::configuration("the table lockstep.epoch is not there, or hidden from us")
+            .because(error)
+            .remedy("apply what `lockstep setup --print-sql` prints")
+    });
+    let found = found.and_then(|rows| {
+        let held = |at: usize| rows.first().and_then(|row| row[at].as_deref()) == Some("true");
+        match (held(0), held(1)) {
+            (true, true) => Ok("replication, and lockstep.epoch".to_owned()),
+            (false, _) => {
+                Err(Failure::configuration("our user may not replicate").remedy("run ALTER ROLE ... REPLICATION"))
+            }
+            (_, false) => Err(Failure::configuration("our user may not write lockstep.epoch")
+                .remedy("run GRANT SELECT, INSERT ON lockstep.epoch TO our user")),
+        }
+    });
+    Check::new("privileges", found)
+}

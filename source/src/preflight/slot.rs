@@ -1,0 +1,61 @@
+//! The replication slot.
+
+use lockstep_process::Failure;
+use lockstep_schemas::position::Lsn;
+
+use super::{Check, away};
+use crate::database::{Database, DatabaseError, literal};
+
+/// Our replication slot, as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Up to here everything has been acknowledged.
+    pub confirmed_flush: Lsn,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: String,
+    /// The process that streams from it, where one does.
+    pub active_pid: Option<String>,
+    /// Bytes of the log that the server keeps for it.
+    pub retained_bytes: u64,
+}
+
+/// Our slot, where there is one.
+pub async fn find(database: &Database, name: &str) -> Result<Option<Slot>, DatabaseError> {
+    let sql = format!(
+        "SELECT confirmed_flush_lsn::text, coalesce(wal_status, 'unknown'), active_pid::text, \
+         pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint::text \
+         FROM pg_replication_slots WHERE slot_name = {} AND database = current_database()",
+        literal(name)
+    );
+    let rows = database.texts(sql).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Slot {
+        confirmed_flush: row[0].as_deref().and_then(|text| text.parse().ok()).unwrap_or_default(),
+        wal_status: row[1].clone().unwrap_or_default(),
+        active_pid: row[2].clone(),
+        retained_bytes: row[3].as_deref().and_then(|text| text.parse().ok()).unwrap_or(0),
+    }))
+}
+
+/// Creates our slot and gives its consistent point.
+pub async fn create(database: &Database, name: &str) -> Result<Lsn, DatabaseError> {
+    let sql = format!("SELECT lsn::text FROM pg_create_logical_replication_slot({}, 'pgoutput')", literal(name));
+    let rows = database.texts(sql).await?;
+    let text = rows.first().and_then(|row| row[0].as_deref()).unwrap_or("nothing");
+    text.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: text.to_owned() })
+}
+
+pub(super) async fn checks(database: &Database, name: &str) -> Vec<Check> {
+    let found = find(database, name).await.map_err(away).and_then(|slot| match slot {
+        None => Ok("not there yet: ingest creates it".to_owned()),
+        Some(slot) if slot.wal_status == "lost" => {
+            Err(Failure::configuration(format!("slot {name} has lost its log (wal_status = lost)"))
+                .remedy("drop it with pg_drop_replication_slot; ingest then begins a new epoch with a new slot"))
+        }
+        Some(slot) => {
+            let reader = slot.active_pid.map_or("nobody reads it".to_owned(), |pid| format!("read by process {pid}"));
+            Ok(format!("{}, {} bytes of the log kept, {reader}", slot.wal_status, slot.retained_bytes))
+        }
+    });
+    vec![Check::new(format!("slot {name}"), found)]
+}

@@ -1,0 +1,53 @@
+//! The tables: their replica identities, and the columns that views read.
+
+use lockstep_process::Failure;
+use lockstep_schemas::policy::{Group, View};
+
+use super::{Check, away};
+use crate::catalog;
+use crate::database::{Database, identifier, table};
+
+/// The identity must contain the entity key, or the log could not say whose row was deleted (docs/replica-identity.md).
+pub(super) async fn identity(database: &Database, group: &Group, name: &str) -> Check {
+    Check::new(format!("replica identity of {name}"), find_identity(database, group, name).await)
+}
+
+async fn find_identity(database: &Database, group: &Group, name: &str) -> Result<String, Failure> {
+    let columns = catalog::table(database, name).await.map_err(away)?;
+    if columns.is_empty() {
+        return Err(Failure::configuration(format!("group {}: there is no table {name}", group.name))
+            .remedy("run `lockstep migrate` for the demo shop's tables, or correct the policy"));
+    }
+    let key = &*group.entity_key;
+    let Some(column) = columns.get(key) else {
+        return Err(Failure::configuration(format!(
+            "table {name} has no column {key}, the entity key of group {}",
+            group.name
+        ))
+        .remedy("add the column, or put the table into another group"));
+    };
+    if column.identity {
+        let identity: Vec<&str> = columns.iter().filter(|(_, c)| c.identity).map(|(name, _)| name.as_str()).collect();
+        return Ok(identity.join(", "));
+    }
+    let (quoted, key) = (table(name), identifier(key));
+    Err(Failure::configuration(format!("table {name}: the replica identity does not contain {key}")).remedy(format!(
+        "run ALTER TABLE {quoted} REPLICA IDENTITY FULL, or USING INDEX a unique index that contains {key}"
+    )))
+}
+
+/// Every column of a view must exist.
+pub(super) async fn columns(database: &Database, view: &View) -> Check {
+    let mut found = Ok(format!("{} columns", view.fields().count()));
+    for source in &view.sources {
+        let known = match catalog::table(database, &source.table).await {
+            Ok(known) => known,
+            Err(error) => return Check::new(format!("columns of view {}", view.name), Err(away(error))),
+        };
+        if let Some(missing) = source.columns.iter().find(|column| !known.contains_key(&***column)) {
+            found = Err(Failure::configuration(format!("table {} has no column {missing}", source.table))
+                .remedy("migrate the database, or correct the policy"));
+        }
+    }
+    Check::new(format!("columns of view {}", view.name), found)
+}

@@ -1,0 +1,102 @@
+//! `lockstep setup`: what others must set up for us, with least privilege. Nothing is changed here.
+
+use std::collections::BTreeMap;
+
+use lockstep_process::config::Config;
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::topics;
+use lockstep_source::database::{identifier, table};
+
+use crate::cli::SetupArgs;
+use crate::output;
+
+pub(crate) fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
+    if args.print_sql {
+        sql(policy).iter().for_each(|line| output::line(line));
+    }
+    if args.print_kafka {
+        kafka(config, policy).iter().for_each(|line| output::line(line));
+    }
+}
+
+/// Two roles: `lockstep_ingest` reads the log; `lockstep_reader` (engine, gateway, warmer) reads rows and the epoch.
+fn sql(policy: &Policy) -> Vec<String> {
+    let mut lines = vec![
+        "-- Run this as the owner of the shop's tables. wal_level must be logical; passwords are yours to set."
+            .to_owned(),
+        "CREATE SCHEMA IF NOT EXISTS lockstep;".to_owned(),
+        "CREATE TABLE IF NOT EXISTS lockstep.epoch (epoch integer PRIMARY KEY CHECK (epoch BETWEEN 1 AND 65534), \
+         system_identifier text NOT NULL, timeline text NOT NULL, slot text NOT NULL, reason text NOT NULL, \
+         began_at timestamptz NOT NULL DEFAULT now());"
+            .to_owned(),
+        "CREATE ROLE lockstep_ingest LOGIN REPLICATION;".to_owned(),
+        "CREATE ROLE lockstep_reader LOGIN;".to_owned(),
+        "GRANT USAGE ON SCHEMA lockstep TO lockstep_ingest, lockstep_reader;".to_owned(),
+        "GRANT SELECT, INSERT ON lockstep.epoch TO lockstep_ingest;".to_owned(),
+        "GRANT SELECT ON lockstep.epoch TO lockstep_reader;".to_owned(),
+    ];
+    let mut published = Vec::new();
+    for (full_name, columns) in columns(policy) {
+        let columns: Vec<String> = columns.into_iter().map(identifier).collect();
+        let list = columns.join(", ");
+        lines.push(format!("GRANT SELECT ({list}) ON {} TO lockstep_reader;", table(full_name)));
+        published.push(format!("{} ({list})", table(full_name)));
+    }
+    let tables =
+        policy.groups.values().flat_map(|group| &group.tables).filter(|name| !columns(policy).contains_key(&***name));
+    lines.extend(tables.map(|name| {
+        format!("-- no view reads {name}: add it to the publication with the columns that other consumers need")
+    }));
+    lines.push(format!(
+        "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH (publish_via_partition_root = true);",
+        published.join(",\n    ")
+    ));
+    lines
+}
+
+/// What views need of each table: the entity key, and their columns.
+fn columns(policy: &Policy) -> BTreeMap<&str, Vec<&str>> {
+    let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for view in policy.views.values() {
+        for source in &view.sources {
+            let known = tables.entry(&source.table).or_default();
+            let key = &policy.groups[&view.group].entity_key;
+            for column in std::iter::once(key).chain(&source.columns) {
+                if !known.contains(&&**column) {
+                    known.push(column);
+                }
+            }
+        }
+    }
+    tables
+}
+
+fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
+    let mut lines =
+        vec!["# Topics. With three brokers or more: --replication-factor 3 --config min.insync.replicas=2".to_owned()];
+    let groups = policy.groups.keys().map(|name| &**name);
+    for spec in topics::all(groups, config.partitions) {
+        let settings: Vec<String> =
+            spec.settings.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
+        lines.push(format!(
+            "kafka-topics --create --topic {} --partitions {} {}",
+            spec.name,
+            spec.partitions,
+            settings.join(" ")
+        ));
+    }
+    lines.push("# ACLs: ingest writes the log and its state; the engine and the rest read it".to_owned());
+    let allow = |user: &str, operations: &[&str], resource: &str| {
+        let operations: Vec<String> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
+        format!("kafka-acls --add --allow-principal User:{user} {} {resource}", operations.join(" "))
+    };
+    let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
+    lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
+    lines.push(allow("lockstep-ingest", &["IdempotentWrite"], "--cluster"));
+    lines.push(allow("lockstep-engine", &["Read", "Describe"], prefixed));
+    lines.push(allow("lockstep-engine", &["Read"], "--group lockstep- --resource-pattern-type prefixed"));
+    lines.push(allow("lockstep-warmer", &["Read", "Describe"], prefixed));
+    lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
+    lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
+    lines
+}
