@@ -42,11 +42,13 @@ fn sql(policy: &Policy) -> Vec<String> {
         lines.push(format!("GRANT SELECT ({list}) ON {} TO lockstep_reader;", table(full_name)));
         published.push(format!("{} ({list})", table(full_name)));
     }
-    let tables =
-        policy.groups.values().flat_map(|group| &group.tables).filter(|name| !columns(policy).contains_key(&***name));
-    lines.extend(tables.map(|name| {
-        format!("-- no view reads {name}: add it to the publication with the columns that other consumers need")
-    }));
+    let unread = policy.groups.values().flat_map(|group| &group.tables);
+    for name in unread.filter(|name| !columns(policy).contains_key(&***name)) {
+        lines.push(format!(
+            "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
+        ));
+        published.push(table(name));
+    }
     lines.push(format!(
         "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH (publish_via_partition_root = true);",
         published.join(",\n    ")
