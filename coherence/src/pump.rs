@@ -104,7 +104,7 @@ impl ClientContext for Context {}
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(list) = rebalance {
-            tracing::info!(partitions = list.count(), "partitions go to another engine");
+            tracing::info!(partitions = list.count(), "partitions given back");
             self.lanes.stop(partitions(list));
         }
     }

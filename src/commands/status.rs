@@ -16,54 +16,19 @@ use lockstep_tiers::{Layout, Place, Tier};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use serde::Serialize;
 
 use crate::cli::OutputFormat;
 use crate::output;
 
+mod report;
 mod state;
 
-use state::State;
+use report::{IngestStatus, PartitionStatus, Status, print};
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Two looks so far apart tell whether something moves.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
-
-#[derive(Serialize)]
-struct Status {
-    ingest: IngestStatus,
-    /// Records behind of the slowest tier of each partition, summed.
-    unapplied: i64,
-    refreshed: u64,
-    dropped: u64,
-    tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
-}
-
-#[derive(Serialize)]
-struct IngestStatus {
-    state: State,
-    /// Everything before it is in Kafka; `null`: nothing is known.
-    position: Option<String>,
-    seconds_behind: Option<f64>,
-    /// Bytes of the log that the database keeps for us.
-    retained_wal_bytes: Option<u64>,
-    /// The process of the database that streams to ingest.
-    streaming_pid: Option<String>,
-}
-
-#[derive(Serialize)]
-struct PartitionStatus {
-    group: String,
-    partition: u32,
-    state: State,
-    /// `null`: the tier is unknown, nothing has been applied there.
-    position: Option<String>,
-    records_behind: i64,
-    seconds_behind: Option<f64>,
-    /// `null` where it does not gain, or is not behind.
-    catch_up_seconds: Option<f64>,
-}
 
 pub(crate) async fn run(config: &Config, policy: &Policy, format: OutputFormat) -> anyhow::Result<()> {
     let status = read(config, policy).await?;
@@ -222,47 +187,4 @@ async fn ends(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<B
     };
     let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Failure::internal)?;
     fetched.map_err(|error| log_away(kafka, error))
-}
-
-fn print(status: &Status) {
-    let seconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
-    let ingest = &status.ingest;
-    output::line(&format!(
-        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it",
-        name(ingest.state),
-        ingest.position.as_deref().unwrap_or("nothing yet"),
-        seconds(ingest.seconds_behind),
-        ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string())
-    ));
-    output::line(
-        "tier  group        partition  state    position                       records behind  seconds behind  caught up in",
-    );
-    for (tier, partitions) in &status.tiers {
-        for one in partitions {
-            output::line(&format!(
-                "{tier:<4}  {:<11}  {:>9}  {:<7}  {:<29}  {:>14}  {:>14}  {:>10} s",
-                one.group,
-                one.partition,
-                name(one.state),
-                one.position.as_deref().unwrap_or("unknown"),
-                one.records_behind,
-                seconds(one.seconds_behind),
-                seconds(one.catch_up_seconds)
-            ));
-        }
-    }
-    output::line(&format!(
-        "{} records unapplied; {} entries refreshed in place, {} dropped",
-        status.unapplied, status.refreshed, status.dropped
-    ));
-}
-
-fn name(state: State) -> &'static str {
-    match state {
-        State::Current => "current",
-        State::Idle => "idle",
-        State::Behind => "behind",
-        State::Stalled => "stalled",
-        State::Unknown => "unknown",
-    }
 }

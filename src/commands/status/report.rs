@@ -1,0 +1,86 @@
+//! What `status` tells, to people and to scripts.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::state::State;
+use crate::output;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    pub(super) ingest: IngestStatus,
+    /// Records behind of the slowest tier of each partition, summed.
+    pub(super) unapplied: i64,
+    pub(super) refreshed: u64,
+    pub(super) dropped: u64,
+    pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct IngestStatus {
+    pub(super) state: State,
+    /// Everything before it is in Kafka; `null`: nothing is known.
+    pub(super) position: Option<String>,
+    pub(super) seconds_behind: Option<f64>,
+    /// Bytes of the log that the database keeps for us.
+    pub(super) retained_wal_bytes: Option<u64>,
+    /// The process of the database that streams to ingest.
+    pub(super) streaming_pid: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PartitionStatus {
+    pub(super) group: String,
+    pub(super) partition: u32,
+    pub(super) state: State,
+    /// `null`: the tier is unknown, nothing has been applied there.
+    pub(super) position: Option<String>,
+    pub(super) records_behind: i64,
+    pub(super) seconds_behind: Option<f64>,
+    /// `null` where it does not gain, or is not behind.
+    pub(super) catch_up_seconds: Option<f64>,
+}
+
+pub(super) fn print(status: &Status) {
+    let seconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
+    let ingest = &status.ingest;
+    output::line(&format!(
+        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it",
+        name(ingest.state),
+        ingest.position.as_deref().unwrap_or("nothing yet"),
+        seconds(ingest.seconds_behind),
+        ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string())
+    ));
+    output::line(
+        "tier  group        partition  state    position                       records behind  seconds behind  caught up in",
+    );
+    for (tier, partitions) in &status.tiers {
+        for one in partitions {
+            output::line(&format!(
+                "{tier:<4}  {:<11}  {:>9}  {:<7}  {:<29}  {:>14}  {:>14}  {:>10} s",
+                one.group,
+                one.partition,
+                name(one.state),
+                one.position.as_deref().unwrap_or("unknown"),
+                one.records_behind,
+                seconds(one.seconds_behind),
+                seconds(one.catch_up_seconds)
+            ));
+        }
+    }
+    output::line(&format!(
+        "{} records unapplied; {} entries refreshed in place, {} dropped",
+        status.unapplied, status.refreshed, status.dropped
+    ));
+}
+
+fn name(state: State) -> &'static str {
+    match state {
+        State::Current => "current",
+        State::Idle => "idle",
+        State::Behind => "behind",
+        State::Stalled => "stalled",
+        State::Unknown => "unknown",
+    }
+}
