@@ -9,6 +9,12 @@ use serde::Deserialize;
 
 use crate::{Failure, suggest};
 
+mod kafka;
+mod secret;
+
+use kafka::KafkaSection;
+pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
+
 /// Partitions of a group's topic, unless configured.
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
@@ -68,15 +74,9 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct DatabaseSection {
     url: Option<String>,
+    password_file: Option<PathBuf>,
     slot: Option<String>,
     publication: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct KafkaSection {
-    brokers: Option<String>,
-    replication: Option<i32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -114,6 +114,16 @@ impl Url {
         Ok(Url(SecretString::from(text.to_owned())))
     }
 
+    /// The same with a password, unless it names one already.
+    fn with_password(self, password: Option<&SecretString>) -> Self {
+        let (Some(password), Some((scheme, rest))) = (password, self.expose().split_once("://")) else { return self };
+        let Some((user, host)) = rest.split_once('@').filter(|(user, _)| !user.contains(':')) else { return self };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric();
+        let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let password: String = password.expose_secret().bytes().map(escape).collect();
+        Url(SecretString::from(format!("{scheme}://{user}:{password}@{host}")))
+    }
+
     /// The whole text, password included, for the client that connects.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -144,15 +154,6 @@ pub struct DatabaseConfig {
     pub slot: String,
     /// Our publication.
     pub publication: String,
-}
-
-/// Kafka.
-#[derive(Clone, Debug)]
-pub struct KafkaConfig {
-    /// Bootstrap servers.
-    pub brokers: String,
-    /// Replicas of each topic that we create; -1: the broker's default.
-    pub replication: i32,
 }
 
 /// The edge.
@@ -204,6 +205,7 @@ impl Config {
         let l1 = l1.map(|urls| urls.iter().map(|text| Url::parse("an L1 URL", text, &redis)).collect()).transpose()?;
         let database =
             url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
+        let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
         let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
         let response_max = Duration::from_millis(file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT));
         Ok(Config {
@@ -211,15 +213,11 @@ impl Config {
             partitions,
             namespace,
             database: database.map(|url| DatabaseConfig {
-                url,
+                url: url.with_password(database_password.as_ref()),
                 slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
                 publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
             }),
-            kafka: args
-                .kafka_brokers
-                .clone()
-                .or(file.kafka.brokers)
-                .map(|brokers| KafkaConfig { brokers, replication: file.kafka.replication.unwrap_or(-1) }),
+            kafka: file.kafka.build(args.kafka_brokers.clone())?,
             l2: url("the L2 URL", args.l2_url.clone().or(file.tiers.l2), &redis)?,
             l1,
             edge: edge.map(|url| EdgeConfig { url, response_max }),
@@ -310,6 +308,14 @@ mod tests {
             why.starts_with("line 2: unknown field `brokres`") && why.ends_with("did you mean `brokers`?"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_password_comes_from_elsewhere() {
+        let url = |text| Url::parse("x", text, &["postgres"]).expect("a URL");
+        let password = SecretString::from("p@ss/word".to_owned());
+        assert_eq!(url("postgres://u@h/db").with_password(Some(&password)).expose(), "postgres://u:p%40ss%2Fword@h/db");
+        assert_eq!(url("postgres://u:own@h/db").with_password(Some(&password)).expose(), "postgres://u:own@h/db");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The topics: names, settings, and clients for them.
 
-use lockstep_process::config::KafkaConfig;
+use lockstep_process::config::{KafkaConfig, SaslMechanism};
 use rdkafka::ClientConfig;
+use secrecy::ExposeSecret as _;
 
 /// Complete up to where? One partition.
 pub const PROGRESS: &str = "lockstep.progress";
@@ -61,7 +62,30 @@ pub fn client(kafka: &KafkaConfig, id: &str) -> ClientConfig {
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("reconnect.backoff.max.ms", "2000")
         .set("socket.keepalive.enable", "true");
+    secure(&mut config, kafka);
     config
+}
+
+fn secure(config: &mut ClientConfig, kafka: &KafkaConfig) {
+    let protocol = match (kafka.tls, kafka.sasl.is_some()) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(roots) = &kafka.ca_file {
+        config.set("ssl.ca.location", roots.display().to_string());
+    }
+    if let Some(sasl) = &kafka.sasl {
+        let mechanism = match sasl.mechanism {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        };
+        config.set("sasl.mechanism", mechanism).set("sasl.username", &sasl.user);
+        config.set("sasl.password", sasl.password.expose_secret());
+    }
 }
 
 /// A producer that neither loses, reorders nor gives up: idempotent, acknowledged by all in-sync replicas, its queue
