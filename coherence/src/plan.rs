@@ -66,7 +66,12 @@ impl Planner {
         if plan.views.is_empty() || matches!(change.op, Op::Read | Op::Truncate) {
             return Ok(Vec::new());
         }
-        let entity = change.row().and_then(|row| plan.group.entity(row)).ok_or(NoEntity)?;
+        let entity = match change.row().map(|row| row.get(&plan.group.entity_key)) {
+            Some(Cell::Value(entity)) => entity,
+            // A row of nobody is in no entry.
+            Some(Cell::Null) => return Ok(Vec::new()),
+            _ => return Err(NoEntity),
+        };
         let effects = plan.views.iter().filter_map(|(view, source)| effect(change, view, source, entity));
         Ok(effects.collect())
     }
@@ -91,7 +96,7 @@ fn effect(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) 
 
 fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
     let (Op::Update, Some(after)) = (change.op, &change.after) else { return Action::Invalidate };
-    if after.is_hollow() {
+    if change.incomplete {
         return Action::Invalidate;
     }
     let mut fields = Vec::with_capacity(source.columns.len());
@@ -108,6 +113,9 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
 /// Whether an update is known to leave the view's columns as they were: the old row is known there, and equal.
 fn is_indifferent(change: &Change, source: &ViewSource) -> bool {
     let (Op::Update, Some(before), Some(after)) = (change.op, &change.before, &change.after) else { return false };
+    if change.incomplete {
+        return false;
+    }
     source.columns.iter().all(|column| is_known(before, column) && before.get(column) == after.get(column))
 }
 
@@ -131,7 +139,7 @@ mod tests {
 
     fn change(op: Op, table: &str, before: Option<Row>, after: Option<Row>) -> Change {
         let position = Position { epoch: 1, lsn: Lsn(10), ordinal: 1 };
-        Change { position, xid: 7, committed_at: 0, table: table.into(), op, before, after }
+        Change { position, xid: 7, committed_at: 0, table: table.into(), op, before, after, incomplete: false }
     }
 
     fn effects(change: &Change) -> Vec<String> {
@@ -174,8 +182,10 @@ mod tests {
         assert_eq!(effects(&change(Op::Insert, "public.prices", None, Some(prices()))), gone);
         assert_eq!(effects(&change(Op::Delete, "public.prices", Some(prices()), None)), gone);
         let hollow = row(&[("product_id", text("7")), ("price_pence", Cell::Unknown), ("currency", Cell::Unknown)]);
-        let hollow = hollow.with_identity(vec![true, false, false]);
-        assert_eq!(effects(&change(Op::Update, "public.prices", None, Some(hollow))), gone);
+        assert_eq!(
+            effects(&Change { incomplete: true, ..change(Op::Update, "public.prices", None, Some(hollow)) }),
+            gone
+        );
     }
 
     #[test]

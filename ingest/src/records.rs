@@ -134,6 +134,8 @@ impl Maker<'_> {
         let identity = || RowError::Identity(table.full_name());
         let entity = match row.get(self.table.entity_at) {
             Some(Datum::Text(text)) => table.columns[self.table.entity_at].kind.canonical(text),
+            // A row of nobody: it has a place in the log, and no effect on any entry.
+            Some(Datum::Null) => String::new(),
             _ => return Err(identity()),
         };
         let keyed = table.columns.iter().any(|column| column.identity);
@@ -142,7 +144,8 @@ impl Maker<'_> {
         if value.len() > RECORD_BYTES_MAX {
             tracing::warn!(table = %table.full_name(), bytes = value.len(), "a row too large for a record is published without its values");
             let (before, after) = (before.map(|row| self.hollow(row)), after.map(|row| self.hollow(row)));
-            value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), stamp);
+            let stamp = Stamp { incomplete: true, ..stamp.clone() };
+            value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), &stamp);
         }
         let partition = partition_of(&entity, self.partitions) as i32;
         Ok(RowRecord { partition, key, value: Some(value), other_key: None })

@@ -1,5 +1,6 @@
 //! The loop: one event at a time, from the log to Kafka's client, and from Kafka's reports to PostgreSQL.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ struct Open {
     xid: u32,
     committed_at: i64,
     ordinal: u32,
+    /// Changes so far of each table.
+    by_relation: HashMap<u32, i64>,
 }
 
 /// Everything that streaming needs.
@@ -135,7 +138,7 @@ impl Stream {
         match event {
             LogEvent::Begin { commit, xid, committed_at } => {
                 let number = self.ledger.begin();
-                *open = Some(Open { number, commit, xid, committed_at, ordinal: 0 });
+                *open = Some(Open { number, commit, xid, committed_at, ordinal: 0, by_relation: HashMap::new() });
             }
             LogEvent::Data { lsn, message } => {
                 let Some(transaction) = open else { return Err(StreamError::Undescribed) };
@@ -181,21 +184,26 @@ impl Stream {
         };
         let Some(table) = self.tables.get(relation) else { return Ok(()) };
         open.ordinal += 1;
+        let collection_order = open.by_relation.entry(relation).or_insert(0);
+        *collection_order += 1;
         let stamp = Stamp {
             position: Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal },
             lsn,
             previous_commit,
-            collection_order: i64::from(open.ordinal),
+            collection_order: *collection_order,
             xid: open.xid,
             committed_at: open.committed_at,
             now: now_micros(),
             database: &self.database_name,
             server: SERVER,
+            incomplete: false,
         };
         let made = records(table, &change.as_row(), &stamp, self.partitions)?;
         let group = table.group;
         // A key change is two rows.
-        open.ordinal += made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
+        let more = made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
+        open.ordinal += more;
+        *collection_order += i64::from(more);
         for record in &made {
             self.publish_row(record, group, open.number).await?;
         }

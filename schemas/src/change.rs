@@ -53,27 +53,13 @@ pub enum Cell {
 pub struct Row {
     columns: Arc<[Arc<str>]>,
     cells: Vec<Cell>,
-    identity: Vec<bool>,
 }
 
 impl Row {
     /// A row of `cells`, one for each of `columns`.
     pub fn new(columns: Arc<[Arc<str>]>, cells: Vec<Cell>) -> Self {
         assert_eq!(columns.len(), cells.len(), "a cell for each column");
-        Row { identity: vec![false; cells.len()], columns, cells }
-    }
-
-    /// Marks the columns that the log carries even where it carries nothing else.
-    pub fn with_identity(self, identity: Vec<bool>) -> Self {
-        assert_eq!(self.columns.len(), identity.len(), "a mark for each column");
-        Row { identity, ..self }
-    }
-
-    /// Whether nothing but the identity is known: a row too large for a record comes like this, and what changed in it
-    /// can't be told.
-    pub fn is_hollow(&self) -> bool {
-        let mut others = self.cells.iter().zip(&self.identity).filter(|(_, identity)| !**identity).peekable();
-        others.peek().is_some() && others.all(|(cell, _)| *cell == Cell::Unknown)
+        Row { columns, cells }
     }
 
     /// The column's cell; a column that the row does not have is unknown.
@@ -120,6 +106,9 @@ pub struct Change {
     pub before: Option<Row>,
     /// The new row.
     pub after: Option<Row>,
+    /// Whether a value that may have changed is not in the record: the row was too large, or Avro's type can't hold it.
+    /// An unknown column of any other row is one that did not change.
+    pub incomplete: bool,
 }
 
 impl Change {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::avro::{AvroError, Plan, Reader, RecordPlan};
 use crate::change::{Cell, Change, Op, Row};
-use crate::column::{UNAVAILABLE, decode_text};
+use crate::column::decode_text;
 use crate::position::{Lsn, Position};
 
 /// How to read the envelopes of one schema.
@@ -28,6 +28,7 @@ struct Parts {
     ordinal: Option<i64>,
     unknown_before: Vec<String>,
     unknown_after: Vec<String>,
+    incomplete: bool,
 }
 
 impl EnvelopePlan {
@@ -73,6 +74,7 @@ impl EnvelopePlan {
                 "commit_lsn" => parts.commit_lsn = optional_long(plan, reader)?,
                 "epoch" => parts.epoch = optional_long(plan, reader)?,
                 "unknown_before" => parts.unknown_before = names(plan, reader)?,
+                "incomplete" => parts.incomplete = flag(plan, reader)?,
                 "unknown_after" => parts.unknown_after = names(plan, reader)?,
                 _ => plan.skip(reader)?,
             }
@@ -109,6 +111,7 @@ impl Parts {
             op: self.op.ok_or(EnvelopeError::Without("op"))?,
             before: self.before,
             after: self.after,
+            incomplete: self.incomplete,
         })
     }
 }
@@ -116,11 +119,7 @@ impl Parts {
 fn row(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<Row>, AvroError> {
     match plan.resolve(reader)? {
         Plan::Null => Ok(None),
-        Plan::Record(record) => {
-            // A column of the identity is never null, and so has no null branch.
-            let identity = record.fields.iter().map(|(_, plan)| !matches!(plan, Plan::Union(_))).collect();
-            Ok(Some(Row::new(columns(record), cells(record, reader)?).with_identity(identity)))
-        }
+        Plan::Record(record) => Ok(Some(Row::new(columns(record), cells(record, reader)?))),
         _ => Err(AvroError::Kind("before, after")),
     }
 }
@@ -135,8 +134,8 @@ fn cells(record: &RecordPlan, reader: &mut Reader<'_>) -> Result<Vec<Cell>, Avro
         cells.push(match plan.resolve(reader)? {
             Plan::Null => Cell::Null,
             plan => match decode_text(plan, reader)? {
-                Some(text) if text != UNAVAILABLE => Cell::Value(text),
-                _ => Cell::Unknown,
+                Some(text) => Cell::Value(text),
+                None => Cell::Unknown,
             },
         });
     }
@@ -159,6 +158,14 @@ fn optional_long(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<i64>, Av
         Plan::Null => Ok(None),
         Plan::Long(_) => reader.long().map(Some),
         _ => Err(AvroError::Kind("source")),
+    }
+}
+
+fn flag(plan: &Plan, reader: &mut Reader<'_>) -> Result<bool, AvroError> {
+    match plan.resolve(reader)? {
+        Plan::Null => Ok(false),
+        Plan::Boolean => reader.boolean(),
+        _ => Err(AvroError::Kind("incomplete")),
     }
 }
 
@@ -223,6 +230,7 @@ mod tests {
             now,
             database: "shop",
             server: "lockstep",
+            incomplete: false,
         }
     }
 
@@ -239,6 +247,23 @@ mod tests {
         assert_eq!(row.text("Unit Price"), Some("12.345"));
         assert_eq!(row.text("any"), Some("0.10"));
         assert_eq!((row.get("any2"), row.get("note")), (&Cell::Null, &Cell::Unknown));
+    }
+
+    #[test]
+    fn what_avro_cannot_hold_is_said_to_be_missing() {
+        let (table, plan) = (table(), EnvelopePlan::compile(&table().value_schema).expect("a plan"));
+        let decode = |price| {
+            let after =
+                [Datum::Text("1"), price, Datum::Null, Datum::Null, Datum::Text("__debezium_unavailable_value")];
+            let record = table.envelope(9, Op::Update, None, Some(&after), &stamp());
+            plan.decode(&record[5..]).expect("a change")
+        };
+        let whole = decode(Datum::Text("1.000"));
+        assert!(!whole.incomplete);
+        let note = whole.after.as_ref().and_then(|row| row.text("note"));
+        assert_eq!(note, Some("__debezium_unavailable_value"), "a text like any other");
+        assert!(!decode(Datum::Unknown).incomplete, "unchanged");
+        assert!(decode(Datum::Text("NaN")).incomplete);
     }
 
     /// The reference reads what we write, by the same schema, to the end.

@@ -68,6 +68,15 @@ pub struct Stamp<'a> {
     pub database: &'a str,
     /// The logical name of the server: the first part of the record's namespace.
     pub server: &'a str,
+    /// Whether values were left out although they may have changed.
+    pub incomplete: bool,
+}
+
+/// What a row's encoding left out.
+#[derive(Default)]
+struct Unwritten<'t> {
+    unknown: Vec<&'t str>,
+    incomplete: bool,
 }
 
 impl RecordTable {
@@ -123,9 +132,9 @@ impl RecordTable {
         stamp: &Stamp<'_>,
     ) -> Vec<u8> {
         let mut writer = Writer::framed(schema_id);
-        let unknown_before = self.row(before, &mut writer);
-        let unknown_after = self.row(after, &mut writer);
-        self.source(stamp, &unknown_before, &unknown_after, &mut writer);
+        let before = self.row(before, &mut writer);
+        let after = self.row(after, &mut writer);
+        self.source(stamp, &before, &after, &mut writer);
         writer.optional(Some(()), |w, ()| {
             w.blob(format!("{}:{}", stamp.xid, stamp.lsn.0).as_bytes());
             w.long(i64::from(stamp.position.ordinal));
@@ -138,9 +147,9 @@ impl RecordTable {
         writer.bytes
     }
 
-    /// Writes a row and returns the names of the columns that are unknown.
-    fn row(&self, row: Option<&[Datum<'_>]>, writer: &mut Writer) -> Vec<&str> {
-        let mut unknown = Vec::new();
+    /// Writes a row, and tells what could not be written.
+    fn row(&self, row: Option<&[Datum<'_>]>, writer: &mut Writer) -> Unwritten<'_> {
+        let mut unwritten = Unwritten::default();
         writer.optional(row, |writer, row| {
             for (column, datum) in self.columns.iter().zip(row) {
                 let start = writer.bytes.len();
@@ -155,14 +164,16 @@ impl RecordTable {
                 if !written {
                     writer.bytes.truncate(start);
                     column.placeholder(writer);
-                    unknown.push(column.name.as_str());
+                    unwritten.unknown.push(column.name.as_str());
+                    // The log has it, and Avro's type can't hold it: infinity, a year before Christ, NaN in a decimal.
+                    unwritten.incomplete |= matches!(datum, Datum::Text(_));
                 }
             }
         });
-        unknown
+        unwritten
     }
 
-    fn source(&self, stamp: &Stamp<'_>, unknown_before: &[&str], unknown_after: &[&str], writer: &mut Writer) {
+    fn source(&self, stamp: &Stamp<'_>, before: &Unwritten<'_>, after: &Unwritten<'_>, writer: &mut Writer) {
         writer.blob(concat!("lockstep-", env!("CARGO_PKG_VERSION")).as_bytes());
         writer.blob(b"postgresql");
         writer.blob(stamp.server.as_bytes());
@@ -183,13 +194,15 @@ impl RecordTable {
         }
         writer.optional(Some(stamp.position.lsn.0 as i64), Writer::long);
         writer.optional(Some(i64::from(stamp.position.epoch)), Writer::long);
-        for unknown in [unknown_before, unknown_after] {
+        for unknown in [&before.unknown, &after.unknown] {
             writer.optional((!unknown.is_empty()).then_some(unknown), |w, names| {
                 w.long(names.len() as i64);
                 names.iter().for_each(|name| w.blob(name.as_bytes()));
                 w.long(0);
             });
         }
+        let incomplete = stamp.incomplete || after.incomplete;
+        writer.optional(incomplete.then_some(true), Writer::boolean);
     }
 }
 
@@ -249,6 +262,7 @@ fn envelope_schema(record: &str, row: Vec<Json>) -> Json {
             optional("origin", json!("string")), optional("origin_lsn", json!("long")),
             optional("commit_lsn", json!("long")), optional("epoch", json!("int")),
             optional("unknown_before", names.clone()), optional("unknown_after", names),
+            optional("incomplete", json!("boolean")),
         ],
         "connect.version": 1, "connect.name": "io.debezium.connector.postgresql.Source"});
     let block = json!({"type": "record", "name": "block", "namespace": "event",
