@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Status(OutputArgs),
     /// Wait until a tier has applied everything before an LSN (exit code 75: not yet)
     Wait(WaitArgs),
-    /// Fill a view from the database
+    /// Fill views from the database
     Warm(WarmArgs),
     /// The demo: a private stack, a real shop's catalogue and sales, and a comparison of every entry at the end
     Demo(DemoArgs),
@@ -123,8 +123,8 @@ pub(crate) struct SetupArgs {
 
 #[derive(Args)]
 pub(crate) struct WarmArgs {
-    /// The view, e.g. product_all
-    pub view: String,
+    /// The view, e.g. product_all; without it, all that the policy marks `warm = true`
+    pub view: Option<String>,
 }
 
 #[derive(Subcommand)]

@@ -30,9 +30,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => roles::run(config.clone(), policy(&config)?, args.role).await?,
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
-        Command::Warm(args) => warm::run(&config, &policy(&config)?, &args.view).await?,
+        Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,
-        Command::Setup(args) => setup::run(&config, &policy(&config)?, &args),
+        Command::Setup(args) => setup::run(&config, &policy(&config)?, &args).await,
         Command::Migrate => {
             database::migrate(config.database()?.url.expose()).await?;
             output::line("the database is up to date");

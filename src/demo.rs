@@ -41,6 +41,8 @@ use crate::demo::roles::Roles;
 use crate::demo::servers::Servers;
 use crate::demo::traffic::Load;
 use anyhow::{Context, Result};
+use lockstep_process::Failure;
+use lockstep_process::failure::FailureKind;
 use lockstep_stack::{Stack, StackOptions};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -105,7 +107,7 @@ pub async fn on_stage<T>(
     let ended = tokio::select! {
         ended = play(&servers, &mut roles) => ended,
         error = given_up.wait() => Err(error),
-        name = stop.wait() => Err(anyhow::anyhow!("stopped by {name}")),
+        name = stop.wait() => Err(Failure::new(FailureKind::NotYet, format!("stopped by {name}")).into()),
     };
     // Roles first: a role without its servers would only complain.
     roles.stop().await;
@@ -141,7 +143,8 @@ async fn story(
 async fn start_stack(options: StackOptions, output: &Arc<Output>) -> Result<Stack> {
     let output = Arc::clone(output);
     let start = move || Stack::start(options, &mut |line| output.line(line));
-    Ok(tokio::task::spawn_blocking(start).await.context("starting the stack panicked")??)
+    let started = tokio::task::spawn_blocking(start).await.context("starting the stack panicked")?;
+    started.map_err(|error| Failure::unavailable(error).into())
 }
 
 /// The signals that end the demo in order.

@@ -7,7 +7,7 @@ use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 use lockstep_source::gate::Passage;
 use lockstep_tiers::Action;
-use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX};
+use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX};
 
 use crate::plan::{Effect, EntryAction};
 
@@ -21,6 +21,7 @@ pub(crate) struct TierActions {
     actions: Vec<EntryAction>,
     by_key: HashMap<Key, usize>,
     arguments: usize,
+    bytes: usize,
 }
 
 /// Consecutive changes of one partition, folded.
@@ -41,13 +42,22 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Whether one more change fits in.
-    pub fn has_room(&self) -> bool {
-        // A change has at most one action a tier, of at most an entry's fields; the limit leaves room for that.
-        let full = |tier: &TierActions| {
-            tier.actions.len() >= ACTIONS_MAX || tier.arguments > ARGUMENTS_MAX / 2 - ARGUMENTS_FIXED
+    /// Whether a change with these effects fits in. An empty chunk takes any: the policy bounds the views of a group, and
+    /// an entry its fields.
+    pub fn has_room_for(&self, effects: &[Effect]) -> bool {
+        if self.is_empty() {
+            return true;
+        }
+        let fits = |(name, tier): (&TierName, &TierActions)| {
+            let entries =
+                || effects.iter().filter_map(|effect| effect.entry()).filter(|entry| entry.view.tier == *name);
+            let arguments = entries().map(|entry| entry.action.arguments_count()).sum::<usize>();
+            let bytes = entries().map(|entry| entry.action.bytes()).sum::<usize>();
+            tier.actions.len() + entries().count() <= ACTIONS_MAX
+                && tier.arguments + arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED
+                && tier.bytes + bytes <= CALL_BYTES_MAX
         };
-        self.floor.is_none() && self.xids.len() < XIDS_MAX && !self.tiers.values().any(full)
+        self.floor.is_none() && self.xids.len() < XIDS_MAX && self.tiers.iter().all(fits)
     }
 
     /// Takes a change in. Positions only grow.
@@ -98,14 +108,15 @@ impl TierActions {
     fn fold(&mut self, entry: EntryAction) {
         let Some(at) = self.by_key.get(&entry.key).copied() else {
             self.by_key.insert(entry.key.clone(), self.actions.len());
-            self.arguments += entry.action.size();
+            self.arguments += entry.action.arguments_count();
+            self.bytes += entry.action.bytes();
             self.actions.push(entry);
             return;
         };
         let folded = &mut self.actions[at].action;
-        self.arguments -= folded.size();
+        (self.arguments, self.bytes) = (self.arguments - folded.arguments_count(), self.bytes - folded.bytes());
         merge(folded, entry.action);
-        self.arguments += folded.size();
+        (self.arguments, self.bytes) = (self.arguments + folded.arguments_count(), self.bytes + folded.bytes());
     }
 }
 
@@ -164,14 +175,25 @@ mod tests {
     #[test]
     fn a_chunk_fits_into_a_call() {
         let mut chunk = Chunk::default();
-        let mut n = 0;
-        while chunk.has_room() {
+        let effects = |n: u32| (0..7).map(|view| entry(&format!("{n}-{view}"), Action::Invalidate)).collect::<Vec<_>>();
+        let mut n = 1;
+        while chunk.has_room_for(&effects(n)) {
+            chunk.add(position(n), 1, 0, effects(n));
             n += 1;
-            chunk.add(position(n), 1, 0, vec![entry(&n.to_string(), Action::Invalidate)]);
         }
-        assert_eq!(n as usize, ACTIONS_MAX);
+        let actions = chunk.actions(TierName::L2).len();
+        assert!(actions <= ACTIONS_MAX && actions > ACTIONS_MAX - 7, "{actions}");
+        let large = |n: u32| vec![entry(&n.to_string(), refresh(n, &[("name", &"x".repeat(100_000))]))];
+        let mut heavy = Chunk::default();
+        let fitting = (1..9).take_while(|n| {
+            heavy.has_room_for(&large(*n)) && {
+                heavy.add(position(*n), 1, 0, large(*n));
+                true
+            }
+        });
+        assert_eq!(fitting.count(), 2, "a call blocks its node");
         let mut floored = Chunk::default();
         floored.raise_floor(position(1), None, "t".to_owned());
-        assert!(!floored.has_room());
+        assert!(!floored.has_room_for(&[]));
     }
 }

@@ -118,8 +118,9 @@ pub(crate) async fn open(
     for name in reached.iter().copied().filter(|name| *name != TierName::L3) {
         let tier = if name == TierName::L1 { shared.tiers.l1.clone() } else { shared.tiers.l2.clone() };
         let found = tier.watermark(place).await?;
+        // An offset is a place in the log of one epoch only: with a new epoch the topic may have been made anew.
         let usable = found.as_ref().filter(|mark| {
-            let reachable = (oldest..=end).contains(&mark.offset);
+            let reachable = (oldest..=end).contains(&mark.offset) && mark.position.epoch == settled.epoch.number;
             reachable && lost_from.is_none_or(|from| mark.offset >= from)
         });
         if let Some(mark) = found.as_ref().filter(|mark| mark.position.epoch > settled.epoch.number) {
@@ -134,7 +135,10 @@ pub(crate) async fn open(
             }
         };
         if name == TierName::L2 {
-            l3_known = found.as_ref().and_then(|mark| mark.l3).filter(|(_, offset)| (oldest..=end).contains(offset));
+            l3_known = found
+                .as_ref()
+                .and_then(|mark| mark.l3)
+                .filter(|(position, offset)| (oldest..=end).contains(offset) && position.epoch == settled.epoch.number);
         }
         least = least.min(position);
         start = start.min(offset);

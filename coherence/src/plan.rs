@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lockstep_schemas::change::{Cell, Change, Op, Row};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Group, Policy, TierName, View, ViewSource};
+use lockstep_tiers::tier::ENTRY_BYTES_MAX;
 use lockstep_tiers::{Action, edge};
 
 /// The effect of a change on one view.
@@ -15,6 +16,16 @@ pub(crate) enum Effect {
     Entry(EntryAction),
     /// A purge at the edge.
     Purge(String),
+}
+
+impl Effect {
+    /// Its entry's action, where it is one.
+    pub fn entry(&self) -> Option<&EntryAction> {
+        match self {
+            Effect::Entry(entry) => Some(entry),
+            Effect::Purge(_) => None,
+        }
+    }
 }
 
 /// An action, and what would be needed to fill its entry again.
@@ -107,7 +118,9 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
             Cell::Unknown => {}
         }
     }
-    Action::Refresh { position: change.position, ttl: view.ttl, fields }
+    let action = Action::Refresh { position: change.position, ttl: view.ttl, fields };
+    // What is larger than an entry may be is never cached.
+    if action.bytes() > ENTRY_BYTES_MAX { Action::Invalidate } else { action }
 }
 
 /// Whether an update is known to leave the view's columns as they were: the old row is known there, and equal.

@@ -90,6 +90,12 @@ impl Lanes {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
+    /// Whether a lane has ended that was not told to: it panicked, or its runtime is gone.
+    fn has_lost_one(&self) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.values().any(|lane| lane.task.is_finished() && !lane.stop.is_cancelled())
+    }
+
     fn is_running(&self, partition: &Partition) -> bool {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(partition)
     }
@@ -171,8 +177,13 @@ impl Pump {
     }
 
     /// Pumps until shutdown; then every lane ends its call, and the group learns that we left.
-    pub fn run(mut self, shutdown: &Shutdown) {
+    pub fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let mut ended = Ok(());
         while !shutdown.is_cancelled() {
+            if self.lanes.has_lost_one() && !shutdown.is_cancelled() {
+                ended = Err(Failure::internal("a lane ended that was not told to; the log above says why"));
+                break;
+            }
             for _ in 0..REQUESTS_AT_ONCE {
                 match self.requests.try_recv() {
                     Ok(request) => self.serve(request),
@@ -193,18 +204,19 @@ impl Pump {
         }
         self.lanes.stop(self.lanes.all());
         self.consumer.unsubscribe();
+        ended
     }
 
     fn serve(&mut self, request: Request) {
         match request {
             Request::Start { lane, offset, inbox } => {
-                if !self.lanes.is_running(&lane) {
+                // A lane that has begun anew, or ended, has closed its old inbox.
+                if inbox.is_closed() || !self.lanes.is_running(&lane) {
                     return;
                 }
                 match self.read_from(&lane, offset) {
                     Ok(()) => drop(self.outlets.insert(lane, Outlet { inbox, waiting: VecDeque::new() })),
-                    // The partition went meanwhile, or its fetcher is not up yet: the lane finds its inbox closed and
-                    // is started again by the next assignment.
+                    // Its fetcher is not up yet.
                     Err(error) => {
                         tracing::debug!(topic = %lane.0, partition = lane.1, %error, "the partition can't be read yet");
                         let again = self.lanes.requests.clone();

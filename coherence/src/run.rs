@@ -73,7 +73,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     }
     let _ = tokio::join!(lag, gate_task);
     match ended {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(ended)) => ended,
         _ => Err(Failure::internal("the pump's thread panicked")),
     }
 }

@@ -37,13 +37,18 @@ pub(crate) fn response(answer: &Answer, kinds: &Kinds, keep: &Keep) -> Response<
     };
     set("lockstep-tier", answer.by.as_str());
     set("lockstep-asked", &asked.join(","));
-    set("lockstep-position", &answer.mark.position.to_string());
-    set("lockstep-at", &answer.mark.at.to_string());
+    let position = answer.mark.as_ref().map(|mark| mark.position.to_string());
+    if let Some(mark) = &answer.mark {
+        set("lockstep-at", &mark.at.to_string());
+    }
+    if let Some(position) = &position {
+        set("lockstep-position", position);
+    }
     match keep {
         Keep::For { seconds, tags } => {
             set("cache-control", &format!("public, max-age=0, s-maxage={seconds}"));
             set("xkey", tags);
-            set("etag", &format!("\"{}\"", answer.mark.position));
+            set("etag", &format!("\"{}\"", position.unwrap_or_default()));
         }
         Keep::No => set("cache-control", "no-store"),
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt as _};
 use lockstep_process::Shutdown;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Position;
@@ -13,6 +14,9 @@ use tokio::sync::watch;
 
 /// Part of the origin's maximum response time: an answer may be older than its own request by so much.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Partitions that are asked for at once.
+const LOOKS_AT_ONCE: usize = 64;
 
 type Known = Arc<HashMap<Place, (Position, Instant)>>;
 
@@ -41,13 +45,17 @@ impl Begun {
                     _ = tick.tick() => {}
                     () = shutdown.cancelled() => return,
                 }
-                let mut newest = HashMap::new();
-                for place in &places {
-                    let asked_at = Instant::now();
-                    if let Ok(Some(mark)) = l2.watermark(place).await {
-                        newest.insert(place.clone(), (mark.l3_begun.unwrap_or_default(), asked_at));
+                let look = |place: Place| {
+                    let l2 = l2.clone();
+                    async move {
+                        let asked_at = Instant::now();
+                        let mark = l2.watermark(&place).await.ok().flatten()?;
+                        Some((place, (mark.l3_begun.unwrap_or_default(), asked_at)))
                     }
-                }
+                };
+                // Side by side: one after another, a far L2 would make every poll too old to be believed.
+                let looks = stream::iter(places.iter().cloned().map(look)).buffer_unordered(LOOKS_AT_ONCE);
+                let newest: HashMap<_, _> = looks.filter_map(async |look| look).collect().await;
                 tell.send_replace(Arc::new(newest));
             }
         });

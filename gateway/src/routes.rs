@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use lockstep_process::Shutdown;
+use lockstep_schemas::entry::LoadError;
 use lockstep_schemas::policy::View;
-use lockstep_tiers::through::ThroughError;
 use lockstep_tiers::{Answer, Place, Tiers, edge};
 
 use crate::answer::{Keep, Kinds, failure, response};
@@ -54,7 +54,10 @@ async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String
         Ok(Ok(answer)) => (answer.by.as_str(), gateway.respond(&product, &answer)),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a read failed");
-            ("error", failure(StatusCode::SERVICE_UNAVAILABLE, "neither the caches nor the database answered"))
+            (
+                "error",
+                failure(StatusCode::SERVICE_UNAVAILABLE, "the caches do not have it, and the database does not answer"),
+            )
         }
         Err(_) => ("error", failure(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
     };
@@ -63,7 +66,7 @@ async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String
 }
 
 impl Gateway {
-    async fn read(&self, product: &str) -> Result<Answer, ThroughError> {
+    async fn read(&self, product: &str) -> Result<Answer, LoadError> {
         if self.hot_set.contains(product) {
             self.tiers.get_through(&self.hot, &self.all, product).await
         } else {
@@ -73,7 +76,8 @@ impl Gateway {
 
     fn respond(&self, product: &str, answer: &Answer) -> Response<Body> {
         let place = self.tiers.l2.layout().place(&self.page.group, product);
-        let keep = if self.begun.allows(&place, answer.mark.position) {
+        let known = answer.mark.as_ref().is_some_and(|mark| self.begun.allows(&place, mark.position));
+        let keep = if known {
             Keep::For { seconds: self.page.ttl.as_secs(), tags: self.tags(product, &place) }
         } else {
             Keep::No

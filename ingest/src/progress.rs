@@ -25,12 +25,21 @@ impl ProgressKeeper {
         ProgressKeeper { epoch, next, said: (Lsn(0), 0), said_at: None }
     }
 
-    /// A record of a group was acknowledged there.
-    pub fn acknowledged(&mut self, group: usize, partition: i32, offset: i64) {
+    /// The next offset of every partition.
+    pub fn next(&self) -> BTreeMap<String, Vec<i64>> {
+        self.next.iter().cloned().collect()
+    }
+
+    /// A record of a group was acknowledged there. `false`: at an offset that was there before, so the topic was made
+    /// anew under us.
+    pub fn acknowledged(&mut self, group: usize, partition: i32, offset: i64) -> bool {
         let partitions = self.next.get_mut(group).map(|(_, next)| next);
         if let Some(next) = partitions.and_then(|next| next.get_mut(usize::try_from(partition).ok()?)) {
+            let grows = offset >= *next;
             *next = (*next).max(offset + 1);
+            return grows;
         }
+        true
     }
 
     /// The record that is due, if one is.
@@ -46,8 +55,7 @@ impl ProgressKeeper {
             return None;
         }
         (self.said, self.said_at) = (confirmed, Some(now));
-        let next: BTreeMap<_, _> = self.next.iter().cloned().collect();
-        Some(Progress { position: Position::before(self.epoch, confirmed.0), at: confirmed.1, next })
+        Some(Progress { position: Position::before(self.epoch, confirmed.0), at: confirmed.1, next: self.next() })
     }
 }
 
@@ -60,7 +68,8 @@ mod tests {
         let mut keeper = ProgressKeeper::new(1, vec![("g".to_owned(), vec![0, 5])]);
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        keeper.acknowledged(0, 1, 7);
+        assert!(keeper.acknowledged(0, 1, 7));
+        assert!(!keeper.acknowledged(0, 1, 3), "an offset that was there before");
         let first = keeper.due((Lsn(10), 1), true, at(0)).expect("the first one at once");
         assert_eq!((first.position, first.next_of("g", 1)), (Position::before(1, Lsn(10)), Some(8)));
         assert!(keeper.due((Lsn(11), 2), true, at(19)).is_none());

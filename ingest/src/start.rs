@@ -1,5 +1,6 @@
 //! The start: preflight, topics, slot, epoch; then streaming, again and again until shutdown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
@@ -36,23 +37,47 @@ pub(crate) struct Checkpoint {
     pub epoch: u16,
     /// Everything that ends before it is in Kafka.
     pub confirmed: Lsn,
+    /// Of each group, the next offset of each partition: a log that ends before it was made anew, or cut.
+    pub next: BTreeMap<String, Vec<i64>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
     epoch: u16,
     confirmed_lsn: String,
+    #[serde(default)]
+    next: BTreeMap<String, Vec<i64>>,
+}
+
+/// What Kafka has of our past.
+struct LogState {
+    /// A topic was missing, and has been created.
+    made_anew: bool,
+    checkpoint: Option<Checkpoint>,
+    /// Of each group, the end of each partition.
+    ends: Vec<(String, Vec<i64>)>,
+}
+
+impl LogState {
+    /// Whether some partition ends before what we once published there.
+    fn is_cut(&self) -> bool {
+        let Some(checkpoint) = &self.checkpoint else { return false };
+        self.ends.iter().any(|(group, ends)| {
+            let known = checkpoint.next.get(group).map_or(&[][..], Vec::as_slice);
+            known.iter().zip(ends).any(|(known, end)| known > end)
+        })
+    }
 }
 
 impl Checkpoint {
     pub fn to_json(&self) -> Vec<u8> {
-        let wire = Wire { epoch: self.epoch, confirmed_lsn: self.confirmed.to_string() };
+        let wire = Wire { epoch: self.epoch, confirmed_lsn: self.confirmed.to_string(), next: self.next.clone() };
         serde_json::to_vec(&wire).unwrap_or_default()
     }
 
     fn from_json(value: &[u8]) -> Option<Self> {
         let wire: Wire = serde_json::from_slice(value).ok()?;
-        Some(Checkpoint { epoch: wire.epoch, confirmed: wire.confirmed_lsn.parse().ok()? })
+        Some(Checkpoint { epoch: wire.epoch, confirmed: wire.confirmed_lsn.parse().ok()?, next: wire.next })
     }
 }
 
@@ -61,11 +86,19 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let (database_config, kafka) = (config.database()?, config.kafka()?);
     let database = Database::connect(database_config, "lockstep-ingest").await?;
     preflight::insist(&database, database_config, policy).await?;
-    crate::topics::ensure(kafka, policy, config.partitions).await?;
     let mut pauses = Pauses::default();
     while !shutdown.is_cancelled() {
         let began = std::time::Instant::now();
-        match session(config, database_config, kafka, policy, &database, &shutdown).await {
+        // A broker that is away holds the end up for so long; what it has not acknowledged is published again.
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN_WAIT_MAX).await;
+        };
+        let ended = tokio::select! {
+            ended = session(config, database_config, kafka, policy, &database, &shutdown) => ended,
+            () = late => break,
+        };
+        match ended {
             Ok(()) => break,
             Err(failure) if failure.kind == FailureKind::Configuration => return Err(failure),
             Err(error) => {
@@ -93,12 +126,14 @@ async fn session(
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let kafka_failed = |error: KafkaError| Failure::unavailable("Kafka").because(error);
+    let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
     let checkpoint = read_checkpoint(kafka).await.map_err(kafka_failed)?;
-    let (epoch, confirmed, news) = establish(database, &database_config.slot, checkpoint).await?;
+    let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
+    let ends = end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)?;
+    let log = LogState { made_anew, checkpoint, ends };
+    let (epoch, confirmed, news) = establish(database, &database_config.slot, &log).await?;
     let registry = registry::read(kafka).await.map_err(kafka_failed)?;
     let tables = Tables::new(policy, registry);
-    let names: Vec<String> = tables.groups.iter().map(|group| group.name.clone()).collect();
-    let ends = end_offsets(kafka, names, config.partitions).await.map_err(kafka_failed)?;
     let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
@@ -110,8 +145,8 @@ async fn session(
         reports,
         state: StatePublisher::open(kafka).map_err(kafka_failed)?,
         ledger: Ledger::from(confirmed),
-        progress: ProgressKeeper::new(epoch.number, ends),
-        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0) },
+        progress: ProgressKeeper::new(epoch.number, log.ends),
+        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0), next: BTreeMap::new() },
     };
     let failed = |error: StreamError| Failure::unavailable(error);
     stream.tables.register_fixed(&stream.state).await.map_err(|error| failed(error.into()))?;
@@ -132,7 +167,7 @@ async fn session(
 async fn establish(
     database: &Database,
     slot_name: &str,
-    checkpoint: Option<Checkpoint>,
+    log: &LogState,
 ) -> Result<(Epoch, Lsn, Option<Control>), Failure> {
     let away = |error| Failure::unavailable("the database").because(error);
     let known = epoch::current(database).await.map_err(away)?;
@@ -141,7 +176,7 @@ async fn establish(
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
         return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}; standing by")));
     }
-    let doubt = doubt(known.as_ref(), &system_identifier, &timeline, slot.as_ref(), checkpoint.as_ref());
+    let doubt = doubt(known.as_ref(), &system_identifier, &timeline, slot.as_ref(), log);
     if let (None, Some(epoch), Some(slot)) = (&doubt, &known, &slot) {
         return Ok((epoch.clone(), slot.confirmed_flush, None));
     }
@@ -158,7 +193,8 @@ async fn establish(
                 .remedy("grant REPLICATION to our user, and check max_replication_slots")
         })?,
     };
-    let greatest = known.map_or(0, |epoch| epoch.number).max(checkpoint.map_or(0, |checkpoint| checkpoint.epoch));
+    let greatest =
+        known.map_or(0, |epoch| epoch.number).max(log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
     let reason = doubt.unwrap_or("first start");
     let epoch = Epoch { number: greatest + 1, system_identifier, timeline, slot: slot_name.to_owned() };
     epoch::begin(database, &epoch, reason).await.map_err(away)?;
@@ -173,7 +209,7 @@ fn doubt(
     system_identifier: &str,
     timeline: &str,
     slot: Option<&preflight::Slot>,
-    checkpoint: Option<&Checkpoint>,
+    log: &LogState,
 ) -> Option<&'static str> {
     let Some(known) = known else { return Some("first start") };
     if known.system_identifier != system_identifier {
@@ -186,7 +222,13 @@ fn doubt(
     if slot.wal_status == "lost" {
         return Some("the slot has lost its log");
     }
-    match checkpoint {
+    if log.made_anew {
+        return Some("a topic was missing");
+    }
+    if log.is_cut() {
+        return Some("the log ends before what was published");
+    }
+    match &log.checkpoint {
         None => Some("the checkpoint is gone"),
         Some(checkpoint) if checkpoint.epoch != known.number => Some("the checkpoint is of another epoch"),
         Some(checkpoint) if slot.confirmed_flush > checkpoint.confirmed => Some("the slot is past our checkpoint"),
@@ -244,20 +286,33 @@ mod tests {
             wal_status: status.to_owned(),
             active_pid: None,
             retained_bytes: 0,
+            unread_bytes: 0,
         };
-        let checkpoint = |epoch, confirmed| Checkpoint { epoch, confirmed: Lsn(confirmed) };
+        let checkpoint = |epoch, confirmed| {
+            let next = [("g".to_owned(), vec![7, 9])].into();
+            Some(Checkpoint { epoch, confirmed: Lsn(confirmed), next })
+        };
+        let log = |checkpoint| LogState { made_anew: false, checkpoint, ends: vec![("g".to_owned(), vec![7, 12])] };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
-            doubt(Some(&known), system, timeline, slot.as_ref(), checkpoint.as_ref())
+            doubt(Some(&known), system, timeline, slot.as_ref(), &log(checkpoint))
         };
         let good = || Some(slot(10, "reserved"));
-        assert_eq!(check("7", "00000001", good(), Some(checkpoint(3, 10))), None);
-        assert_eq!(check("7", "00000001", good(), Some(checkpoint(3, 12))), None, "the slot may be behind");
-        assert!(check("8", "00000001", good(), Some(checkpoint(3, 10))).is_some());
-        assert!(check("7", "00000002", good(), Some(checkpoint(3, 10))).is_some());
-        assert!(check("7", "00000001", None, Some(checkpoint(3, 10))).is_some());
-        assert!(check("7", "00000001", Some(slot(10, "lost")), Some(checkpoint(3, 10))).is_some());
-        assert!(check("7", "00000001", Some(slot(11, "reserved")), Some(checkpoint(3, 10))).is_some(), "a gap");
-        assert!(check("7", "00000001", good(), Some(checkpoint(4, 10))).is_some());
+        assert_eq!(check("7", "00000001", good(), checkpoint(3, 10)), None);
+        assert_eq!(check("7", "00000001", good(), checkpoint(3, 12)), None, "the slot may be behind");
+        assert!(check("8", "00000001", good(), checkpoint(3, 10)).is_some());
+        assert!(check("7", "00000002", good(), checkpoint(3, 10)).is_some());
+        assert!(check("7", "00000001", None, checkpoint(3, 10)).is_some());
+        assert!(check("7", "00000001", Some(slot(10, "lost")), checkpoint(3, 10)).is_some());
+        assert!(check("7", "00000001", Some(slot(11, "reserved")), checkpoint(3, 10)).is_some(), "a gap");
+        assert!(check("7", "00000001", good(), checkpoint(4, 10)).is_some());
         assert!(check("7", "00000001", good(), None).is_some());
+        let anew = LogState { made_anew: true, ..log(checkpoint(3, 10)) };
+        let cut = LogState { ends: vec![("g".to_owned(), vec![7, 8])], ..log(checkpoint(3, 10)) };
+        for log in [anew, cut] {
+            assert!(
+                doubt(Some(&known), "7", "00000001", good().as_ref(), &log).is_some(),
+                "places in the log are void"
+            );
+        }
     }
 }

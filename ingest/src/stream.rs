@@ -44,6 +44,8 @@ pub(crate) enum StreamError {
     Table(#[from] TableError),
     #[error("the log has a row of a table that it has not described")]
     Undescribed,
+    #[error("a topic was made anew while we wrote to it")]
+    MadeAnew,
     #[error("Kafka's client has ended")]
     ClientEnded,
 }
@@ -280,7 +282,9 @@ impl Stream {
     fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {
         let (partition, offset) = delivery.place?;
         if let Purpose::Change { transaction, group } = delivery.purpose {
-            self.progress.acknowledged(group, partition, offset);
+            if !self.progress.acknowledged(group, partition, offset) {
+                return Err(StreamError::MadeAnew);
+            }
             self.ledger.acknowledged(transaction);
         }
         Ok(())
@@ -305,7 +309,7 @@ impl Stream {
     async fn acknowledge(&mut self, transport: &Transport) -> Result<(), StreamError> {
         let (confirmed, _) = self.ledger.confirmed();
         if confirmed > self.checkpoint.confirmed {
-            self.checkpoint.confirmed = confirmed;
+            (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
             self.state.publish(topics::CHECKPOINT, b"ingest", &self.checkpoint.to_json()).await?;
         }
         transport.acknowledge(self.checkpoint.confirmed);

@@ -18,7 +18,6 @@ pub(crate) const SERVER: &str = "lockstep";
 
 /// A group as ingest needs it.
 pub(crate) struct IngestGroup {
-    pub name: String,
     pub topic: Arc<str>,
     pub entity_key: String,
     tables: Vec<String>,
@@ -58,7 +57,6 @@ pub(crate) enum Learned {
 impl Tables {
     pub fn new(policy: &Policy, registry: Registry) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
-            name: group.name.to_string(),
             topic: topics::of_group(&group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),

@@ -15,16 +15,21 @@ use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Creates what is missing; compares the partition counts of what is there.
-pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<(), Failure> {
+/// Creates what is missing; compares the partition counts of what is there. Returns whether a topic was missing: then
+/// what it held is gone, and with it the places of all who read it.
+pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<bool, Failure> {
     let (admin, known) = (admin(kafka)?, partition_counts(kafka).await?);
+    let mut missing = false;
     for spec in &specs(policy, partitions) {
         match known.get(&spec.name) {
-            None => create(&admin, kafka, spec).await?,
+            None => {
+                missing = true;
+                create(&admin, kafka, spec).await?;
+            }
             Some(count) => same_count(spec, *count)?,
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Every topic as it is, against what it must be.
@@ -62,9 +67,8 @@ fn same_count(spec: &TopicSpec, count: i32) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format!("topic {} has {count} partitions, not {}", spec.name, spec.partitions);
-    Err(Failure::configuration(what).remedy(
-        "configure partitions as they are, or choose a new namespace and topic: the order of entities depends on the count",
-    ))
+    Err(Failure::configuration(what)
+        .remedy("configure as many partitions as there are: the order of entities depends on the count"))
 }
 
 async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSpec) -> Result<String, Failure> {
@@ -75,6 +79,9 @@ async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSp
     let Some(Ok(resource)) = described.into_iter().next() else {
         return Err(hidden().remedy("grant DescribeConfigs on it to our user"));
     };
+    if resource.entries.is_empty() {
+        return Err(hidden().remedy("grant DescribeConfigs on it to our user"));
+    }
     for (name, wanted) in &spec.settings {
         let value = resource.entries.iter().find(|entry| entry.name == *name).and_then(|entry| entry.value.as_deref());
         if value != Some(*wanted) {

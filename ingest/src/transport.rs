@@ -8,7 +8,7 @@ use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::position::Lsn;
 use lockstep_source::database::SESSION;
 use percent_encoding::percent_decode_str;
-use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, TlsConfig};
+use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig};
 use url::Url;
 
 /// How often the server learns what it may forget.
@@ -117,7 +117,8 @@ fn tls(url: &Url) -> Result<TlsConfig, TransportError> {
     let parameter = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let roots = parameter("sslrootcert").map(Into::into);
     match parameter("sslmode").as_deref() {
-        None | Some("disable" | "allow" | "prefer") => Ok(TlsConfig::disabled()),
+        Some("disable") => Ok(TlsConfig::disabled()),
+        None | Some("allow" | "prefer") => Ok(TlsConfig { mode: SslMode::Prefer, ..TlsConfig::disabled() }),
         Some("require") => Ok(TlsConfig::require()),
         Some("verify-ca") => Ok(TlsConfig::verify_ca(roots)),
         Some("verify-full") => Ok(TlsConfig::verify_full(roots)),

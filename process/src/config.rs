@@ -19,6 +19,8 @@ pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
 const RESPONSE_DEFAULT: u64 = 2_000;
+const RESPONSE_MIN: u64 = 1_000;
+const RESPONSE_MAX: u64 = 60_000;
 
 /// Flags, each with its variable of the environment. They win over the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -207,7 +209,13 @@ impl Config {
             url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
         let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
         let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
-        let response_max = Duration::from_millis(file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT));
+        let response_ms = file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT);
+        if !(RESPONSE_MIN..=RESPONSE_MAX).contains(&response_ms) {
+            return Err(Failure::configuration(format!("[edge] response_ms_max = {response_ms}")).remedy(format!(
+                "choose from {RESPONSE_MIN} to {RESPONSE_MAX}: so long an answer may take, and so far apart are purges"
+            )));
+        }
+        let response_max = Duration::from_millis(response_ms);
         Ok(Config {
             policy: args.policy.clone().or(file.policy).or_else(|| exists("policy.toml")),
             partitions,

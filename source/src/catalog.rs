@@ -15,6 +15,8 @@ pub struct Column {
     pub sql_type: String,
     /// Whether it belongs to the replica identity.
     pub identity: bool,
+    /// Whether the database computes it; such columns are not in the log.
+    pub generated: bool,
 }
 
 /// A table: columns by name.
@@ -26,7 +28,7 @@ pub async fn table(database: &Database, full_name: &str) -> Result<Table, Databa
     let sql = format!(
         "SELECT a.attname, a.atttypid::bigint::text, a.atttypmod::text, format_type(a.atttypid, a.atttypmod), \
            CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
-             ELSE coalesce(a.attnum = ANY(i.indkey::int2[]), false) END::text \
+             ELSE coalesce(a.attnum = ANY(i.indkey::int2[]), false) END::text, (a.attgenerated <> '')::text \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
          LEFT JOIN pg_index i ON i.indrelid = c.oid \
@@ -43,7 +45,8 @@ pub async fn table(database: &Database, full_name: &str) -> Result<Table, Databa
             text.parse::<i64>().map_err(|_| DatabaseError::Answer { expected: "a number", answer: text.to_owned() })
         };
         let kind = ColumnType::from_oid(number(1)? as u32, number(2)? as i32);
-        let column = Column { kind, sql_type: text(3)?.to_owned(), identity: text(4)? == "true" };
+        let column =
+            Column { kind, sql_type: text(3)?.to_owned(), identity: text(4)? == "true", generated: text(5)? == "true" };
         table.insert(text(0)?.to_owned(), column);
     }
     Ok(table)

@@ -1,8 +1,8 @@
 //! All that asks the database: whether a change is visible (the gate), what an entity is now (the loader), whether the
 //! database is set up as it must be (preflight), and which history it is (the epoch).
 //!
-//! Statements are sent as simple queries: they return PostgreSQL's own text, the same that the log carries, and they
-//! work behind PgBouncer in transaction mode.
+//! Statements are sent as simple queries: they return PostgreSQL's own text, the same that the log carries, and
+//! nothing is prepared, so that a pooler in transaction mode will do (it must pass our start-up settings on).
 
 pub mod catalog;
 pub mod database;

@@ -61,13 +61,15 @@ impl Loader {
     pub async fn entities(&self, view: &View, after: Option<&str>, limit: usize) -> Result<Vec<String>, DatabaseError> {
         let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let (root, key) = (&sql.root, &sql.key);
-        let after = after.map(|after| format!("WHERE {key} > {}", sql.typed(after))).unwrap_or_default();
-        let rows = self.database.texts(format!("SELECT {key}::text FROM {root} {after} ORDER BY {key} LIMIT {limit}"));
+        let after = after.map(|after| format!("WHERE r.{key} > {}", sql.typed(after))).unwrap_or_default();
+        let rows = self
+            .database
+            .texts(format!("SELECT r.{key}::text FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}"));
         rows.await?.iter().map(|row| required(row, 0, "a key").map(str::to_owned)).collect()
     }
 
-    /// How many entities a view has, roughly (the planner's estimate after the last analyze).
-    pub async fn estimate(&self, view: &View) -> Result<u64, DatabaseError> {
+    /// How many entities a view has.
+    pub async fn count(&self, view: &View) -> Result<u64, DatabaseError> {
         let Some(sql) = self.views.get(&view.name) else { return Ok(0) };
         let rows = self.database.texts(format!("SELECT count(*)::text FROM {}", sql.root)).await?;
         let count = rows.first().and_then(|row| row[0].as_deref()).and_then(|text| text.parse().ok());

@@ -12,7 +12,7 @@ use lockstep_schemas::policy::Policy;
 
 use crate::database::{Database, DatabaseError};
 
-pub use publication::create as create_publication;
+pub use publication::{create as create_publication, published_table};
 pub use slot::{Slot, create as create_slot, find as slot};
 
 /// One check: what was looked at, and what was found.

@@ -6,21 +6,36 @@ use lockstep_process::config::Config;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics;
 use lockstep_source::database::{identifier, table};
+use lockstep_source::preflight::published_table;
+use lockstep_source::{Database, catalog};
 
 use crate::cli::SetupArgs;
 use crate::output;
 
-pub(crate) fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
+pub(crate) async fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
     if args.print_sql {
-        sql(policy).iter().for_each(|line| output::line(line));
+        let tables = catalog(config, policy).await;
+        sql(policy, tables.as_ref()).iter().for_each(|line| output::line(line));
     }
     if args.print_kafka {
         kafka(config, policy).iter().for_each(|line| output::line(line));
     }
 }
 
+type Tables = BTreeMap<String, catalog::Table>;
+
+/// The tables as they are, where the database can be asked: a column list must hold the whole replica identity.
+async fn catalog(config: &Config, policy: &Policy) -> Option<Tables> {
+    let database = Database::connect(config.database().ok()?, "lockstep-setup").await.ok()?;
+    let mut tables = Tables::new();
+    for name in policy.groups.values().flat_map(|group| &group.tables) {
+        tables.insert(name.to_string(), catalog::table(&database, name).await.ok().filter(|table| !table.is_empty())?);
+    }
+    Some(tables)
+}
+
 /// Two roles: `lockstep_ingest` reads the log; `lockstep_reader` (engine, gateway, warmer) reads rows and the epoch.
-fn sql(policy: &Policy) -> Vec<String> {
+fn sql(policy: &Policy, tables: Option<&Tables>) -> Vec<String> {
     let mut lines = vec![
         "-- Run this as the owner of the shop's tables. wal_level must be logical; passwords are yours to set."
             .to_owned(),
@@ -35,19 +50,32 @@ fn sql(policy: &Policy) -> Vec<String> {
         "GRANT SELECT, INSERT ON lockstep.epoch TO lockstep_ingest;".to_owned(),
         "GRANT SELECT ON lockstep.epoch TO lockstep_reader;".to_owned(),
     ];
-    let mut published = Vec::new();
-    for (full_name, columns) in columns(policy) {
-        let columns: Vec<String> = columns.into_iter().map(identifier).collect();
-        let list = columns.join(", ");
-        lines.push(format!("GRANT SELECT ({list}) ON {} TO lockstep_reader;", table(full_name)));
-        published.push(format!("{} ({list})", table(full_name)));
+    let read = columns(policy);
+    for (name, columns) in &read {
+        let list: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
+        lines.push(format!("GRANT SELECT ({}) ON {} TO lockstep_reader;", list.join(", "), table(name)));
     }
-    let unread = policy.groups.values().flat_map(|group| &group.tables);
-    for name in unread.filter(|name| !columns(policy).contains_key(&***name)) {
-        lines.push(format!(
-            "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
-        ));
-        published.push(table(name));
+    if tables.is_none() {
+        lines.push(
+            "-- The database could not be asked: add each table's replica identity to its list of columns.".to_owned(),
+        );
+    }
+    let mut published = Vec::new();
+    for name in policy.groups.values().flat_map(|group| &group.tables) {
+        let wanted = |column: &str| read.get(&**name).is_some_and(|columns| columns.contains(&column));
+        published.push(match (tables.and_then(|tables| tables.get(&**name)), read.get(&**name)) {
+            (_, None) => {
+                lines.push(format!(
+                    "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
+                ));
+                table(name)
+            }
+            (Some(known), Some(_)) => published_table(name, known, wanted),
+            (None, Some(columns)) => {
+                let list: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
+                format!("{} ({})", table(name), list.join(", "))
+            }
+        });
     }
     lines.push(format!(
         "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH (publish_via_partition_root = true);",
@@ -94,10 +122,17 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     };
     let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
-    lines.push(allow("lockstep-ingest", &["IdempotentWrite"], "--cluster"));
-    lines.push(allow("lockstep-engine", &["Read", "Describe"], prefixed));
-    lines.push(allow("lockstep-engine", &["Read"], "--group lockstep- --resource-pattern-type prefixed"));
-    lines.push(allow("lockstep-warmer", &["Read", "Describe"], prefixed));
+    lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {}", topics::SCORES)));
+    for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+        lines.push(allow(user, &["Read", "Describe"], prefixed));
+    }
+    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+        // The client asks for its group even where it never joins one.
+        lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
+    }
+    for user in ["lockstep-ingest", "lockstep-warmer"] {
+        lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
+    }
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
     lines

@@ -142,7 +142,7 @@ async fn ingest(config: &Config, before: Option<&Progress>, now: Option<&Progres
     let age = now.map(|progress| seconds_since(progress.at));
     let moves = before.map(|progress| progress.position) != now.map(|progress| progress.position);
     IngestStatus {
-        state: state::of_ingest(age, slot.as_ref().map(|slot| slot.retained_bytes), moves),
+        state: state::of_ingest(age, slot.as_ref().map(|slot| slot.unread_bytes), moves),
         position: now.map(|progress| progress.position.to_string()),
         seconds_behind: age,
         retained_wal_bytes: slot.as_ref().map(|slot| slot.retained_bytes),

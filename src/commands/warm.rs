@@ -1,41 +1,63 @@
 //! `lockstep warm`.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::policy::Policy;
+use lockstep_schemas::policy::{Policy, View};
 use lockstep_warmer::warm::{Warmed, warm};
 
 use crate::{output, roles};
 
-pub(crate) async fn run(config: &Config, policy: &Policy, name: &str) -> anyhow::Result<()> {
-    let view = policy.view(name).map_err(|nearest| {
-        let unknown = Failure::configuration(format!("there is no view `{name}`"));
-        match nearest {
-            Some(meant) => unknown.remedy(format!("did you mean `{meant}`?")),
-            None => unknown,
-        }
-    })?;
+/// Fills one view, or every view that the policy marks `warm = true`.
+pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) -> anyhow::Result<()> {
+    let views: Vec<&Arc<View>> = match name {
+        Some(name) => vec![find(policy, name)?],
+        None => policy.views.values().filter(|view| view.warm).collect(),
+    };
+    if views.is_empty() {
+        return Err(Failure::configuration("no view is marked `warm = true`")
+            .remedy("name one: lockstep warm VIEW")
+            .into());
+    }
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} ({per_sec}, {eta} left)") {
         bar.set_style(style);
     }
-    bar.set_message(format!("warming {name}"));
-    let told = |warmed: Warmed| {
-        bar.set_length(warmed.of.max(warmed.looked));
-        bar.set_position(warmed.looked);
-    };
-    let warmed = warm(config, policy, view, &shutdown, told).await?;
+    for view in views {
+        bar.set_message(format!("warming {}", view.name));
+        let told = |warmed: Warmed| {
+            bar.set_length(warmed.of.max(warmed.looked));
+            bar.set_position(warmed.looked);
+        };
+        let warmed = warm(config, policy, view, &shutdown, told).await?;
+        let others = warmed.looked - warmed.filled - warmed.there;
+        let others = if others > 0 {
+            format!(", {others} left to others who were filling or changing them")
+        } else {
+            String::new()
+        };
+        bar.suspend(|| {
+            output::line(&format!(
+                "{}: {} entries filled, {} were there{others}",
+                view.name, warmed.filled, warmed.there
+            ))
+        });
+    }
     bar.finish_and_clear();
-    let entities = warmed.looked;
-    output::line(&format!(
-        "{name}: {} entries filled, {} were there",
-        warmed.filled,
-        entities - warmed.filled.min(entities)
-    ));
     Ok(())
+}
+
+fn find<'p>(policy: &'p Policy, name: &str) -> Result<&'p Arc<View>, Failure> {
+    policy.view(name).map_err(|nearest| {
+        let unknown = Failure::configuration(format!("there is no view `{name}`"));
+        match nearest {
+            Some(meant) => unknown.remedy(format!("did you mean `{meant}`?")),
+            None => unknown,
+        }
+    })
 }

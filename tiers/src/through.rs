@@ -43,8 +43,8 @@ pub struct Answer {
     pub asked: Vec<TierName>,
     /// The fields; `None`: there is no such thing.
     pub fields: Option<Fields>,
-    /// The tier's state: the answer holds everything up to its position.
-    pub mark: Mark,
+    /// The tier's state: the answer holds everything up to its position. `None`: no tier could be asked.
+    pub mark: Option<Mark>,
 }
 
 /// A read that failed.
@@ -75,8 +75,20 @@ impl Tiers {
         if view.tier == TierName::L1 { &self.l1 } else { &self.l2 }
     }
 
-    /// Reads an entity of a view that is filled from the database.
-    pub async fn get(&self, view: &View, entity: &str) -> Result<Answer, ThroughError> {
+    /// Reads an entity of a view that is filled from the database. A tier that is away is passed by.
+    pub async fn get(&self, view: &View, entity: &str) -> Result<Answer, LoadError> {
+        match self.get_from_tier(view, entity).await {
+            Ok(answer) => Ok(answer),
+            Err(ThroughError::Load(error)) => Err(error),
+            Err(ThroughError::Tier(error)) => {
+                tracing::debug!(tier = view.tier.as_str(), %error, "a tier is passed by");
+                let fields = self.load(view, entity).await?.and_then(|loaded| loaded.fields);
+                Ok(Answer { by: AnsweredBy::Database, asked: vec![view.tier], fields, mark: None })
+            }
+        }
+    }
+
+    async fn get_from_tier(&self, view: &View, entity: &str) -> Result<Answer, ThroughError> {
         let tier = self.of(view);
         let (place, key) = (tier.layout().place(&view.group, entity), view.key.key(entity));
         let asked = vec![view.tier];
@@ -84,11 +96,12 @@ impl Tiers {
         let mark = loop {
             match tier.read(&place, &key, slide(view)).await? {
                 Read::Hit(hit) => {
-                    return Ok(Answer { by: AnsweredBy::Tier(view.tier), asked, fields: hit.fields, mark: hit.mark });
+                    let by = AnsweredBy::Tier(view.tier);
+                    return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark) });
                 }
                 Read::Lease(lease) => {
-                    let (fields, _) = self.load_and_fill(view, &place, entity, &lease, lease.mark.position).await?;
-                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: lease.mark });
+                    let fields = self.load_and_fill(view, &place, entity, &lease).await?;
+                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: Some(lease.mark) });
                 }
                 Read::Busy(mark) if looks == BUSY_LOOKS_MAX => break mark,
                 Read::Busy(_) => {
@@ -97,31 +110,33 @@ impl Tiers {
                 }
             }
         };
+        // The mark was read before the database is: what it says was visible then, is in this answer.
         let fields = self.load(view, entity).await?.and_then(|loaded| loaded.fields);
-        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark })
+        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: Some(mark) })
     }
 
-    /// Reads an entity of an L1 view that is filled through a view on L2.
-    pub async fn get_through(&self, view: &View, beneath: &View, entity: &str) -> Result<Answer, ThroughError> {
+    /// Reads an entity of an L1 view that is filled through a view on L2. A tier that is away is passed by.
+    pub async fn get_through(&self, view: &View, beneath: &View, entity: &str) -> Result<Answer, LoadError> {
         let (place, key) = (self.l1.layout().place(&view.group, entity), view.key.key(entity));
-        match self.l1.read(&place, &key, slide(view)).await? {
-            Read::Hit(hit) => {
+        match self.l1.read(&place, &key, slide(view)).await {
+            Ok(Read::Hit(hit)) => {
                 let by = AnsweredBy::Tier(TierName::L1);
-                Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: hit.mark })
+                Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: Some(hit.mark) })
             }
-            Read::Busy(_) => self.beneath(beneath, entity).await,
-            Read::Lease(lease) => {
+            Ok(Read::Lease(lease)) => {
                 let mut answer = self.beneath(beneath, entity).await?;
-                if let Some(hit) = self.fill_from_l2(view, beneath, &place, entity, &lease.nonce).await? {
-                    answer.fields = hit.fields;
-                    answer.mark = hit.mark;
+                match self.fill_from_l2(view, beneath, &place, entity, &lease.nonce).await {
+                    Ok(Some(hit)) => (answer.fields, answer.mark) = (hit.fields, Some(hit.mark)),
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%error, "an entry of l1 was not filled"),
                 }
                 Ok(answer)
             }
+            Ok(Read::Busy(_)) | Err(_) => self.beneath(beneath, entity).await,
         }
     }
 
-    async fn beneath(&self, beneath: &View, entity: &str) -> Result<Answer, ThroughError> {
+    async fn beneath(&self, beneath: &View, entity: &str) -> Result<Answer, LoadError> {
         let mut answer = self.get(beneath, entity).await?;
         answer.asked.insert(0, TierName::L1);
         Ok(answer)
@@ -157,27 +172,28 @@ impl Tiers {
         Ok(Some(hit))
     }
 
-    /// Loads an entity from the database and fills it under a lease.
+    /// Loads an entity from the database and fills it under a lease. A fill that fails costs a miss, not the answer.
     async fn load_and_fill(
         &self,
         view: &View,
         place: &Place,
         entity: &str,
         lease: &Lease,
-        low: Position,
-    ) -> Result<(Option<Fields>, Filled), ThroughError> {
-        let Some(loaded) = self.load(view, entity).await? else { return Ok((None, Filled::Refused)) };
+    ) -> Result<Option<Fields>, LoadError> {
+        let Some(loaded) = self.load(view, entity).await? else { return Ok(None) };
         let fill = Fill {
             nonce: &lease.nonce,
-            low,
+            low: lease.mark.position,
             high: loaded.high,
             source_at: Position::GREATEST,
             timeline: &loaded.timeline,
             ttl: view.ttl,
             fields: loaded.fields.as_ref(),
         };
-        let filled = self.of(view).fill(place, &view.key.key(entity), &fill).await?;
-        Ok((loaded.fields, filled))
+        if let Err(error) = self.of(view).fill(place, &view.key.key(entity), &fill).await {
+            tracing::debug!(tier = view.tier.as_str(), %error, "an entry was not filled");
+        }
+        Ok(loaded.fields)
     }
 
     /// Loads entities in one query and fills them, each under its own lease: nonces in the order of entities.

@@ -25,6 +25,8 @@ const LEASE: Duration = Duration::from_secs(3);
 pub const ACTIONS_MAX: usize = 60;
 /// Arguments of one call. Lua's `unpack` fails at 8,000.
 pub const ARGUMENTS_MAX: usize = 4_000;
+/// Bytes of one call's fields, about: a call blocks its node.
+pub const CALL_BYTES_MAX: usize = 256 * 1_024;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
 

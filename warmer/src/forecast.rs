@@ -47,8 +47,11 @@ pub async fn run(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
             _ = tick.tick(), if fresh => {
                 fresh = false;
                 let Some(schema) = registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { continue };
-                if let Err(error) = publish(&producer, schema, &days).await {
-                    tracing::warn!(%error, "scores were not published");
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    published = publish(&producer, schema, &days) => if let Err(error) = published {
+                        tracing::warn!(%error, "scores were not published");
+                    }
                 }
             }
         }

@@ -96,7 +96,12 @@ impl Keeper {
         }
         let value = serde_json::to_vec(&hottest).unwrap_or_default();
         let record = FutureRecord::to(topics::HOT).partition(0).key(&*self.view.name).payload(&value);
-        self.producer.send(record, Timeout::Never).await.map_err(|(error, _)| error)?;
+        tokio::select! {
+            sent = self.producer.send(record, Timeout::Never) => {
+                sent.map_err(|(error, _)| error)?;
+            }
+            () = shutdown.cancelled() => return Ok(()),
+        }
         let mut pace = tokio::time::interval(Duration::from_secs(1) / FILLS_PER_SECOND);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
         let mut filled = 0;

@@ -14,6 +14,8 @@ use lockstep_tiers::{Layout, Read, Tier, Tiers};
 pub struct Warmed {
     /// Entities looked at.
     pub looked: u64,
+    /// Entries that were there.
+    pub there: u64,
     /// Entries filled.
     pub filled: u64,
     /// Entities in all.
@@ -52,7 +54,7 @@ pub async fn warm(
     let database = Database::connect(config.database()?, "lockstep-warm").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let tiers = tiers(config, policy, loader.clone()).await?;
-    let mut warmed = Warmed { of: loader.estimate(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
+    let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
     let mut after: Option<String> = None;
     while !shutdown.is_cancelled() {
         let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
@@ -62,9 +64,11 @@ pub async fn warm(
         let place_of = |entity: &str| tier.layout().place(&view.group, entity);
         let mut leases = Vec::new();
         for entity in &entities {
-            let read = tier.read(&place_of(entity), &view.key.key(entity), None).await.map_err(|error| away(&error))?;
-            if let Read::Lease(lease) = read {
-                leases.push((entity.clone(), lease.nonce, lease.mark.position));
+            match tier.read(&place_of(entity), &view.key.key(entity), None).await.map_err(|error| away(&error))? {
+                Read::Hit(_) => warmed.there += 1,
+                Read::Lease(lease) => leases.push((entity.clone(), lease.nonce, lease.mark.position)),
+                // Somebody else is filling it.
+                Read::Busy(_) => {}
             }
         }
         warmed.filled += tiers.fill_many(view, place_of, &leases).await.map_err(|error| away(&error))? as u64;

@@ -47,6 +47,10 @@ impl Flow<'_> {
                 actions: call.actions,
                 outward,
             };
+            // From here on it may land, even if the client has to send it more than once.
+            if !lane.unseen.contains(&call.new) {
+                lane.unseen.push(call.new);
+            }
             let answer = lane.tier.apply(&self.lane.place, &batch).await;
             match answer {
                 Ok(Applied::Ok { mine, .. }) => {
@@ -71,8 +75,6 @@ impl Flow<'_> {
                         silent = true;
                         tracing::warn!(tier = lane.tier.name.as_str(), group = %self.lane.place.group, partition = self.lane.place.partition, %error, "the tier does not answer; trying again");
                     }
-                    lane.unseen.push(call.new);
-                    lane.unseen.dedup();
                     if !pauses.wait(&self.lane.stop).await {
                         return Err(Turn::Stop);
                     }

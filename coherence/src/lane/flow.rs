@@ -1,5 +1,7 @@
 //! A lane at work: rounds of records become chunks, chunks become calls, from the inside out.
 
+use lockstep_schemas::change::Change;
+use lockstep_schemas::control::Control;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
@@ -15,6 +17,7 @@ use super::call::Call;
 use super::{Lane, MOVE_ACTIVE, MOVE_IDLE, ROUND_MAX, Turn};
 use crate::fold::Chunk;
 use crate::open::TierLane;
+use crate::plan::{Effect, NoEntity};
 use crate::purge::Purges;
 use crate::refill::Mine;
 
@@ -62,6 +65,7 @@ impl Flow<'_> {
         let mut chunk = Chunk::default();
         for record in records {
             if record.offset < self.next {
+                self.passed(&record).await?;
                 continue;
             }
             if record.offset > self.next {
@@ -77,33 +81,50 @@ impl Flow<'_> {
                     return Err(Turn::Skip { next_offset: record.offset + 1 });
                 }
             };
-            if !chunk.has_room() {
-                self.apply(std::mem::take(&mut chunk)).await?;
+            if let Some(step) = self.step(event) {
+                if !chunk.has_room_for(step.effects()) {
+                    self.apply(std::mem::take(&mut chunk)).await?;
+                }
+                step.take_into(&mut chunk, self.lane.partition_tag());
             }
-            self.take_in(event, &mut chunk);
             self.next = record.offset + 1;
             chunk.next_offset = self.next;
         }
         if chunk.is_empty() { Ok(()) } else { self.apply(chunk).await }
     }
 
-    fn take_in(&mut self, event: Event, chunk: &mut Chunk) {
-        let planner = &self.lane.shared.planner;
+    /// A record from before our place. Where it is of a later epoch than all that we know, the log was made anew.
+    async fn passed(&mut self, record: &RawRecord) -> Result<(), Turn> {
+        let epoch = match self.reader.read(record).await {
+            Ok(Event::Change(change)) => change.position.epoch,
+            Ok(Event::Control(control)) => control.position.epoch,
+            Ok(Event::Nothing) | Err(_) => return Ok(()),
+        };
+        if epoch > self.known_epoch() { Err(self.made_anew()) } else { Ok(()) }
+    }
+
+    fn known_epoch(&self) -> u16 {
+        self.tiers.iter().map(|lane| lane.expect.epoch).min().unwrap_or(0).max(self.seen.epoch)
+    }
+
+    fn made_anew(&self) -> Turn {
+        tracing::warn!(topic = %self.lane.topic, partition = self.lane.place.partition, "the log was made anew; beginning again");
+        Turn::Back
+    }
+
+    /// What an event asks for; `None` where it was planned before: published twice, after a restart of ingest, is ordinary.
+    fn step(&mut self, event: Event) -> Option<Step> {
         match event {
             Event::Change(change) if change.position > self.seen => {
                 self.seen = change.position;
-                match planner.effects(&change) {
-                    Ok(effects) => chunk.add(change.position, change.xid, change.committed_at, effects),
-                    Err(_) => chunk.raise_floor(change.position, Some(change.xid), self.lane.partition_tag()),
-                }
+                let effects = self.lane.shared.planner.effects(&change);
+                Some(Step::Change(change, effects))
             }
             Event::Control(control) if control.position > self.seen => {
                 self.seen = control.position;
-                let xid = (control.xid != 0).then_some(control.xid);
-                chunk.raise_floor(control.position, xid, self.lane.partition_tag());
+                Some(Step::Control(control))
             }
-            // Published twice, after a restart of ingest: ordinary.
-            Event::Change(_) | Event::Control(_) | Event::Nothing => {}
+            Event::Change(_) | Event::Control(_) | Event::Nothing => None,
         }
     }
 
@@ -172,6 +193,10 @@ impl Flow<'_> {
         if consumed.is_none_or(|next| next > self.next) || progress.position < self.seen {
             return Ok(());
         }
+        // A new epoch is announced in every partition before its progress: whoever has consumed it all has seen that.
+        if progress.position.epoch > self.known_epoch() {
+            return Err(self.made_anew());
+        }
         let wait = if self.had_changes { MOVE_ACTIVE } else { MOVE_IDLE };
         let now = Instant::now();
         let timeline = self.timeline();
@@ -206,5 +231,31 @@ impl Flow<'_> {
 
     fn timeline(&self) -> String {
         self.lane.shared.gate.state().epoch.map(|epoch| epoch.timeline).unwrap_or_default()
+    }
+}
+
+/// What one event asks for.
+enum Step {
+    Change(Box<Change>, Result<Vec<Effect>, NoEntity>),
+    Control(Control),
+}
+
+impl Step {
+    fn effects(&self) -> &[Effect] {
+        match self {
+            Step::Change(_, Ok(effects)) => effects,
+            Step::Change(_, Err(NoEntity)) | Step::Control(_) => &[],
+        }
+    }
+
+    /// A change whose entity is not in the log concerns any entry of its partition.
+    fn take_into(self, chunk: &mut Chunk, partition_tag: String) {
+        match self {
+            Step::Change(change, Ok(effects)) => chunk.add(change.position, change.xid, change.committed_at, effects),
+            Step::Change(change, Err(NoEntity)) => chunk.raise_floor(change.position, Some(change.xid), partition_tag),
+            Step::Control(control) => {
+                chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag);
+            }
+        }
     }
 }

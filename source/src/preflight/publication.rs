@@ -62,8 +62,7 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
     let mut tables = Vec::new();
     for full_name in policy.groups.values().flat_map(|group| &group.tables) {
         let columns = catalog::table(database, full_name).await.map_err(away)?;
-        let columns: Vec<String> = columns.keys().map(|column| identifier(column)).collect();
-        tables.push(format!("{} ({})", table(full_name), columns.join(", ")));
+        tables.push(published_table(full_name, &columns, |_| true));
     }
     let sql = format!(
         "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
@@ -76,4 +75,15 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
             .remedy("let the tables' owner create it, or grant CREATE on the database and ownership of the tables")
     };
     database.execute(sql).await.map_err(refuse)
+}
+
+/// A table as a publication names it: with a list of its columns, those of the identity and those that are wanted. Under
+/// REPLICA IDENTITY FULL there must be no list, or the server refuses every update.
+pub fn published_table(full_name: &str, columns: &catalog::Table, wanted: impl Fn(&str) -> bool) -> String {
+    if columns.values().all(|column| column.identity) {
+        return table(full_name);
+    }
+    let chosen = columns.iter().filter(|(name, column)| !column.generated && (column.identity || wanted(name)));
+    let chosen: Vec<String> = chosen.map(|(name, _)| identifier(name)).collect();
+    format!("{} ({})", table(full_name), chosen.join(", "))
 }

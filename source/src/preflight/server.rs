@@ -57,7 +57,7 @@ async fn clock(database: &Database) -> Check {
 /// What our user must be allowed to, besides reading the tables (which the other checks have done).
 pub(super) async fn privileges(database: &Database) -> Check {
     let sql = "SELECT (rolreplication OR rolsuper)::text, \
-               has_table_privilege('lockstep.epoch', 'SELECT, INSERT')::text FROM pg_roles WHERE rolname = current_user";
+               (has_table_privilege('lockstep.epoch', 'SELECT') AND has_table_privilege('lockstep.epoch', 'INSERT'))::text FROM pg_roles WHERE rolname = current_user";
     let found = database.texts(sql.to_owned()).await.map_err(|error| {
         Failure::configuration("the table lockstep.epoch is not there, or hidden from us")
             .because(error)

@@ -17,13 +17,16 @@ pub struct Slot {
     pub active_pid: Option<String>,
     /// Bytes of the log that the server keeps for it.
     pub retained_bytes: u64,
+    /// Bytes of the log that have not been acknowledged.
+    pub unread_bytes: u64,
 }
 
 /// Our slot, where there is one.
 pub async fn find(database: &Database, name: &str) -> Result<Option<Slot>, DatabaseError> {
     let sql = format!(
         "SELECT confirmed_flush_lsn::text, coalesce(wal_status, 'unknown'), active_pid::text, \
-         pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint::text \
+         pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint::text, \
+         pg_wal_lsn_diff(pg_current_wal_insert_lsn(), confirmed_flush_lsn)::bigint::text \
          FROM pg_replication_slots WHERE slot_name = {} AND database = current_database()",
         literal(name)
     );
@@ -34,6 +37,7 @@ pub async fn find(database: &Database, name: &str) -> Result<Option<Slot>, Datab
         wal_status: row[1].clone().unwrap_or_default(),
         active_pid: row[2].clone(),
         retained_bytes: row[3].as_deref().and_then(|text| text.parse().ok()).unwrap_or(0),
+        unread_bytes: row[4].as_deref().and_then(|text| text.parse().ok()).unwrap_or(0),
     }))
 }
 

@@ -32,7 +32,8 @@ async fn find_identity(database: &Database, group: &Group, name: &str) -> Result
     }
     let (quoted, key) = (table(name), identifier(key));
     Err(Failure::configuration(format!("table {name}: the replica identity does not contain {key}")).remedy(format!(
-        "run ALTER TABLE {quoted} REPLICA IDENTITY FULL, or USING INDEX a unique index that contains {key}"
+        "run ALTER TABLE {quoted} REPLICA IDENTITY USING INDEX a unique index that contains {key}, or FULL (and then publish \
+         the table without a column list)"
     )))
 }
 

@@ -196,10 +196,20 @@ impl Action {
     }
 
     /// How many arguments it takes.
-    pub fn size(&self) -> usize {
+    pub fn arguments_count(&self) -> usize {
         match self {
             Action::Invalidate => 1,
             Action::Refresh { fields, .. } => 5 + 2 * fields.len(),
+        }
+    }
+
+    /// How many bytes its fields have.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Action::Invalidate => 0,
+            Action::Refresh { fields, .. } => {
+                fields.iter().map(|(name, text)| name.len() + text.as_ref().map_or(0, String::len)).sum()
+            }
         }
     }
 }
