@@ -25,10 +25,12 @@ const WAITS_MAX: usize = 4_096;
 const PAUSE_MIN: Duration = Duration::from_micros(500);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
+/// `age` tells the next transaction id without taking one; a snapshot does not: its xmax is one past the newest that has
+/// *ended*, and a commit whose record is written may belong to a later one.
 const QUESTION: &str = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
     (SELECT system_identifier::text FROM pg_control_system()), \
     substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
-    e.epoch::text, e.system_identifier, e.timeline, e.slot \
+    e.epoch::text, e.system_identifier, e.timeline, e.slot, age('3'::xid)::text \
     FROM (SELECT 1) AS one LEFT JOIN (SELECT * FROM lockstep.epoch ORDER BY epoch DESC LIMIT 1) AS e ON true";
 
 /// What a batch waits for.
@@ -156,7 +158,11 @@ impl Keeper {
                     self.answer();
                     pause = if self.waiting.len() < before { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
                     if !self.waiting.is_empty() {
-                        tokio::time::sleep(pause).await;
+                        // Whoever comes meanwhile may be let through at once.
+                        tokio::select! {
+                            () = tokio::time::sleep(pause) => {}
+                            Some(wait) = requests.recv() => self.waiting.push(wait),
+                        }
                     }
                 }
                 Err(why) => {
@@ -198,7 +204,7 @@ impl Keeper {
 
     async fn ask(&mut self) -> Result<(), String> {
         let answer = self.database.texts(QUESTION.to_owned()).await;
-        let (epoch, identity, snapshot, insert) =
+        let (epoch, identity, snapshot, insert, next_xid) =
             answer.and_then(|rows| read(&rows)).map_err(|error| error.to_string())?;
         let Some(epoch) = epoch else { return Err("there is no epoch yet; ingest begins the first one".to_owned()) };
         if identity != (epoch.system_identifier.clone(), epoch.timeline.clone()) {
@@ -207,7 +213,7 @@ impl Keeper {
                 identity.0, identity.1, epoch.number, epoch.system_identifier, epoch.timeline
             ));
         }
-        self.view.learn(epoch, snapshot, insert);
+        self.view.learn(epoch, snapshot, insert, next_xid);
         for wait in &mut self.waiting {
             if let Wait::Settled(wish @ None, _) = wait {
                 *wish = Some(insert);
@@ -239,7 +245,7 @@ impl View {
     }
 }
 
-type Answer = (Option<Epoch>, (String, String), Snapshot, Lsn);
+type Answer = (Option<Epoch>, (String, String), Snapshot, Lsn, u64);
 
 fn read(rows: &[Vec<Option<String>>]) -> Result<Answer, DatabaseError> {
     let row = rows.first().map_or(&[][..], Vec::as_slice);
@@ -258,5 +264,9 @@ fn read(rows: &[Vec<Option<String>>]) -> Result<Answer, DatabaseError> {
             slot: text(7, "an epoch")?.to_owned(),
         }),
     };
-    Ok((epoch, identity, text(0, "a snapshot")?.parse()?, insert))
+    let snapshot: Snapshot = text(0, "a snapshot")?.parse()?;
+    let age = text(8, "an age")?;
+    let age: i32 = age.parse().map_err(|_| DatabaseError::Answer { expected: "an age", answer: age.to_owned() })?;
+    let next_xid = snapshot.widen((age as u32).wrapping_add(3));
+    Ok((epoch, identity, snapshot, insert, next_xid))
 }

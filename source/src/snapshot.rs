@@ -24,6 +24,13 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The 64-bit form of a transaction id at or after xmax, of which only the low 32 bits are known.
+    pub fn widen(&self, xid: u32) -> u64 {
+        self.xmax + u64::from(xid.wrapping_sub(self.xmax as u32))
+    }
+}
+
 impl FromStr for Snapshot {
     type Err = DatabaseError;
 
@@ -49,6 +56,13 @@ mod tests {
         let snapshot: Snapshot = "100:110:100,105".parse().expect("a snapshot");
         let seen: Vec<u32> = (98..112).filter(|xid| snapshot.sees(*xid)).collect();
         assert_eq!(seen, [98, 99, 101, 102, 103, 104, 106, 107, 108, 109]);
+    }
+
+    #[test]
+    fn ids_are_widened_past_a_wrap() {
+        let near: Snapshot = format!("{0}:{0}:", (1_u64 << 32) - 2).parse().expect("a snapshot");
+        assert_eq!(near.widen(u32::MAX), (1 << 32) - 1);
+        assert_eq!(near.widen(3), (1 << 32) + 3);
     }
 
     #[test]
