@@ -39,6 +39,8 @@ pub(crate) struct Checkpoint {
     pub confirmed: Lsn,
     /// Of each group, the next offset of each partition: a log that ends before it was made anew, or cut.
     pub next: BTreeMap<String, Vec<i64>>,
+    /// Of each table, the schema that was last announced.
+    pub announced: BTreeMap<String, u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +49,8 @@ struct Wire {
     confirmed_lsn: String,
     #[serde(default)]
     next: BTreeMap<String, Vec<i64>>,
+    #[serde(default)]
+    announced: BTreeMap<String, u32>,
 }
 
 /// What Kafka has of our past.
@@ -71,13 +75,23 @@ impl LogState {
 
 impl Checkpoint {
     pub fn to_json(&self) -> Vec<u8> {
-        let wire = Wire { epoch: self.epoch, confirmed_lsn: self.confirmed.to_string(), next: self.next.clone() };
+        let wire = Wire {
+            epoch: self.epoch,
+            confirmed_lsn: self.confirmed.to_string(),
+            next: self.next.clone(),
+            announced: self.announced.clone(),
+        };
         serde_json::to_vec(&wire).unwrap_or_default()
     }
 
     fn from_json(value: &[u8]) -> Option<Self> {
         let wire: Wire = serde_json::from_slice(value).ok()?;
-        Some(Checkpoint { epoch: wire.epoch, confirmed: wire.confirmed_lsn.parse().ok()?, next: wire.next })
+        Some(Checkpoint {
+            epoch: wire.epoch,
+            confirmed: wire.confirmed_lsn.parse().ok()?,
+            next: wire.next,
+            announced: wire.announced,
+        })
     }
 }
 
@@ -133,7 +147,8 @@ async fn session(
     let log = LogState { made_anew, checkpoint, ends };
     let (epoch, confirmed, news) = establish(database, &database_config.slot, &log).await?;
     let registry = registry::read(kafka).await.map_err(kafka_failed)?;
-    let tables = Tables::new(policy, registry);
+    let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
+    let tables = Tables::new(policy, registry, announced.clone());
     let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
@@ -146,7 +161,8 @@ async fn session(
         state: StatePublisher::open(kafka).map_err(kafka_failed)?,
         ledger: Ledger::from(confirmed),
         progress: ProgressKeeper::new(epoch.number, log.ends),
-        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0), next: BTreeMap::new() },
+        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0), next: BTreeMap::new(), announced },
+        announcing: Vec::new(),
     };
     let failed = |error: StreamError| Failure::unavailable(error);
     stream.tables.register_fixed(&stream.state).await.map_err(|error| failed(error.into()))?;
@@ -290,7 +306,7 @@ mod tests {
         };
         let checkpoint = |epoch, confirmed| {
             let next = [("g".to_owned(), vec![7, 9])].into();
-            Some(Checkpoint { epoch, confirmed: Lsn(confirmed), next })
+            Some(Checkpoint { epoch, confirmed: Lsn(confirmed), next, announced: BTreeMap::new() })
         };
         let log = |checkpoint| LogState { made_anew: false, checkpoint, ends: vec![("g".to_owned(), vec![7, 12])] };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {

@@ -22,7 +22,7 @@ use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher, Purpose, Record, StatePublisher};
 use crate::records::{RowChange, RowRecord, records};
 use crate::start::Checkpoint;
-use crate::tables::{Learned, SERVER, TableError, Tables};
+use crate::tables::{Announcement, SERVER, TableError, Tables};
 use crate::transport::{LogEvent, Transport, TransportError};
 
 /// Events of the log taken in a row, between two looks at Kafka's reports and the clock.
@@ -38,8 +38,6 @@ pub(crate) enum StreamError {
     Kafka(#[from] KafkaError),
     #[error(transparent)]
     Log(#[from] pgoutput::PgoutputError),
-    #[error(transparent)]
-    Row(#[from] crate::records::RowError),
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("the log has a row of a table that it has not described")]
@@ -57,6 +55,8 @@ struct Open {
     xid: u32,
     committed_at: i64,
     ordinal: u32,
+    /// Tables that are to be announced at its end.
+    announcements: Vec<Announcement>,
     /// Changes so far of each table.
     by_relation: HashMap<u32, i64>,
 }
@@ -74,6 +74,8 @@ pub(crate) struct Stream {
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
     pub checkpoint: Checkpoint,
+    /// Tables announced by transactions that end there: noted in the checkpoint once that is confirmed.
+    pub announcing: Vec<(Lsn, String, u32)>,
 }
 
 impl Stream {
@@ -140,7 +142,15 @@ impl Stream {
         match event {
             LogEvent::Begin { commit, xid, committed_at } => {
                 let number = self.ledger.begin();
-                *open = Some(Open { number, commit, xid, committed_at, ordinal: 0, by_relation: HashMap::new() });
+                *open = Some(Open {
+                    number,
+                    commit,
+                    xid,
+                    committed_at,
+                    ordinal: 0,
+                    announcements: Vec::new(),
+                    by_relation: HashMap::new(),
+                });
             }
             LogEvent::Data { lsn, message } => {
                 let Some(transaction) = open else { return Err(StreamError::Undescribed) };
@@ -149,6 +159,7 @@ impl Stream {
             LogEvent::Commit { end } => {
                 if let Some(transaction) = open.take() {
                     *previous_commit = transaction.commit;
+                    self.announce_tables(&transaction, end).await?;
                     self.ledger.commit(transaction.number, end, transaction.committed_at);
                 }
             }
@@ -162,6 +173,22 @@ impl Stream {
         Ok(())
     }
 
+    /// Changed tables are announced behind the transaction's rows, at positions from the greatest downwards: whether it is
+    /// done or not, rows keep their ordinals when the transaction is read again.
+    async fn announce_tables(&mut self, open: &Open, end: Lsn) -> Result<(), StreamError> {
+        for (n, news) in open.announcements.iter().enumerate() {
+            if news.changed {
+                tracing::info!(table = %news.table, "the table has other columns than before");
+                let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: u32::MAX - n as u32 };
+                let table = Some(news.table.clone());
+                let control = Control { kind: ControlKind::Relation, position, xid: open.xid, table };
+                self.broadcast(&control, news.group, open.number).await?;
+            }
+            self.announcing.push((end, news.table.clone(), news.value_schema));
+        }
+        Ok(())
+    }
+
     async fn message(
         &mut self,
         bytes: &[u8],
@@ -171,11 +198,7 @@ impl Stream {
     ) -> Result<(), StreamError> {
         let (relation, change) = match pgoutput::decode(bytes)? {
             Message::Relation(shape) => {
-                let name = format!("{}.{}", shape.schema, shape.name);
-                if let Learned::Changed { group } = self.tables.learn(shape, &self.database, &self.state).await? {
-                    tracing::info!(table = %name, "the table has other columns than before");
-                    self.control_in(ControlKind::Relation, name, group, open).await?;
-                }
+                open.announcements.extend(self.tables.learn(shape, &self.database, &self.state).await?);
                 return Ok(());
             }
             Message::Truncate { relations } => return self.truncate(&relations, open).await,
@@ -200,8 +223,16 @@ impl Stream {
             server: SERVER,
             incomplete: false,
         };
-        let made = records(table, &change.as_row(), &stamp, self.partitions)?;
         let group = table.group;
+        let made = match records(table, &change.as_row(), &stamp, self.partitions) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%error, "a change can't be published; entries of its group are dropped in its stead");
+                let (position, table) = (stamp.position, Some(table.record.full_name()));
+                let control = Control { kind: ControlKind::Lost, position, xid: open.xid, table };
+                return self.broadcast(&control, group, open.number).await;
+            }
+        };
         // A key change is two rows.
         let more = made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
         open.ordinal += more;
@@ -310,6 +341,9 @@ impl Stream {
         let (confirmed, _) = self.ledger.confirmed();
         if confirmed > self.checkpoint.confirmed {
             (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
+            for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
+                self.checkpoint.announced.insert(table, schema);
+            }
             self.state.publish(topics::CHECKPOINT, b"ingest", &self.checkpoint.to_json()).await?;
         }
         transport.acknowledge(self.checkpoint.confirmed);

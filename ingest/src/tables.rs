@@ -1,6 +1,6 @@
 //! Tables as the log describes them, with their groups and schema ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lockstep_schemas::column::ColumnType;
@@ -40,28 +40,31 @@ pub(crate) struct Tables {
     pub groups: Vec<IngestGroup>,
     by_relation: HashMap<u32, PublishedTable>,
     registry: Registry,
+    /// Of each table, the schema that was last announced.
+    announced: BTreeMap<String, u32>,
 }
 
-/// What a description of a table changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Learned {
-    /// Nothing that matters: a table seen for the first time, or as before, or one of no group.
-    Nothing,
-    /// The table has other columns than before.
-    Changed {
-        /// Index of its group.
-        group: usize,
-    },
+/// A table whose envelopes have another schema than the one that was last announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// `schema.table`.
+    pub table: String,
+    /// Index of its group.
+    pub group: usize,
+    /// The schema's id.
+    pub value_schema: u32,
+    /// Whether another one was announced before: then entries made of the old columns must go.
+    pub changed: bool,
 }
 
 impl Tables {
-    pub fn new(policy: &Policy, registry: Registry) -> Self {
+    pub fn new(policy: &Policy, registry: Registry, announced: BTreeMap<String, u32>) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
             topic: topics::of_group(&group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),
         });
-        Tables { groups: groups.collect(), by_relation: HashMap::new(), registry }
+        Tables { groups: groups.collect(), by_relation: HashMap::new(), registry, announced }
     }
 
     /// The table of a relation; `None` where no group has it.
@@ -69,35 +72,38 @@ impl Tables {
         self.by_relation.get(&relation)
     }
 
-    /// Takes a description in. Its schemas have ids, acknowledged by Kafka, before any row can use them.
+    /// Takes a description in. Its schemas have ids, acknowledged by Kafka, before any row can use them. The answer is to
+    /// be announced at the end of the transaction.
     pub async fn learn(
         &mut self,
         shape: Relation,
         database: &Database,
         state: &StatePublisher,
-    ) -> Result<Learned, TableError> {
+    ) -> Result<Option<Announcement>, TableError> {
         let full_name = format!("{}.{}", shape.schema, shape.name);
         let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
-            return Ok(Learned::Nothing);
+            return Ok(None);
         };
         let before = self.by_relation.values().find(|table| table.record.full_name() == full_name);
         if before.is_some_and(|table| table.shape == shape) {
-            return Ok(Learned::Nothing);
+            return Ok(None);
         }
-        let seen = before.is_some();
         let columns = columns(&shape, &full_name, database).await?;
         let entity_key = &self.groups[group].entity_key;
         let missing = || TableError::Entity { table: full_name.clone(), entity_key: entity_key.clone() };
         let entity_at = columns.iter().position(|column| column.name == *entity_key).ok_or_else(missing)?;
         let record = RecordTable::new(SERVER, &shape.schema, &shape.name, columns);
         let (key_subject, value_subject) = record.subjects();
-        let (key_schema, _) = self.schema_id(&key_subject, &record.key_schema, state).await?;
-        let (value_schema, newer) = self.schema_id(&value_subject, &record.value_schema, state).await?;
+        let key_schema = self.schema_id(&key_subject, &record.key_schema, state).await?;
+        let value_schema = self.schema_id(&value_subject, &record.value_schema, state).await?;
         self.by_relation.retain(|_, table| table.record.full_name() != full_name);
         let relation = shape.id;
         let table = PublishedTable { record, group, entity_at, key_schema, value_schema, shape };
         self.by_relation.insert(relation, table);
-        Ok(if seen || newer { Learned::Changed { group } } else { Learned::Nothing })
+        let before = self.announced.insert(full_name.clone(), value_schema);
+        let changed = before.is_some_and(|before| before != value_schema);
+        let news = before != Some(value_schema);
+        Ok(news.then_some(Announcement { table: full_name, group, value_schema, changed }))
     }
 
     /// Registers the schemas of records that others write: only ingest gives ids out.
@@ -105,18 +111,13 @@ impl Tables {
         self.schema_id(scores::SUBJECT, scores::SCHEMA, state).await.map(drop)
     }
 
-    /// The schema's id, and whether it is a newer version of a subject that had one.
-    async fn schema_id(
-        &mut self,
-        subject: &str,
-        schema: &str,
-        state: &StatePublisher,
-    ) -> Result<(u32, bool), TableError> {
+    /// The schema's id.
+    async fn schema_id(&mut self, subject: &str, schema: &str, state: &StatePublisher) -> Result<u32, TableError> {
         match self.registry.id_or_new(subject, schema) {
-            Ok(id) => Ok((id, false)),
+            Ok(id) => Ok(id),
             Err(record) => {
                 self.register(&record, state).await?;
-                Ok((record.id, record.version > 1))
+                Ok(record.id)
             }
         }
     }

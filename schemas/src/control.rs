@@ -14,6 +14,8 @@ pub enum ControlKind {
     Relation,
     /// Another history of the database begins.
     Epoch,
+    /// A row's change could not be published: its key can't be told.
+    Lost,
 }
 
 impl ControlKind {
@@ -23,6 +25,7 @@ impl ControlKind {
             ControlKind::Truncate => "truncate",
             ControlKind::Relation => "relation",
             ControlKind::Epoch => "epoch",
+            ControlKind::Lost => "lost",
         }
     }
 }

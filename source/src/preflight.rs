@@ -50,9 +50,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
 
 /// What ingest insists on. A publication that does not exist is created, with explicit tables and columns.
 pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Result<(), Failure> {
-    for check in server::checks(database).await {
-        check.found?;
-    }
+    server::wal_level(database).await.found?;
     for group in policy.groups.values() {
         for table in &group.tables {
             tables::identity(database, group, table).await.found?;

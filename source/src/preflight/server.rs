@@ -18,7 +18,7 @@ async fn setting(database: &Database, name: &str) -> Result<String, Failure> {
     Ok(rows.into_iter().next().and_then(|mut row| row.remove(0)).unwrap_or_default())
 }
 
-async fn wal_level(database: &Database) -> Check {
+pub(super) async fn wal_level(database: &Database) -> Check {
     let found = setting(database, "wal_level").await.and_then(|level| {
         if level == "logical" {
             return Ok(level);
