@@ -1,5 +1,7 @@
 //! Roles of one process: started together, ended together.
 
+use std::time::Duration;
+
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::Policy;
@@ -7,6 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::cli::Role;
+
+/// After a signal, or a role's failure, the others have so long to end what is under way.
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(12);
 
 /// Runs roles until a signal, or until one of them fails; then drains all.
 pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> anyhow::Result<()> {
@@ -18,7 +23,22 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
         running.spawn(async move { (role, run_one(role, &config, &policy, shutdown).await) });
     }
     let mut first_failure = None;
-    while let Some(ended) = running.join_next().await {
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_WAIT_MAX).await;
+    };
+    tokio::pin!(late);
+    loop {
+        let ended = tokio::select! {
+            ended = running.join_next() => ended,
+            () = &mut late => {
+                // Whatever is cut off is done again: nothing is acknowledged before it is safe.
+                tracing::warn!("a role did not end in time, and is cut off");
+                running.abort_all();
+                break;
+            }
+        };
+        let Some(ended) = ended else { break };
         let failure = match ended {
             Ok((_, Ok(()))) => None,
             Ok((role, Err(failure))) => {
@@ -45,7 +65,7 @@ async fn run_one(role: Role, config: &Config, policy: &Policy, shutdown: Shutdow
     }
 }
 
-/// SIGTERM and Ctrl-C drain.
+/// SIGTERM and Ctrl-C drain; a second one ends the process at once.
 pub(crate) fn listen_for_signals(shutdown: Shutdown) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
@@ -53,8 +73,13 @@ pub(crate) fn listen_for_signals(shutdown: Shutdown) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: what is under way is ended first");
+        tracing::info!("stopping: what is under way is ended first; a second signal ends at once");
         shutdown.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::abort();
     });
     Ok(())
 }

@@ -10,7 +10,7 @@ use lockstep_process::Shutdown;
 use lockstep_process::retry::Pauses;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record::{RawRecord, RecordReader};
-use lockstep_tiers::Place;
+use lockstep_tiers::{Layout, Place};
 use tokio::sync::mpsc;
 
 use crate::lane::flow::Flow;
@@ -30,7 +30,7 @@ pub(crate) enum Request {
     /// Read the partition from this offset, into this inbox.
     Start { lane: (String, i32), offset: i64, inbox: mpsc::Sender<RawRecord> },
     /// Somebody else owns the partition: join the group anew.
-    Rejoin,
+    Rejoin { stop: Shutdown },
 }
 
 /// Why a lane stops doing what it does.
@@ -71,7 +71,7 @@ impl Lane {
                 Turn::Skip { next_offset } => lost_from = Some(next_offset),
                 Turn::Rejoin => {
                     // The pump stops this lane when it leaves the group.
-                    let _ = self.requests.send(Request::Rejoin).await;
+                    let _ = self.requests.send(Request::Rejoin { stop: self.stop.clone() }).await;
                     self.stop.cancelled().await;
                     return;
                 }
@@ -129,6 +129,6 @@ impl Lane {
     }
 
     fn partition_tag(&self) -> String {
-        format!("{}.{}", self.place.group, self.place.partition)
+        Layout::partition_tag(&self.place)
     }
 }

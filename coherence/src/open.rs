@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Position;
-use lockstep_source::gate::{Gate, GateShut, Settled};
+use lockstep_source::gate::{Gate, GateShut};
 use lockstep_tiers::tier::nonce;
 use lockstep_tiers::{Applied, Apply, Edge, Place, Tier, TierError, Tiers, Watermark};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -106,10 +106,8 @@ pub(crate) async fn open(
     place: &Place,
     lost_from: Option<i64>,
 ) -> Result<Opened, OpenError> {
-    // The end of the log is read before the moment at which all is visible: what comes after it is then either in the
-    // log from here on, or visible to every fill from here on.
     let (oldest, end) = bounds(shared, topic, place.partition).await?;
-    let settled = shared.gate.settle().await?;
+    let epoch = shared.gate.epoch().await?;
     let mut lanes = Vec::new();
     let mut start = end;
     let (mut least, mut purge_all) = (Position::GREATEST, false);
@@ -120,25 +118,24 @@ pub(crate) async fn open(
         let found = tier.watermark(place).await?;
         // An offset is a place in the log of one epoch only: with a new epoch the topic may have been made anew.
         let usable = found.as_ref().filter(|mark| {
-            let reachable = (oldest..=end).contains(&mark.offset) && mark.position.epoch == settled.epoch.number;
+            let reachable = (oldest..=end).contains(&mark.offset) && mark.position.epoch == epoch.number;
             reachable && lost_from.is_none_or(|from| mark.offset >= from)
         });
-        if let Some(mark) = found.as_ref().filter(|mark| mark.position.epoch > settled.epoch.number) {
-            return Err(OpenError::Future { tier: name, position: mark.position, epoch: settled.epoch.number });
+        if let Some(mark) = found.as_ref().filter(|mark| mark.position.epoch > epoch.number) {
+            return Err(OpenError::Future { tier: name, position: mark.position, epoch: epoch.number });
         }
         let (position, offset) = match usable {
             Some(mark) => (mark.position, mark.offset),
             None => {
                 purge_all = true;
-                let offset = lost_from.map_or(end, |from| from.max(oldest));
-                (raise(&tier, place, found.as_ref(), &settled, offset).await?, offset)
+                raise(shared, topic, &tier, place, found.as_ref(), lost_from).await?
             }
         };
         if name == TierName::L2 {
             l3_known = found
                 .as_ref()
                 .and_then(|mark| mark.l3)
-                .filter(|(position, offset)| (oldest..=end).contains(offset) && position.epoch == settled.epoch.number);
+                .filter(|(position, offset)| (oldest..=end).contains(offset) && position.epoch == epoch.number);
         }
         least = least.min(position);
         start = start.min(offset);
@@ -156,7 +153,7 @@ pub(crate) async fn open(
         match lane.tier.own(place, lane.expect, &name, wanted).await? {
             Ok((position, offset)) => {
                 purge_all |= position == Position::LEAST;
-                start = start.min(offset.clamp(oldest, end));
+                start = start.min(offset.max(oldest));
             }
             Err(_) => return Err(OpenError::Moved),
         }
@@ -166,13 +163,21 @@ pub(crate) async fn open(
 }
 
 /// A tier that is unknown, or whose place in the log is gone: from now on nothing older than this moment lives there.
+///
+/// The end of the log is read before a moment at which all was visible: what comes after it is then either in the log
+/// from there on, or visible to every fill from now on. A long transaction delays that moment, and so is waited for here
+/// only.
 async fn raise(
+    shared: &Shared,
+    topic: &str,
     tier: &Tier,
     place: &Place,
     found: Option<&Watermark>,
-    settled: &Settled,
-    offset: i64,
-) -> Result<Position, OpenError> {
+    lost_from: Option<i64>,
+) -> Result<(Position, i64), OpenError> {
+    let (oldest, end) = bounds(shared, topic, place.partition).await?;
+    let settled = shared.gate.settle().await?;
+    let offset = lost_from.map_or(end, |from| from.max(oldest));
     let new = Position::before(settled.epoch.number, settled.lsn);
     let expect = found.map_or(Position::LEAST, |mark| mark.position);
     let batch = Apply {
@@ -188,7 +193,7 @@ async fn raise(
     };
     tracing::info!(tier = tier.name.as_str(), group = %place.group, partition = place.partition, floor = %new, "floor raised: the tier was unknown, or its place in the log is gone");
     match tier.apply(place, &batch).await? {
-        Applied::Ok { .. } => Ok(batch.new),
+        Applied::Ok { .. } => Ok((batch.new, offset)),
         Applied::Lost { .. } => Err(OpenError::Moved),
     }
 }

@@ -107,7 +107,7 @@ fn effect(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) 
 
 fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
     let (Op::Update, Some(after)) = (change.op, &change.after) else { return Action::Invalidate };
-    if change.incomplete {
+    if change.incomplete || !source.columns.iter().all(|column| after.has(column)) {
         return Action::Invalidate;
     }
     let mut fields = Vec::with_capacity(source.columns.len());

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::lane::{Lane, Request};
@@ -28,6 +28,8 @@ const SEEK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A lane that is told to stop ends its call to a tier first.
 const LANE_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 const REQUESTS_MAX: usize = 4_096;
+/// Kilobytes of records that wait for all lanes together.
+const WAITING_KILOBYTES_MAX: usize = 64 * 1_024;
 /// Requests of lanes served between two records.
 const REQUESTS_AT_ONCE: usize = 64;
 
@@ -145,6 +147,34 @@ struct Outlet {
     waiting: VecDeque<RawRecord>,
 }
 
+/// What became of a record.
+enum Handed {
+    Over,
+    /// The inbox is full, or the memory for all of them.
+    Back(RawRecord),
+    /// The lane has begun anew or ended.
+    ToNobody,
+}
+
+impl Outlet {
+    fn hand_over(&self, record: RawRecord, memory: &Arc<Semaphore>) -> Handed {
+        let record = if record.has_share() {
+            record
+        } else {
+            let share = record.kilobytes().min(WAITING_KILOBYTES_MAX as u32);
+            match memory.clone().try_acquire_many_owned(share) {
+                Ok(share) => record.holding(share),
+                Err(_) => return Handed::Back(record),
+            }
+        };
+        match self.inbox.try_send(record) {
+            Ok(()) => Handed::Over,
+            Err(mpsc::error::TrySendError::Full(record)) => Handed::Back(record),
+            Err(mpsc::error::TrySendError::Closed(_)) => Handed::ToNobody,
+        }
+    }
+}
+
 /// The pump's own state.
 pub(crate) struct Pump {
     consumer: BaseConsumer<Context>,
@@ -152,6 +182,7 @@ pub(crate) struct Pump {
     lanes: Arc<Lanes>,
     requests: mpsc::Receiver<Request>,
     outlets: HashMap<Partition, Outlet>,
+    memory: Arc<Semaphore>,
 }
 
 impl Pump {
@@ -173,7 +204,14 @@ impl Pump {
             config.create_with_context(Context { lanes: lanes.clone() }).map_err(failed)?;
         let topics: Vec<String> = lanes.groups.keys().cloned().collect();
         subscribe(&consumer, &topics).map_err(failed)?;
-        Ok(Pump { consumer, topics, lanes, requests: received, outlets: HashMap::new() })
+        Ok(Pump {
+            consumer,
+            topics,
+            lanes,
+            requests: received,
+            outlets: HashMap::new(),
+            memory: Arc::new(Semaphore::new(WAITING_KILOBYTES_MAX)),
+        })
     }
 
     /// Pumps until shutdown; then every lane ends its call, and the group learns that we left.
@@ -227,7 +265,9 @@ impl Pump {
                     }
                 }
             }
-            Request::Rejoin => {
+            // A lane that has been stopped meanwhile asks for what has happened already.
+            Request::Rejoin { stop } if stop.is_cancelled() => {}
+            Request::Rejoin { .. } => {
                 self.lanes.stop(self.lanes.all());
                 self.outlets.clear();
                 self.consumer.unsubscribe();
@@ -251,15 +291,15 @@ impl Pump {
             outlet.waiting.push_back(record);
             return;
         }
-        match outlet.inbox.try_send(record) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(record)) => {
+        match outlet.hand_over(record, &self.memory) {
+            Handed::Over => {}
+            Handed::Back(record) => {
                 outlet.waiting.push_back(record);
                 if let Err(error) = single(&partition).and_then(|list| self.consumer.pause(&list)) {
                     tracing::debug!(%error, "a full lane's partition could not be paused");
                 }
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => drop(self.outlets.remove(&partition)),
+            Handed::ToNobody => drop(self.outlets.remove(&partition)),
         }
     }
 
@@ -267,13 +307,13 @@ impl Pump {
         let mut closed = Vec::new();
         for (partition, outlet) in self.outlets.iter_mut().filter(|(_, outlet)| !outlet.waiting.is_empty()) {
             while let Some(record) = outlet.waiting.pop_front() {
-                match outlet.inbox.try_send(record) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(record)) => {
+                match outlet.hand_over(record, &self.memory) {
+                    Handed::Over => {}
+                    Handed::Back(record) => {
                         outlet.waiting.push_front(record);
                         break;
                     }
-                    Err(mpsc::error::TrySendError::Closed(_)) => closed.push(partition.clone()),
+                    Handed::ToNobody => closed.push(partition.clone()),
                 }
             }
             if outlet.waiting.is_empty() {

@@ -12,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 /// Queries of this kind under way at once.
 const QUERIES_MAX: usize = 4;
+/// Batches that wait for a query; of more, the leases run out by themselves, and readers fill.
+const WAITING_MAX: usize = 512;
 
 /// Entries of one view that are ours to fill.
 pub(crate) struct Mine {
@@ -27,25 +29,32 @@ pub(crate) struct Mine {
 pub(crate) struct Refill {
     tiers: Tiers,
     policy: Arc<Policy>,
+    places: Arc<Semaphore>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Refill {
     pub fn new(tiers: Tiers, policy: Arc<Policy>, tasks: TaskTracker) -> Self {
-        Refill { tiers, policy, permits: Arc::new(Semaphore::new(QUERIES_MAX)), tasks }
+        Refill {
+            tiers,
+            policy,
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
+            permits: Arc::new(Semaphore::new(QUERIES_MAX)),
+            tasks,
+        }
     }
 
-    /// Fills them beside the lane. Where the limit is reached they stay missing until their leases run out: a reader
-    /// then fills them.
+    /// Fills them beside the lane.
     pub fn start(&self, place: Place, mine: Mine) {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return };
+        let Ok(waiting) = self.places.clone().try_acquire_owned() else { return };
         let refill = self.clone();
         self.tasks.spawn(async move {
+            let Ok(permit) = refill.permits.acquire().await else { return };
             if let Err(error) = refill.fill(&place, &mine).await {
                 tracing::debug!(view = %mine.view.name, %error, "entries were not filled again; readers will");
             }
-            drop(permit);
+            drop((permit, waiting));
         });
     }
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Shutdown, retry};
 use lockstep_schemas::policy::Policy;
-use lockstep_schemas::policy::TierName;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
-use lockstep_tiers::{Edge, Layout, Tier, Tiers};
+use lockstep_tiers::{Edge, Tiers};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
@@ -33,13 +32,9 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let kafka = config.kafka()?.clone();
     let edge_config = config.edge()?;
     let database = Database::connect(config.database()?, "lockstep-engine").await?;
-    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
     let loader = Loader::prepare(&database, policy).await?;
-    let tiers = Tiers {
-        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
-        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
-        loader: Arc::new(loader),
-    };
+    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
+    tiers.load_library().await?;
     let Some(()) = topics_exist(&kafka, policy, config.partitions, &shutdown).await? else { return Ok(()) };
 
     let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());

@@ -10,8 +10,9 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use lockstep_process::Shutdown;
 use lockstep_schemas::entry::LoadError;
+use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::View;
-use lockstep_tiers::{Answer, Place, Tiers, edge};
+use lockstep_tiers::{Answer, Layout, Place, Tiers, edge};
 
 use crate::answer::{Keep, Kinds, failure, response};
 use crate::begun::Begun;
@@ -45,8 +46,10 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String>) -> Response<Body> {
-    if product.is_empty() || product.len() > ENTITY_BYTES_MAX || product.chars().any(char::is_control) {
-        return failure(StatusCode::BAD_REQUEST, "a product id has 1 to 200 bytes and no control characters");
+    let names_marker = product.ends_with(MARKER_SUFFIX);
+    if product.is_empty() || product.len() > ENTITY_BYTES_MAX || names_marker || product.chars().any(char::is_control) {
+        let why = "a product id has 1 to 200 bytes, no control characters, and does not end in :_lease";
+        return failure(StatusCode::BAD_REQUEST, why);
     }
     let began = Instant::now();
     let answered = tokio::time::timeout(gateway.response_max, gateway.read(&product)).await;
@@ -88,7 +91,7 @@ impl Gateway {
     /// The page's own tag, and that of its partition, by which it goes when what changed is not known.
     fn tags(&self, product: &str, place: &Place) -> String {
         let own = self.page.tag.as_ref().map(|tag| edge::tag(tag.key(product).as_str())).unwrap_or_default();
-        format!("{own} {}.{}", place.group, place.partition)
+        format!("{own} {}", Layout::partition_tag(place))
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_schemas::policy::{Policy, View};
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
-use lockstep_tiers::{Layout, Tier, Tiers};
+use lockstep_tiers::Tiers;
 use tokio::net::TcpListener;
 
 use crate::begun::{Begun, POLL_INTERVAL};
@@ -27,15 +27,10 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
             .remedy("free the port, or choose another with --gateway-listen or LOCKSTEP_GATEWAY_LISTEN")
     })?;
     let database = Database::connect(config.database()?, "lockstep-gateway").await?;
-    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
     let loader = Loader::prepare(&database, policy).await?;
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
     let kinds = loader.kinds(&all);
-    let tiers = Tiers {
-        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
-        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
-        loader: Arc::new(loader),
-    };
+    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);

@@ -45,7 +45,7 @@ pub struct ConfigArgs {
     #[arg(long, env = "LOCKSTEP_L1_URLS", global = true, value_delimiter = ',', hide_env_values = true)]
     pub l1_urls: Option<Vec<String>>,
     /// L3: where to send purges
-    #[arg(long, env = "LOCKSTEP_EDGE_URL", global = true)]
+    #[arg(long, env = "LOCKSTEP_EDGE_URL", global = true, hide_env_values = true)]
     pub edge_url: Option<String>,
     /// Where the gateway listens
     #[arg(long, env = "LOCKSTEP_GATEWAY_LISTEN", global = true)]

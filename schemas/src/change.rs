@@ -68,6 +68,12 @@ impl Row {
         at.map_or(&Cell::Unknown, |at| &self.cells[at])
     }
 
+    /// Whether the row has such a column at all. The log leaves some out: generated ones, and those that are not
+    /// published.
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| &**name == column)
+    }
+
     /// The column's text, where it is known and not null.
     pub fn text(&self, column: &str) -> Option<&str> {
         match self.get(column) {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What the lease marker of an entry is called, behind the entry's own name. No entity may end like this.
+pub const MARKER_SUFFIX: &str = ":_lease";
+
 /// A name of an entry in a tier, without the tier's layout around it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
@@ -50,9 +53,11 @@ impl KeyPattern {
         Key(format!("{}{entity}{}", self.head, self.tail))
     }
 
-    /// The entity of a key of this pattern.
-    pub fn entity<'k>(&self, key: &'k str) -> Option<&'k str> {
-        key.strip_prefix(self.head.as_str())?.strip_suffix(self.tail.as_str())
+    /// Whether some key could be of both patterns: then two entities would share an entry.
+    pub fn overlaps(&self, other: &KeyPattern) -> bool {
+        let heads = self.head.starts_with(&other.head) || other.head.starts_with(&self.head);
+        let tails = self.tail.ends_with(&other.tail) || other.tail.ends_with(&self.tail);
+        heads && tails
     }
 }
 
@@ -72,7 +77,10 @@ mod tests {
     fn patterns() {
         let pattern = KeyPattern::parse("product:hot:{product_id}", "product_id").expect("a good pattern");
         assert_eq!(pattern.key("85123A").as_str(), "product:hot:85123A");
-        assert_eq!(pattern.entity("product:hot:85123A"), Some("85123A"));
+        let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
+        assert!(
+            pattern.overlaps(&other("product:{product_id}")) && !pattern.overlaps(&other("product:all:{product_id}"))
+        );
         for bad in [
             "product",
             "product:{sku}",

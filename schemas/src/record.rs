@@ -11,6 +11,7 @@ use crate::registry::LiveRegistry;
 use crate::topics::CONTROL_HEADER;
 use rdkafka::Message;
 use rdkafka::message::Headers as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A schema is published before the records that need it; it is only late.
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +22,8 @@ pub struct RawRecord {
     pub offset: i64,
     is_control: bool,
     value: Option<Vec<u8>>,
+    /// Its share of what may wait in memory, held until it has been dealt with.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl RawRecord {
@@ -28,7 +31,23 @@ impl RawRecord {
     pub fn of(message: &impl Message) -> Self {
         let headers = message.headers();
         let is_control = headers.is_some_and(|headers| headers.iter().any(|header| header.key == CONTROL_HEADER));
-        RawRecord { offset: message.offset(), is_control, value: message.payload().map(<[u8]>::to_vec) }
+        RawRecord { offset: message.offset(), is_control, value: message.payload().map(<[u8]>::to_vec), share: None }
+    }
+
+    /// Kilobytes that it takes, at least one.
+    pub fn kilobytes(&self) -> u32 {
+        let bytes = self.value.as_ref().map_or(0, Vec::len);
+        u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps a share of a memory budget for as long as the record lives.
+    pub fn holding(self, share: OwnedSemaphorePermit) -> Self {
+        RawRecord { share: Some(share), ..self }
+    }
+
+    /// Whether it holds a share.
+    pub fn has_share(&self) -> bool {
+        self.share.is_some()
     }
 }
 

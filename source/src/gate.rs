@@ -69,6 +69,8 @@ pub struct GateShut;
 
 enum Wait {
     Passage(Passage, oneshot::Sender<Verdict>),
+    /// A wish for the epoch; whether an answer has come after it.
+    Epoch(bool, oneshot::Sender<Epoch>),
     /// A wish for a settled moment; the LSN is set by the first answer that comes after the wish.
     Settled(Option<Lsn>, oneshot::Sender<Settled>),
 }
@@ -106,6 +108,13 @@ impl Gate {
         let (done, verdict) = oneshot::channel();
         self.waits.send(Wait::Passage(passage, done)).await.map_err(|_| GateShut)?;
         verdict.await.map_err(|_| GateShut)
+    }
+
+    /// The epoch of an answer that was given after this call.
+    pub async fn epoch(&self) -> Result<Epoch, GateShut> {
+        let (done, epoch) = oneshot::channel();
+        self.waits.send(Wait::Epoch(false, done)).await.map_err(|_| GateShut)?;
+        epoch.await.map_err(|_| GateShut)
     }
 
     /// Waits for a moment after this call at which everything before an LSN was visible.
@@ -215,8 +224,10 @@ impl Keeper {
         }
         self.view.learn(epoch, snapshot, insert, next_xid);
         for wait in &mut self.waiting {
-            if let Wait::Settled(wish @ None, _) = wait {
-                *wish = Some(insert);
+            match wait {
+                Wait::Settled(wish @ None, _) => *wish = Some(insert),
+                Wait::Epoch(asked, _) => *asked = true,
+                Wait::Settled(Some(_), _) | Wait::Passage(..) => {}
             }
         }
         Ok(())
@@ -234,6 +245,12 @@ impl View {
                 }
                 None => Some(Wait::Passage(passage, done)),
             },
+            Wait::Epoch(true, done) => {
+                if let Some(epoch) = self.epoch.clone() {
+                    let _ = done.send(epoch);
+                }
+                None
+            }
             Wait::Settled(Some(lsn), done) if lsn <= self.horizon => {
                 if let Some(epoch) = self.epoch.clone() {
                     let _ = done.send(Settled { epoch, lsn });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lockstep_process::Failure;
 use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::entry::{Load, LoadError, Loaded, Loading};
+use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
@@ -105,7 +106,7 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
         let key = column(entity_key)?;
         if i == 0 {
             (cast, entity_kind) = (key.sql_type.clone(), key.kind);
-            columns = format!("(s0.{} IS NOT NULL)::text", identifier(entity_key));
+            columns = format!("s0.{}", identifier(entity_key));
         }
         for name in &source.columns {
             fields.push((name.clone(), column(name)?.kind));
@@ -128,15 +129,19 @@ impl ViewSql {
         format!("{}{}]::text[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, names.join(","), self.joins)
     }
 
-    /// A key that is no value of the key's type names nothing. Asking would be an error for the whole statement.
-    pub(crate) fn can_exist(&self, entity: &str) -> bool {
-        match self.entity_kind {
-            ColumnType::Int16 => entity.parse::<i16>().is_ok(),
-            ColumnType::Int32 => entity.parse::<i32>().is_ok(),
-            ColumnType::Int64 => entity.parse::<i64>().is_ok(),
-            ColumnType::Uuid => entity.len() == 36 && entity.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'),
+    /// A key that is not a value's own text names nothing: `007` is no alias of 7, whose changes would never reach it.
+    /// Asking for what is no value of the key's type would be an error for the whole statement.
+    fn can_exist(&self, entity: &str) -> bool {
+        let number = |parsed: Option<i64>| parsed.is_some_and(|number| number.to_string() == entity);
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let named = match self.entity_kind {
+            ColumnType::Int16 => number(entity.parse::<i16>().ok().map(i64::from)),
+            ColumnType::Int32 => number(entity.parse::<i32>().ok().map(i64::from)),
+            ColumnType::Int64 => number(entity.parse().ok()),
+            ColumnType::Uuid => entity.len() == 36 && entity.bytes().all(|b| lower_hex(b) || b == b'-'),
             _ => !entity.contains('\0'),
-        }
+        };
+        named && !entity.ends_with(MARKER_SUFFIX)
     }
 
     fn typed(&self, entity: &str) -> String {
@@ -156,7 +161,9 @@ impl ViewSql {
         let lsn = text(1, "an LSN")?;
         let lsn: Lsn = lsn.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: lsn.to_owned() })?;
         let epoch: u16 = number(3, "an epoch")?;
-        let present = text(4, "a row")? == "true";
+        // A type whose equality is not that of texts (citext, char(n)) finds a row under another name: that is no row.
+        let key = row.get(4).and_then(Option::as_deref).map(|key| self.entity_kind.canonical(key));
+        let present = key.as_deref() == row[0].as_deref();
         let values = self.fields.iter().zip(&row[5..]);
         let fields = values.filter_map(|((name, kind), text)| Some((name.clone(), kind.canonical(text.as_deref()?))));
         Ok(Loaded {

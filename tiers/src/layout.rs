@@ -47,6 +47,12 @@ impl Layout {
         format!("{{{}}}:_w", self.tag(place))
     }
 
+    /// The tag of everything at the edge that was made from a place: by it all of that goes, where what changed is not
+    /// known.
+    pub fn partition_tag(place: &Place) -> String {
+        format!("{}.{}", place.group, place.partition)
+    }
+
     /// An entry's name: tagged on a cluster, plain on one node.
     pub(crate) fn entry(&self, place: &Place, key: &Key, tagged: bool) -> String {
         if tagged { format!("{{{}}}:{key}", self.tag(place)) } else { format!("{}{key}", self.namespace) }

@@ -53,9 +53,7 @@ impl Link {
             .set_connection_timeout(Some(CONNECT_WAIT_MAX))
             .set_response_timeout(Some(ANSWER_WAIT_MAX))
             .set_number_of_retries(1);
-        let link = Link::Node(ConnectionManager::new_with_config(client, config).await.map_err(away)?);
-        link.load_library().await.map_err(|error| unusable(name, error))?;
-        Ok(link)
+        Ok(Link::Node(ConnectionManager::new_with_config(client, config).await.map_err(away)?))
     }
 
     /// Connects to a cluster through any of its nodes.
@@ -70,9 +68,7 @@ impl Link {
             .map_err(away)?;
         let connected = tokio::time::timeout(CONNECT_WAIT_MAX * 2, client.get_async_connection()).await;
         let timed_out = |_| RedisError::from((redis::ErrorKind::Io, "no node answered in time"));
-        let link = Link::Cluster(connected.map_err(timed_out).and_then(|connected| connected).map_err(away)?);
-        link.load_library().await.map_err(|error| unusable(name, error))?;
-        Ok(link)
+        Ok(Link::Cluster(connected.map_err(timed_out).and_then(|connected| connected).map_err(away)?))
     }
 
     pub fn is_cluster(&self) -> bool {
@@ -122,10 +118,4 @@ fn away(name: TierName, urls: &str, error: RedisError) -> Failure {
         tier.to_uppercase(),
         if name == TierName::L1 { "S" } else { "" }
     ))
-}
-
-fn unusable(name: TierName, error: TierError) -> Failure {
-    Failure::configuration(format!("{} does not take our function library", name.as_str()))
-        .because(error)
-        .remedy("Lockstep needs Redis 7.0 or newer, and the right to run FUNCTION LOAD")
 }

@@ -16,7 +16,11 @@ end
 
 -- What is under a key: its bounds where there is a living entry. What lies below the floor is as good as gone.
 local function living(key, floor)
-  local h = redis.call('HMGET', key, '_low', '_high', '_neg')
+  local h = redis.pcall('HMGET', key, '_low', '_high', '_neg')
+  if h.err then                                             -- somebody else's value under our name
+    redis.call('UNLINK', key)
+    return nil
+  end
   if not h[1] then return nil end
   if h[1] < floor then
     redis.call('UNLINK', key)
@@ -65,7 +69,7 @@ local function fill(KEYS, ARGV)
 end
 
 -- KEYS _w, then entry, marker of each action.
--- ARGV expect, new, offset, floor ('': keep), timeline, at, nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
+-- ARGV expect, new, offset, floor ('': keep), timeline ('': keep), at (0: keep), nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
 --      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
 -- -> {'ok', refreshed, dropped, index of an entry that is now ours to fill, ...} | {'lost', pos, offset}
 local function apply(KEYS, ARGV)
@@ -107,7 +111,8 @@ local function apply(KEYS, ARGV)
       end
     end
   end
-  redis.call('HSET', KEYS[1], 'pos', ARGV[2], 'offset', ARGV[3], 'floor', floor, 'timeline', timeline, 'at', ARGV[6])
+  redis.call('HSET', KEYS[1], 'pos', ARGV[2], 'offset', ARGV[3], 'floor', floor, 'timeline', timeline)
+  if ARGV[6] ~= '0' then redis.call('HSET', KEYS[1], 'at', ARGV[6]) end
   if refreshed > 0 then redis.call('HINCRBY', KEYS[1], 'refreshed', refreshed) end
   if dropped > 0 then redis.call('HINCRBY', KEYS[1], 'dropped', dropped) end
   -- L3's position moves only under the owner that was written last: a call sent again finds another [16g8, 16g10].

@@ -22,8 +22,9 @@ struct Answer {
 
 impl Answer {
     fn of(function: &'static str, value: Value) -> Result<Self, TierError> {
-        let shown = || TierError::Answer { function, answer: format!("{value:?}").chars().take(200).collect() };
-        let texts: Vec<String> = redis::from_redis_value(value.clone()).map_err(|_| shown())?;
+        // Never the answer itself: it may hold an entry.
+        let shown = |_| TierError::Answer { function, answer: "something other than a list of texts".to_owned() };
+        let texts: Vec<String> = redis::from_redis_value(value).map_err(shown)?;
         Ok(Answer { function, texts: texts.into_iter() })
     }
 
@@ -79,9 +80,8 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
 }
 
 pub(crate) fn fill(value: Value) -> Result<Filled, TierError> {
-    let shown = format!("{value:?}");
-    let text: String =
-        redis::from_redis_value(value).map_err(|_| TierError::Answer { function: "fill", answer: shown })?;
+    let text: String = redis::from_redis_value(value)
+        .map_err(|_| TierError::Answer { function: "fill", answer: "no text".to_owned() })?;
     match text.as_str() {
         "ok" => Ok(Filled::Ok),
         "void" => Ok(Filled::Void),

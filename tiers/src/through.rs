@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_schemas::entry::{Fields, Load, LoadError};
-use lockstep_schemas::policy::{TierName, View};
+use lockstep_process::Failure;
+use lockstep_process::config::Config;
+use lockstep_schemas::entry::{Fields, Load, LoadError, Loaded};
+use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 
-use crate::layout::Place;
+use crate::layout::{Layout, Place};
 use crate::link::TierError;
 use crate::tier::{Fill, Filled, Hit, Lease, Mark, Read, Tier};
 
@@ -70,6 +72,19 @@ pub struct Tiers {
 }
 
 impl Tiers {
+    /// Connects to both tiers.
+    pub async fn connect(config: &Config, policy: &Policy, loader: Arc<dyn Load>) -> Result<Self, Failure> {
+        let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
+        let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
+        Ok(Tiers { l1, l2: Tier::node(TierName::L2, config.l2()?, layout).await?, loader })
+    }
+
+    /// Loads the function library on both.
+    pub async fn load_library(&self) -> Result<(), Failure> {
+        self.l2.load_library().await?;
+        self.l1.load_library().await
+    }
+
     /// The tier of a view.
     pub fn of(&self, view: &View) -> &Tier {
         if view.tier == TierName::L1 { &self.l1 } else { &self.l2 }
@@ -100,8 +115,8 @@ impl Tiers {
                     return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark) });
                 }
                 Read::Lease(lease) => {
-                    let fields = self.load_and_fill(view, &place, entity, &lease).await?;
-                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: Some(lease.mark) });
+                    let (fields, trusted) = self.load_and_fill(view, &place, entity, &lease).await?;
+                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: trusted.then_some(lease.mark) });
                 }
                 Read::Busy(mark) if looks == BUSY_LOOKS_MAX => break mark,
                 Read::Busy(_) => {
@@ -111,8 +126,10 @@ impl Tiers {
             }
         };
         // The mark was read before the database is: what it says was visible then, is in this answer.
-        let fields = self.load(view, entity).await?.and_then(|loaded| loaded.fields);
-        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: Some(mark) })
+        let loaded = self.load(view, entity).await?;
+        let mark = loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)).then_some(mark);
+        let fields = loaded.and_then(|loaded| loaded.fields);
+        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark })
     }
 
     /// Reads an entity of an L1 view that is filled through a view on L2. A tier that is away is passed by.
@@ -153,8 +170,14 @@ impl Tiers {
         entity: &str,
         nonce: &str,
     ) -> Result<Option<Hit>, ThroughError> {
-        let Read::Hit(mut hit) = self.l2.read(place, &beneath.key.key(entity), slide(beneath)).await? else {
-            return Ok(None);
+        let mut hit = match self.l2.read(place, &beneath.key.key(entity), slide(beneath)).await? {
+            Read::Hit(hit) => hit,
+            Read::Busy(_) => return Ok(None),
+            Read::Lease(lease) => {
+                // It went between two looks. A lease that is granted is used.
+                self.load_and_fill(beneath, place, entity, &lease).await?;
+                return Ok(None);
+            }
         };
         if let Some(fields) = &mut hit.fields {
             fields.retain(|(name, _)| view.fields().any(|field| field == name));
@@ -172,15 +195,16 @@ impl Tiers {
         Ok(Some(hit))
     }
 
-    /// Loads an entity from the database and fills it under a lease. A fill that fails costs a miss, not the answer.
+    /// Loads an entity from the database and fills it under a lease. A fill that fails costs a miss, not the answer; one
+    /// that the tier refuses says that the answer is of another history, and must not be kept anywhere.
     async fn load_and_fill(
         &self,
         view: &View,
         place: &Place,
         entity: &str,
         lease: &Lease,
-    ) -> Result<Option<Fields>, LoadError> {
-        let Some(loaded) = self.load(view, entity).await? else { return Ok(None) };
+    ) -> Result<(Option<Fields>, bool), LoadError> {
+        let Some(loaded) = self.load(view, entity).await? else { return Ok((None, true)) };
         let fill = Fill {
             nonce: &lease.nonce,
             low: lease.mark.position,
@@ -190,10 +214,12 @@ impl Tiers {
             ttl: view.ttl,
             fields: loaded.fields.as_ref(),
         };
-        if let Err(error) = self.of(view).fill(place, &view.key.key(entity), &fill).await {
+        let filled = self.of(view).fill(place, &view.key.key(entity), &fill).await;
+        if let Err(error) = &filled {
             tracing::debug!(tier = view.tier.as_str(), %error, "an entry was not filled");
         }
-        Ok(loaded.fields)
+        let trusted = same_history(&loaded, &lease.mark) && !matches!(filled, Ok(Filled::Refused));
+        Ok((loaded.fields, trusted))
     }
 
     /// Loads entities in one query and fills them, each under its own lease: nonces in the order of entities.
@@ -226,10 +252,15 @@ impl Tiers {
         Ok(filled)
     }
 
-    async fn load(&self, view: &View, entity: &str) -> Result<Option<lockstep_schemas::entry::Loaded>, LoadError> {
+    async fn load(&self, view: &View, entity: &str) -> Result<Option<Loaded>, LoadError> {
         let entities = [entity.to_owned()];
         Ok(self.loader.load(view, &entities).await?.pop())
     }
+}
+
+/// Whether what was read is of the history that the tier follows. A tier without a timeline has applied nothing yet.
+fn same_history(loaded: &Loaded, mark: &Mark) -> bool {
+    mark.timeline.is_empty() || mark.timeline == loaded.timeline
 }
 
 fn slide(view: &View) -> Option<Duration> {

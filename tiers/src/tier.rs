@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::Url;
-use lockstep_schemas::key::Key;
+use lockstep_schemas::key::{Key, MARKER_SUFFIX};
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 
@@ -48,6 +48,17 @@ impl Tier {
     /// A tier of a cluster, with tagged names.
     pub async fn cluster(name: TierName, urls: &[Url], layout: Arc<Layout>) -> Result<Self, Failure> {
         Ok(Tier { name, link: Link::cluster(name, urls).await?, layout })
+    }
+
+    /// Loads the function library on every primary. The engine does so at its start; whoever else finds it missing loads it
+    /// then.
+    pub async fn load_library(&self) -> Result<(), Failure> {
+        let unusable = |error| {
+            Failure::configuration(format!("{} does not take our function library", self.name.as_str()))
+                .because(error)
+                .remedy("Lockstep needs Redis 7.0 or newer, and the right to run FUNCTION LOAD")
+        };
+        self.link.load_library().await.map_err(unusable)
     }
 
     /// The layout that this tier shares with the others.
@@ -135,7 +146,7 @@ impl Tier {
         for key in keys {
             let entry = self.layout.entry(place, key, tagged);
             names.push(entry.clone());
-            names.push(format!("{entry}:_lease"));
+            names.push(format!("{entry}{MARKER_SUFFIX}"));
         }
         let mut command = redis::cmd("FCALL");
         command.arg(name).arg(names.len()).arg(names);

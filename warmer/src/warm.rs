@@ -7,7 +7,7 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_source::Database;
 use lockstep_source::loader::{ENTITIES_MAX, Loader};
-use lockstep_tiers::{Layout, Read, Tier, Tiers};
+use lockstep_tiers::{Read, Tiers};
 
 /// What `warm` has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,16 +26,7 @@ pub struct Warmed {
 pub async fn connect(config: &Config, policy: &Policy, application: &str) -> Result<Tiers, Failure> {
     let database = Database::connect(config.database()?, application).await?;
     let loader = Loader::prepare(&database, policy).await?;
-    tiers(config, policy, loader).await
-}
-
-async fn tiers(config: &Config, policy: &Policy, loader: Loader) -> Result<Tiers, Failure> {
-    let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
-    Ok(Tiers {
-        l1: Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?,
-        l2: Tier::node(TierName::L2, config.l2()?, layout).await?,
-        loader: Arc::new(loader),
-    })
+    Tiers::connect(config, policy, Arc::new(loader)).await
 }
 
 /// Fills every entity of a view that is missing. `told` hears of each chunk.
@@ -53,7 +44,7 @@ pub async fn warm(
     let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
     let database = Database::connect(config.database()?, "lockstep-warm").await?;
     let loader = Loader::prepare(&database, policy).await?;
-    let tiers = tiers(config, policy, loader.clone()).await?;
+    let tiers = Tiers::connect(config, policy, Arc::new(loader.clone())).await?;
     let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
     let mut after: Option<String> = None;
     while !shutdown.is_cancelled() {

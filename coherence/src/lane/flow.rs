@@ -17,7 +17,7 @@ use super::call::Call;
 use super::{Lane, MOVE_ACTIVE, MOVE_IDLE, ROUND_MAX, Turn};
 use crate::fold::Chunk;
 use crate::open::TierLane;
-use crate::plan::{Effect, NoEntity};
+use crate::plan::{Effect, EntryAction, NoEntity};
 use crate::purge::Purges;
 use crate::refill::Mine;
 
@@ -81,7 +81,8 @@ impl Flow<'_> {
                     return Err(Turn::Skip { next_offset: record.offset + 1 });
                 }
             };
-            if let Some(step) = self.step(event) {
+            if let Some(mut step) = self.step(event) {
+                step.leave_out(&self.tiers);
                 if !chunk.has_room_for(step.effects()) {
                     self.apply(std::mem::take(&mut chunk)).await?;
                 }
@@ -241,6 +242,16 @@ enum Step {
 }
 
 impl Step {
+    /// What a tier has applied already is not folded into what it has not: an older value would come with a newer position.
+    fn leave_out(&mut self, tiers: &[TierLane]) {
+        let Step::Change(change, Ok(effects)) = self else { return };
+        let applied = |entry: &EntryAction| {
+            let lane = tiers.iter().find(|lane| lane.tier.name == entry.view.tier);
+            lane.is_some_and(|lane| change.position <= lane.expect)
+        };
+        effects.retain(|effect| effect.entry().is_none_or(|entry| !applied(entry)));
+    }
+
     fn effects(&self) -> &[Effect] {
         match self {
             Step::Change(_, Ok(effects)) => effects,

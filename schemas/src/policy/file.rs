@@ -196,10 +196,10 @@ fn check_through(view: &View, policy: &Policy) -> Result<(), PolicyError> {
 fn check_keys(policy: &Policy) -> Result<(), PolicyError> {
     let views: Vec<_> = policy.views.values().collect();
     for (i, view) in views.iter().enumerate() {
-        if let Some(other) = views[..i].iter().find(|other| other.tier == view.tier && other.key == view.key) {
+        if let Some(other) = views[..i].iter().find(|other| other.tier == view.tier && other.key.overlaps(&view.key)) {
             return Err(PolicyError::new(
                 format!("view {}", view.name),
-                format!("view {} has the same keys on that tier", other.name),
+                format!("view {} could have the same keys on that tier", other.name),
             ));
         }
     }

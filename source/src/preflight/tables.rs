@@ -45,6 +45,14 @@ pub(super) async fn columns(database: &Database, view: &View) -> Check {
             Ok(known) => known,
             Err(error) => return Check::new(format!("columns of view {}", view.name), Err(away(error))),
         };
+        if let Some(computed) = source.columns.iter().find(|column| known.get(&***column).is_some_and(|c| c.generated))
+        {
+            found = Err(Failure::configuration(format!(
+                "column {computed} of {} is generated, and so never in the log",
+                source.table
+            ))
+            .remedy("take it out of the view, and compute it where it is read"));
+        }
         if let Some(missing) = source.columns.iter().find(|column| !known.contains_key(&***column)) {
             found = Err(Failure::configuration(format!("table {} has no column {missing}", source.table))
                 .remedy("migrate the database, or correct the policy"));

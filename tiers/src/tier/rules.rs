@@ -114,7 +114,7 @@ pub struct Apply<'a> {
     pub floor: Option<Position>,
     /// The database's timeline.
     pub timeline: &'a str,
-    /// The server's time, microseconds since 1970.
+    /// The server's time, microseconds since 1970; 0 leaves it as it is.
     pub at: i64,
     /// The engine's own nonce, for entries that somebody wants.
     pub nonce: &'a str,
