@@ -169,7 +169,7 @@ async fn session(
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
     }
-    let mut transport = Transport::connect(database_config).await?;
+    let mut transport = Transport::connect(database_config, &epoch).await?;
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     let streamed = stream.run(&mut transport, shutdown).await;
     if streamed.is_ok() {

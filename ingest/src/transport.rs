@@ -7,6 +7,7 @@ use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::position::Lsn;
 use lockstep_source::database::SESSION;
+use lockstep_source::epoch::Epoch;
 use percent_encoding::percent_decode_str;
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig};
 use url::Url;
@@ -49,9 +50,16 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Connects and starts to stream.
-    pub async fn connect(config: &DatabaseConfig) -> Result<Self, TransportError> {
-        let client = ReplicationClient::connect(replication_config(config)?).await?;
+    /// Connects, makes sure that this very connection leads to the server of the epoch (an address may have moved since we
+    /// asked), and starts to stream.
+    pub async fn connect(config: &DatabaseConfig, epoch: &Epoch) -> Result<Self, TransportError> {
+        let mut client = ReplicationClient::connect_gated(replication_config(config)?).await?;
+        let server = client.identify_system().await?;
+        if server.system_id != epoch.system_identifier || format!("{:08X}", server.timeline) != epoch.timeline {
+            return Err(TransportError::OtherServer);
+        }
+        client.start().await?;
+        client.wait_started().await?;
         Ok(Transport { client })
     }
 
@@ -131,6 +139,8 @@ fn tls(url: &Url) -> Result<TlsConfig, TransportError> {
 pub(crate) enum TransportError {
     #[error("the database URL is not one that a replication connection understands")]
     Url,
+    #[error("the replication connection leads to another server than the queries do")]
+    OtherServer,
     #[error("the server ended the stream")]
     Ended,
     #[error("the replication connection: {0}")]

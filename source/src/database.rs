@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 
 /// Connections that one process opens at most.
 const CONNECTIONS_MAX: u32 = 12;
+/// A database that takes longer for one of our questions is away; a host that vanished never answers at all.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Session settings under which a value's text is the canonical one that the log carries.
@@ -27,6 +29,9 @@ pub enum DatabaseError {
     /// The database or the way to it.
     #[error("the database: {0}")]
     Sql(#[from] sqlx::Error),
+    /// No answer in time.
+    #[error("the database: no answer within {ANSWER_WAIT_MAX:?}")]
+    Silent,
     /// An answer that is not of the form that it must have.
     #[error("the database answered {answer} where {expected} was expected")]
     Answer {
@@ -56,7 +61,8 @@ impl Database {
 
     /// Runs one simple query and gives each row's columns as PostgreSQL's text.
     pub(crate) async fn texts(&self, sql: String) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        let asked = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&self.pool);
+        let rows = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??;
         rows.iter().map(texts_of).collect()
     }
 

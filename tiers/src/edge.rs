@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use lockstep_process::Failure;
 use lockstep_process::config::EdgeConfig;
+use lockstep_schemas::partition::murmur2;
 use reqwest::{Client, Method, StatusCode};
 
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A longer tag is cut, and told from others by a hash.
+const TAG_BYTES_MAX: usize = 256;
 /// Tags of one request fit into a header of so many bytes (Varnish takes 8 KB).
 const HEADER_BYTES_MAX: usize = 4_000;
 
@@ -69,7 +72,13 @@ fn headers(tags: &[String]) -> Vec<String> {
 /// A tag as it stands in a header: what separates tags, or is no header text, is escaped.
 pub fn tag(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let escaped: String = text.bytes().map(escape).collect();
+    if escaped.len() <= TAG_BYTES_MAX {
+        return escaped;
+    }
+    // Two long texts may share a tag: then one purge takes both.
+    format!("{}~{:08x}", &escaped[..TAG_BYTES_MAX / 2], murmur2(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -83,5 +92,7 @@ mod tests {
         assert!(headers.len() < 5 && headers.iter().all(|header| header.len() <= HEADER_BYTES_MAX));
         assert_eq!(headers.iter().flat_map(|header| header.split(' ')).count(), 1_000);
         assert_eq!(tag("product:a b,c"), "product:a%20b%2Cc");
+        let long = |last: char| tag(&format!("{}{last}", "x".repeat(9_000)));
+        assert!(long('a').len() < TAG_BYTES_MAX && long('a') != long('b'));
     }
 }

@@ -50,7 +50,9 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
             () = arrived.notified() => {}
             () = shutdown.cancelled() => break,
         }
-        while tokio::time::timeout(QUIET, arrived.notified()).await.is_ok() {}
+        let quiet = async { while tokio::time::timeout(QUIET, arrived.notified()).await.is_ok() {} };
+        // Scores that never pause are no reason to wait for ever.
+        let _ = tokio::time::timeout(INTERVAL, quiet).await;
         if let Err(error) = keeper.choose(&shutdown).await {
             tracing::warn!(%error, "the hot set was not announced");
         }

@@ -13,6 +13,9 @@ use crate::key::KeyPattern;
 /// An entry has at most so many fields (docs/protocol.md, "Limits").
 const FIELDS_MAX: usize = 500;
 
+/// `lockstep.<name>` are topics with another content.
+const RESERVED: [&str; 6] = ["progress", "schemas", "checkpoint", "hot", "tags", "applied"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -90,6 +93,9 @@ fn groups(files: BTreeMap<String, GroupFile>) -> Result<BTreeMap<Arc<str>, Group
         let place = format!("group {name}");
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') || name.is_empty() {
             return Err(PolicyError::new(place, "a group's name is part of a topic's: letters, digits, - and _ only"));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            return Err(PolicyError::new(place, "this name is that of a topic of Lockstep's own"));
         }
         if file.tables.is_empty() {
             return Err(PolicyError::new(place, "a group has at least one table"));
@@ -239,6 +245,7 @@ mod tests {
         check("\"stock\"", "\"stock\", \"name\"", "two sources give a field name");
         check("through = \"product_all\"", "through = \"product_page\"", "that one is on l2");
         check("key = \"user:{user_id}\"", "key = \"user:{id}\"", "not the group's entity key");
+        check("[groups.sales]", "[groups.progress]", "a topic of Lockstep's own");
         check("\"public.orders\"", "\"public.prices\"", "in group catalogue already");
         check("columns = [\"price_pence\", \"currency\"]", "columns = [\"price_pence\"]", "not in view product_all");
     }
