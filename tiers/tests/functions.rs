@@ -1,0 +1,60 @@
+//! The rules of `lockstep.lua`, one test for each, run by real servers. Both layouts pass the same tests: plain names on
+//! one node, tagged names on a cluster.
+
+#[path = "functions/apply.rs"]
+mod apply;
+#[path = "functions/bench.rs"]
+mod bench;
+#[path = "functions/fill.rs"]
+mod fill;
+#[path = "functions/library.rs"]
+mod library;
+#[path = "functions/own.rs"]
+mod own;
+#[path = "functions/read.rs"]
+mod read;
+
+/// A test for each function, and how many there are: the last one to end stops the servers.
+macro_rules! rules {
+    ($($module:ident::$rule:ident)*) => {
+        const RULES: usize = [$(stringify!($rule)),*].len();
+        $(#[test]
+        fn $rule() {
+            bench::on_both_layouts(stringify!($module), stringify!($rule), $module::$rule);
+        })*
+    };
+}
+
+rules! {
+    read::a_miss_grants_one_lease
+    read::a_lease_runs_out
+    read::a_tier_without_a_watermark_is_at_least
+    read::a_hit_tells_all
+    read::a_hit_extends_life_where_the_view_slides
+    fill::a_fill_needs_its_lease
+    fill::a_fill_writes_the_whole_entry
+    fill::a_fill_sent_twice_is_void
+    fill::a_fill_never_writes_into_what_is_there
+    fill::an_absence_is_filled_and_read
+    fill::below_the_floor_is_refused
+    fill::a_source_behind_the_lease_is_refused
+    fill::another_timeline_is_refused
+    fill::an_entry_too_large_is_refused
+    apply::a_lost_call_writes_nothing
+    apply::what_is_contained_is_kept
+    apply::a_newer_change_refreshes
+    apply::in_between_drops
+    apply::absent_stays_absent
+    apply::an_absence_never_becomes_a_row
+    apply::a_lease_is_voided_and_taken_over
+    apply::an_invalidation_drops
+    apply::the_floor_kills
+    apply::the_watermark_moves
+    apply::actions_are_counted
+    apply::a_full_call_is_taken
+    own::the_position_is_lowered_only
+    own::the_watermark_is_compared_first
+    own::only_the_owner_moves_the_position
+    library::a_flushed_library_is_loaded_again
+    library::a_place_is_one_slot
+}

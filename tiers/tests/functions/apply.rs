@@ -1,0 +1,194 @@
+//! apply: compared first, then each action, then the watermark.
+
+use lockstep_schemas::position::Position;
+use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX};
+use lockstep_tiers::{Action, Applied, Apply, Outward};
+
+use crate::bench::{Bench, TIMELINE, TTL, at, refresh};
+
+/// Applies one action to entry 7, from 5 to 20, and gives what it reports: refreshed, dropped, mine.
+async fn one(bench: &Bench, action: Action) -> (u64, u64, Vec<usize>) {
+    bench.plant_watermark(at(5)).await;
+    let actions = [(bench.key("7"), action)];
+    match bench.tier.apply(&bench.place, &bench.batch(at(5), at(20), &actions)).await {
+        Ok(Applied::Ok { refreshed, dropped, mine }) => (refreshed, dropped, mine),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The entry is gone, and the engine has its lease.
+async fn check_taken_over(bench: &Bench) {
+    assert!(bench.entry("7").await.is_empty());
+    let marker = bench.marker("7").await;
+    assert_eq!((marker["nonce"].as_str(), &marker["pos"]), ("engine", &at(20).to_string()));
+    let life = bench.life_ms(&bench.marker_name("7")).await;
+    assert!(life > 0, "a lease without an end");
+}
+
+/// [6d], [7a]: the fence.
+pub async fn a_lost_call_writes_nothing(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let kept = [("offset", "41"), ("l3_owner", "us"), ("l3", "x"), ("l3_begun", "y")];
+    bench.plant(&bench.watermark_name(), &kept).await;
+    bench.plant_entry("7", at(3), at(3)).await;
+    bench.plant_entry("8", at(3), at(3)).await;
+    bench.plant_marker("9", "one", at(5)).await;
+    let before = (bench.watermark().await, bench.entry("7").await, bench.entry("8").await, bench.marker("9").await);
+    let actions = [
+        (bench.key("7"), refresh(at(6), &[("stock", Some("1"))])),
+        (bench.key("8"), Action::Invalidate),
+        (bench.key("9"), Action::Invalidate),
+    ];
+    let outward = Some(Outward { owner: "us", begun: Some(at(6)), done: Some((at(6), 1)) });
+    for expect in [at(4), at(6), Position::LEAST] {
+        let batch = Apply { floor: Some(at(6)), outward: outward.clone(), ..bench.batch(expect, at(9), &actions) };
+        let applied = bench.tier.apply(&bench.place, &batch).await.expect("an answer");
+        assert_eq!(applied, Applied::Lost { position: at(5), offset: Some(41) });
+    }
+    let after = (bench.watermark().await, bench.entry("7").await, bench.entry("8").await, bench.marker("9").await);
+    assert_eq!(after, before);
+}
+
+pub async fn what_is_contained_is_kept(bench: &Bench) {
+    for low in [at(8), at(9)] {
+        bench.plant_entry("7", low, at(12)).await;
+        bench.plant_marker("7", "one", at(5)).await;
+        let before = bench.entry("7").await;
+        assert_eq!(one(bench, refresh(at(8), &[("stock", Some("1"))])).await, (0, 0, vec![]));
+        assert_eq!(bench.entry("7").await, before);
+        assert!(bench.marker("7").await.is_empty(), "no marker beside an entry");
+    }
+}
+
+pub async fn a_newer_change_refreshes(bench: &Bench) {
+    bench.plant_entry("7", at(3), at(7)).await;
+    bench.plant(&bench.entry_name("7"), &[("name", "bowl")]).await;
+    bench.plant_marker("7", "one", at(5)).await;
+    let change = refresh(at(8), &[("stock", Some("1")), ("category", None), ("description", Some("new"))]);
+    assert_eq!(one(bench, change).await, (1, 0, vec![]));
+    let mut entry = bench.entry("7").await;
+    assert_eq!((entry.remove("_low"), entry.remove("_high")), (Some(at(8).to_string()), Some(at(8).to_string())));
+    let fields: Vec<(&str, &str)> = entry.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert_eq!(fields, [("description", "new"), ("name", "bowl"), ("stock", "1")], "known ones; a null is no field");
+    assert!(bench.marker("7").await.is_empty(), "no marker beside an entry");
+    let short = i64::try_from(TTL.as_millis()).expect("a life");
+    assert!(bench.life_ms(&bench.entry_name("7")).await > short, "its life begins anew");
+}
+
+/// [1b], [2e]: between low and high nobody can tell.
+pub async fn in_between_drops(bench: &Bench) {
+    for p in [at(4), at(7)] {
+        bench.plant_entry("7", at(3), at(7)).await;
+        assert_eq!(one(bench, refresh(p, &[("stock", Some("1"))])).await, (0, 1, vec![0]));
+        check_taken_over(bench).await;
+    }
+}
+
+/// [1a], [1c].
+pub async fn absent_stays_absent(bench: &Bench) {
+    assert_eq!(one(bench, refresh(at(8), &[("stock", Some("1"))])).await, (0, 0, vec![]));
+    assert!(bench.entry("7").await.is_empty() && bench.marker("7").await.is_empty());
+}
+
+/// [11a].
+pub async fn an_absence_never_becomes_a_row(bench: &Bench) {
+    let fields = [("_neg", "1"), ("_low", &*at(3).to_string()), ("_high", &at(3).to_string())];
+    bench.plant(&bench.entry_name("7"), &fields).await;
+    assert_eq!(one(bench, refresh(at(8), &[("stock", Some("1"))])).await, (0, 1, vec![0]));
+    check_taken_over(bench).await;
+}
+
+/// [1d], [14h], [e1]: a filler's lease is void, and the engine holds one, so that a hot key does not starve.
+pub async fn a_lease_is_voided_and_taken_over(bench: &Bench) {
+    for action in [refresh(at(8), &[("stock", Some("1"))]), Action::Invalidate] {
+        bench.plant_marker("7", "one", at(5)).await;
+        assert_eq!(one(bench, action).await, (0, 0, vec![0]));
+        check_taken_over(bench).await;
+        let (low, high, greatest) = (at(20).to_string(), at(21).to_string(), Position::GREATEST.to_string());
+        let fill = |nonce| [nonce, &*low, &*high, &*greatest, TIMELINE, "60000", "1", "stock", "1"].map(str::to_owned);
+        for (nonce, expected) in [("one", "void"), ("engine", "ok")] {
+            let arguments = fill(nonce);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            assert_eq!(bench.call("fill", "7", &arguments).await, [expected]);
+        }
+        bench.evict("7").await;
+    }
+}
+
+pub async fn an_invalidation_drops(bench: &Bench) {
+    assert_eq!(one(bench, Action::Invalidate).await, (0, 0, vec![]), "nobody wants it");
+    assert!(bench.marker("7").await.is_empty());
+    bench.plant_entry("7", at(30), at(30)).await;
+    assert_eq!(one(bench, Action::Invalidate).await, (0, 1, vec![0]), "whatever it holds");
+    check_taken_over(bench).await;
+}
+
+pub async fn the_floor_kills(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    bench.plant_entry("7", at(5), at(5)).await;
+    bench.plant_entry("8", at(5), at(5)).await;
+    bench.plant_entry("9", at(10), at(10)).await;
+    let actions = [(bench.key("7"), refresh(at(10), &[("stock", Some("1"))]))];
+    let batch = Apply { floor: Some(at(10)), ..bench.batch(at(5), at(10), &actions) };
+    let applied = bench.tier.apply(&bench.place, &batch).await.expect("an answer");
+    assert_eq!(applied, Applied::Ok { refreshed: 0, dropped: 0, mine: vec![] }, "what is dead counts as absent");
+    assert!(bench.entry("7").await.is_empty());
+    assert_eq!(bench.watermark().await["floor"], at(10).to_string());
+    for (entity, expected) in [("8", "lease"), ("9", "hit")] {
+        assert_eq!(bench.call("read", entity, &["one", "3000", "0"]).await[0], expected);
+    }
+    assert!(bench.entry("8").await.is_empty(), "a reader removes what is dead");
+    // A later call without a floor keeps it.
+    let applied = bench.tier.apply(&bench.place, &bench.batch(at(10), at(12), &[])).await;
+    assert!(matches!(applied, Ok(Applied::Ok { .. })));
+    assert_eq!(bench.watermark().await["floor"], at(10).to_string());
+}
+
+pub async fn the_watermark_moves(bench: &Bench) {
+    let batch = Apply { offset: 41, at: 99, ..bench.batch(Position::LEAST, at(5), &[]) };
+    assert!(matches!(bench.tier.apply(&bench.place, &batch).await, Ok(Applied::Ok { .. })), "a node that has none");
+    let mark = bench.tier.watermark(&bench.place).await.expect("an answer").expect("a watermark");
+    assert_eq!((mark.position, mark.offset, mark.at, mark.floor), (at(5), 41, 99, Position::LEAST));
+    assert_eq!((mark.l3, mark.l3_begun), (None, None));
+    assert_eq!(bench.watermark().await["timeline"], TIMELINE);
+    let batch = Apply { timeline: "", ..bench.batch(at(5), at(6), &[]) };
+    assert!(matches!(bench.tier.apply(&bench.place, &batch).await, Ok(Applied::Ok { .. })));
+    assert_eq!(bench.watermark().await["timeline"], TIMELINE, "an unknown timeline leaves it as it was");
+    assert_eq!(bench.life_ms(&bench.watermark_name()).await, -1, "a watermark has no end");
+}
+
+pub async fn actions_are_counted(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    for (expect, new) in [(5, 6), (6, 7)] {
+        bench.plant_entry("7", at(3), at(3)).await;
+        bench.plant_entry("8", at(3), at(3)).await;
+        bench.plant_entry("9", at(3), at(3)).await;
+        let actions = [
+            (bench.key("7"), refresh(at(new), &[("stock", Some("1"))])),
+            (bench.key("8"), Action::Invalidate),
+            (bench.key("9"), Action::Invalidate),
+            (bench.key("absent"), Action::Invalidate),
+        ];
+        let applied = bench.tier.apply(&bench.place, &bench.batch(at(expect), at(new), &actions)).await;
+        assert_eq!(applied.expect("an answer"), Applied::Ok { refreshed: 1, dropped: 2, mine: vec![1, 2] });
+    }
+    let mark = bench.tier.watermark(&bench.place).await.expect("an answer").expect("a watermark");
+    assert_eq!((mark.refreshed, mark.dropped), (2, 4));
+}
+
+/// As many actions and arguments as the engine ever puts into one call.
+pub async fn a_full_call_is_taken(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let width = ARGUMENTS_MAX / ACTIONS_MAX / 2 - 3;
+    let fields: Vec<(String, Option<&str>)> = (0..width).map(|n| (format!("f{n}"), Some("1"))).collect();
+    let fields: Vec<(&str, Option<&str>)> = fields.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    let mut actions = Vec::new();
+    for n in 0..ACTIONS_MAX {
+        bench.plant_entry(&n.to_string(), at(3), at(3)).await;
+        actions.push((bench.key(&n.to_string()), refresh(at(8), &fields)));
+    }
+    let applied = bench.tier.apply(&bench.place, &bench.batch(at(5), at(8), &actions)).await.expect("an answer");
+    assert_eq!(applied, Applied::Ok { refreshed: ACTIONS_MAX as u64, dropped: 0, mine: vec![] });
+    let entry = bench.entry(&(ACTIONS_MAX - 1).to_string()).await;
+    assert_eq!(entry.len(), width + 4, "its own two fields, and two of ours");
+}

@@ -1,0 +1,242 @@
+//! A tier, and plain commands beside it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use lockstep_process::config::Url;
+use lockstep_schemas::key::Key;
+use lockstep_schemas::policy::{DEFAULT, Policy, TierName, View};
+use lockstep_schemas::position::{Lsn, Position};
+use lockstep_stack::{Endpoints, Services, Stack, StackOptions};
+use lockstep_tiers::{Action, Apply, Layout, Place, Tier};
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use redis::cluster_async::ClusterConnection;
+
+pub const TIMELINE: &str = "00000001";
+pub const TTL: Duration = Duration::from_secs(60);
+/// No rule takes longer.
+const RULE_MAX: Duration = Duration::from_secs(20);
+
+/// A hash as it lies in Redis.
+pub type Hash = BTreeMap<String, String>;
+
+static STACK: Mutex<Option<Stack>> = Mutex::new(None);
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+/// Held alone by rules about the library itself, which take it away from all others.
+static LIBRARY: RwLock<()> = RwLock::new(());
+
+/// The n-th position.
+pub fn at(n: u64) -> Position {
+    Position { epoch: 1, lsn: Lsn(n), ordinal: 1 }
+}
+
+/// Runs a rule on one node and on the cluster, in a namespace of its own.
+pub fn on_both_layouts(module: &str, name: &str, rule: impl AsyncFn(&Bench)) {
+    let _last = Last;
+    let endpoints = endpoints();
+    let alone = (module == "library").then(|| LIBRARY.write().unwrap_or_else(PoisonError::into_inner));
+    let _shared = alone.is_none().then(|| LIBRARY.read().unwrap_or_else(PoisonError::into_inner));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        for layout in [TierName::L2, TierName::L1] {
+            eprintln!("{name}, {}", layout.as_str());
+            let bench = Bench::connect(&endpoints, layout, &format!("{name}.")).await;
+            tokio::time::timeout(RULE_MAX, rule(&bench)).await.expect("a rule within its time");
+        }
+    });
+}
+
+fn endpoints() -> Endpoints {
+    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = stack.get_or_insert_with(|| {
+        lockstep_process::install_crypto_provider();
+        let services = Services { l1: true, l2: true, ..Services::NONE };
+        let started =
+            Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
+        started.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    });
+    started.endpoints().clone()
+}
+
+/// The last rule to end takes the servers along. (Where only some run, the process's end does.)
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if ENDED.fetch_add(1, Ordering::SeqCst) + 1 == crate::RULES {
+            drop(STACK.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+enum Raw {
+    Node(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// One tier with one partition, and plain commands beside it.
+pub struct Bench {
+    pub tier: Tier,
+    pub view: Arc<View>,
+    pub place: Place,
+    pub endpoints: Endpoints,
+    namespace: String,
+    raw: Raw,
+}
+
+impl Bench {
+    async fn connect(endpoints: &Endpoints, name: TierName, namespace: &str) -> Self {
+        let policy = Policy::parse(DEFAULT).expect("the default policy");
+        let layout = Arc::new(Layout::new(&policy, namespace, 1));
+        let view = policy.views["product_all"].clone();
+        let place = layout.place(&view.group, "7");
+        let (tier, raw) = if name == TierName::L1 {
+            (cluster(endpoints, layout).await, Raw::Cluster(plain_cluster(endpoints).await))
+        } else {
+            let url = Url::parse("L2", &endpoints.l2, &["redis"]).expect("a URL");
+            (Tier::node(name, &url, layout).await.expect("a tier"), Raw::Node(plain(&endpoints.l2).await))
+        };
+        tier.load_library().await.expect("the library");
+        Bench { tier, view, place, endpoints: endpoints.clone(), namespace: namespace.to_owned(), raw }
+    }
+
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.raw, Raw::Cluster(_))
+    }
+
+    pub fn key(&self, entity: &str) -> Key {
+        self.view.key.key(entity)
+    }
+
+    pub fn watermark_name(&self) -> String {
+        self.tier.layout().watermark(&self.place)
+    }
+
+    /// Where an entity's entry must lie, by docs/protocol.md, section 5.
+    pub fn entry_name(&self, entity: &str) -> String {
+        let key = format!("product:all:{entity}");
+        let tag = self.watermark_name();
+        let tag = tag.strip_suffix("_w").expect("a watermark's name");
+        if self.is_cluster() { format!("{tag}{key}") } else { format!("{}{key}", self.namespace) }
+    }
+
+    pub fn marker_name(&self, entity: &str) -> String {
+        format!("{}:_lease", self.entry_name(entity))
+    }
+
+    pub async fn send(&self, command: &redis::Cmd) -> Value {
+        let answer = match &self.raw {
+            Raw::Node(node) => command.query_async(&mut node.clone()).await,
+            Raw::Cluster(cluster) => command.query_async(&mut cluster.clone()).await,
+        };
+        answer.expect("an answer")
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let (name, arguments) = words.split_first().expect("a command");
+        let answer = self.send(redis::cmd(name).arg(arguments)).await;
+        redis::from_redis_value(answer).expect("an answer of that type")
+    }
+
+    /// Calls a function for one entity, as any client could; its answer as texts.
+    pub async fn call(&self, function: &str, entity: &str, arguments: &[&str]) -> Vec<String> {
+        let keys = [self.watermark_name(), self.entry_name(entity), self.marker_name(entity)];
+        let mut command = redis::cmd("FCALL");
+        command.arg(format!("lockstep1_{function}")).arg(keys.len()).arg(&keys).arg(arguments);
+        match self.send(&command).await {
+            Value::Array(texts) => {
+                texts.into_iter().map(|text| redis::from_redis_value(text).expect("a text")).collect()
+            }
+            text => vec![redis::from_redis_value(text).expect("a text")],
+        }
+    }
+
+    pub async fn hash(&self, name: &str) -> Hash {
+        self.ask(&["HGETALL", name]).await
+    }
+
+    pub async fn entry(&self, entity: &str) -> Hash {
+        self.hash(&self.entry_name(entity)).await
+    }
+
+    pub async fn marker(&self, entity: &str) -> Hash {
+        self.hash(&self.marker_name(entity)).await
+    }
+
+    pub async fn watermark(&self) -> Hash {
+        self.hash(&self.watermark_name()).await
+    }
+
+    /// Remaining life in milliseconds; -1 without an end, -2 where there is no such key.
+    pub async fn life_ms(&self, name: &str) -> i64 {
+        self.ask(&["PTTL", name]).await
+    }
+
+    /// Lays a hash down by hand.
+    pub async fn plant(&self, name: &str, fields: &[(&str, &str)]) {
+        let flat = fields.iter().flat_map(|(field, text)| [*field, *text]);
+        let words: Vec<&str> = ["HSET", name].into_iter().chain(flat).collect();
+        let _: i64 = self.ask(&words).await;
+    }
+
+    /// An entry as a fill leaves it, with a stock and a category.
+    pub async fn plant_entry(&self, entity: &str, low: Position, high: Position) {
+        let name = self.entry_name(entity);
+        let (low, high) = (low.to_string(), high.to_string());
+        self.plant(&name, &[("stock", "3"), ("category", "mugs"), ("_low", &low), ("_high", &high)]).await;
+        let _: i64 = self.ask(&["PEXPIRE", &name, &TTL.as_millis().to_string()]).await;
+    }
+
+    /// An entry that ran out, or was evicted.
+    pub async fn evict(&self, entity: &str) {
+        let _: i64 = self.ask(&["UNLINK", &self.entry_name(entity)]).await;
+    }
+
+    pub async fn plant_marker(&self, entity: &str, nonce: &str, position: Position) {
+        self.plant(&self.marker_name(entity), &[("nonce", nonce), ("pos", &position.to_string())]).await;
+    }
+
+    /// The watermark of a tier that has come to a position.
+    pub async fn plant_watermark(&self, position: Position) {
+        self.plant(&self.watermark_name(), &[("pos", &position.to_string()), ("timeline", TIMELINE)]).await;
+    }
+
+    /// A batch without anything special.
+    pub fn batch<'a>(&self, expect: Position, new: Position, actions: &'a [(Key, Action)]) -> Apply<'a> {
+        Apply {
+            expect,
+            new,
+            offset: 5,
+            floor: None,
+            timeline: TIMELINE,
+            at: 77,
+            nonce: "engine",
+            actions,
+            outward: None,
+        }
+    }
+}
+
+/// A refresh: a text, or a null.
+pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
+    let fields = fields.iter().map(|(name, text)| ((*name).into(), text.map(str::to_owned))).collect();
+    Action::Refresh { position, ttl: TTL * 2, fields }
+}
+
+pub async fn cluster(endpoints: &Endpoints, layout: Arc<Layout>) -> Tier {
+    let urls: Vec<Url> = endpoints.l1.iter().map(|url| Url::parse("L1", url, &["redis"]).expect("a URL")).collect();
+    Tier::cluster(TierName::L1, &urls, layout).await.expect("a tier")
+}
+
+pub async fn plain(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("a connection")
+}
+
+async fn plain_cluster(endpoints: &Endpoints) -> ClusterConnection {
+    let client = redis::cluster::ClusterClient::new(endpoints.l1.clone()).expect("URLs");
+    client.get_async_connection().await.expect("a connection")
+}
