@@ -1,0 +1,277 @@
+//! A shop's database and its log, with ingest between them in this process.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::{DEFAULT, Policy};
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use lockstep_stack::{Services, Stack, StackOptions};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::log::{Log, Seen};
+
+/// Several, so that a record can be in the wrong one.
+pub const PARTITIONS: u32 = 8;
+/// Nothing here takes longer, on a busy machine.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+static SHARED: Mutex<Option<Arc<Shop>>> = Mutex::new(None);
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs a test in the shop that several share, with ingest running.
+pub fn shared(test: impl AsyncFn(&Shop)) {
+    let _last = Last;
+    let shop = {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || {
+            let shop = Shop::open();
+            let ingest = shop.runtime.block_on(shop.start());
+            *shop.sharing.lock().unwrap_or_else(PoisonError::into_inner) = Some(ingest);
+            Arc::new(shop)
+        };
+        shared.get_or_insert_with(open).clone()
+    };
+    shop.run(test);
+}
+
+/// The last test to end closes the shop. (Where only some run, the process's end does.)
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if ENDED.fetch_add(1, Ordering::SeqCst) + 1 == crate::SHARING {
+            drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+/// Ingest, at work.
+pub struct Ingest {
+    stop: Shutdown,
+    task: JoinHandle<Result<(), Failure>>,
+}
+
+impl Ingest {
+    /// Stops it as a signal would.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(WAIT_MAX, self.task).await.expect("an end in time");
+        ended.expect("no panic").expect("no failure");
+    }
+}
+
+/// Servers, and ways to them.
+pub struct Shop {
+    pub pool: PgPool,
+    pub kafka: KafkaConfig,
+    config: Config,
+    policy: Policy,
+    sharing: Mutex<Option<Ingest>>,
+    runtime: Runtime,
+    stack: Stack,
+}
+
+impl Shop {
+    /// Starts the servers and makes the tables.
+    pub fn open() -> Self {
+        lockstep_process::install_crypto_provider();
+        let services = Services { postgres: true, kafka: true, ..Services::NONE };
+        let stack = Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
+        let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+        let endpoints = stack.endpoints();
+        let arguments = ConfigArgs {
+            database_url: Some(endpoints.database_url.clone()),
+            kafka_brokers: Some(endpoints.kafka.clone()),
+            partitions: Some(PARTITIONS),
+            ..ConfigArgs::default()
+        };
+        let config = Config::load(&arguments).expect("a configuration");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let pool = runtime.block_on(async {
+            let pool = PgPoolOptions::new().max_connections(4).connect(&endpoints.database_url).await.expect("a pool");
+            MIGRATIONS.run(&pool).await.expect("the shop's tables");
+            pool
+        });
+        let kafka = config.kafka().expect("Kafka").clone();
+        let policy = Policy::parse(DEFAULT).expect("the default policy");
+        Shop { pool, kafka, config, policy, sharing: Mutex::default(), runtime, stack }
+    }
+
+    pub fn run(&self, test: impl AsyncFn(&Shop)) {
+        self.runtime.block_on(test(self));
+    }
+
+    /// Starts ingest and waits until it streams.
+    pub async fn start(&self) -> Ingest {
+        let (config, policy, stop) = (self.config.clone(), self.policy.clone(), Shutdown::new());
+        let until = stop.clone();
+        let task = tokio::spawn(async move { lockstep_ingest::run(&config, &policy, until).await });
+        self.until("ingest to stream", async || self.streaming_pid().await).await;
+        Ingest { stop, task }
+    }
+
+    /// The server's process that streams from our slot.
+    pub async fn streaming_pid(&self) -> Option<i32> {
+        // A slot that is still being made is active too.
+        let streams = "SELECT max(pid) FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid \
+                       WHERE slot_name = 'lockstep'";
+        self.scalar(streams).await
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.policy.groups.keys().map(|name| &**name)
+    }
+
+    /// Looks again and again until there is something.
+    pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, found).await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} for {what}"))
+    }
+
+    pub async fn scalar<T>(&self, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        let one = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await;
+        one.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn lsn(&self, sql: &str) -> Lsn {
+        self.scalar::<String>(sql).await.parse().expect("an LSN")
+    }
+
+    /// Every commit so far ends at or before it.
+    pub async fn now(&self) -> Lsn {
+        self.lsn("SELECT pg_current_wal_lsn()::text").await
+    }
+
+    /// Up to here PostgreSQL may forget.
+    pub async fn acknowledged(&self) -> Lsn {
+        self.lsn("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'lockstep'").await
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Begins a transaction with these statements in it; its id, low 32 bits, as the log has it.
+    pub async fn begin(&self, statements: &str) -> (Transaction<'_, Postgres>, u32) {
+        let mut transaction = self.pool.begin().await.expect("a transaction");
+        let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *transaction).await;
+        done.unwrap_or_else(|error| panic!("{statements}: {error}"));
+        let xid: i64 = sqlx::query_scalar("SELECT pg_current_xact_id()::text::bigint")
+            .fetch_one(&mut *transaction)
+            .await
+            .expect("its id");
+        (transaction, xid as u32)
+    }
+
+    /// Commits statements as one transaction, and reads what the log has of it, in the log's order.
+    pub async fn commit(&self, statements: &str) -> Vec<Seen> {
+        let (transaction, xid) = self.begin(statements).await;
+        transaction.commit().await.expect("a commit");
+        self.log_now().await.of(xid)
+    }
+
+    /// The whole log, with everything in it that has been committed so far.
+    pub async fn log_now(&self) -> Log {
+        let progress = self.progress_past(self.now().await).await;
+        Log::read(&self.kafka, &progress.next).await
+    }
+
+    /// The first progress that says that everything before an LSN is in the log.
+    pub async fn progress_past(&self, lsn: Lsn) -> Progress {
+        let found = async {
+            let mut tail = self.progress().await;
+            loop {
+                let progress = next_progress(&mut tail).await;
+                if progress.position.lsn >= lsn {
+                    return progress;
+                }
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, found).await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} for progress"))
+    }
+
+    /// Every progress record so far.
+    pub async fn all_progress(&self) -> Vec<Progress> {
+        let tail = Tail::open(&self.kafka, "test-progress", topics::PROGRESS, Begin::Oldest).await;
+        let (mut tail, mut all) = (tail.expect("the progress topic"), Vec::new());
+        while let Some(message) = tail.next_before_end().await.expect("the progress topic") {
+            all.push(Progress::from_json(message.payload().expect("a value")).expect("progress"));
+        }
+        all
+    }
+
+    /// Progress from the newest record on.
+    pub async fn progress(&self) -> Tail {
+        Tail::open(&self.kafka, "test-progress", topics::PROGRESS, Begin::Newest).await.expect("the progress topic")
+    }
+
+    /// The end of each partition of a group's topic.
+    pub fn ends(&self, group: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = topics::reader(&self.kafka, "test-ends").create().expect("a consumer");
+        let end = |partition| consumer.fetch_watermarks(&topics::of_group(group), partition, WAIT_MAX);
+        (0..PARTITIONS as i32).map(|partition| end(partition).expect("an end").1).collect()
+    }
+
+    /// Holds the broker until the guard is dropped: it is there, and does not answer.
+    pub fn hold_kafka(&self) -> Held {
+        let held = Held(self.stack.endpoints().pids["kafka"]);
+        held.signal("-STOP");
+        held
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let ingest = self.sharing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ingest) = ingest {
+            self.runtime.block_on(ingest.stop());
+        }
+    }
+}
+
+pub async fn next_progress(tail: &mut Tail) -> Progress {
+    let message = tail.next().await.expect("the progress topic");
+    Progress::from_json(message.payload().expect("a value")).expect("progress")
+}
+
+/// A process that is held.
+pub struct Held(u32);
+
+impl Held {
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
