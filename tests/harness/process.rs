@@ -1,0 +1,39 @@
+//! Processes and signals.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Has the kernel kill the program when the thread that starts it ends: nothing outlives a test, however it goes.
+#[expect(unsafe_code, reason = "prctl(2) has to run in the child, between fork and exec")]
+pub fn die_with_thread(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: the closure calls prctl and getppid only, both safe after a fork, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            if libc::getppid() as u32 != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Sends a signal to a process that is there.
+#[expect(unsafe_code, reason = "kill(2)")]
+pub fn send(pid: u32, signal: i32) {
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    // SAFETY: kill takes no pointers.
+    let sent = unsafe { libc::kill(pid, signal) };
+    assert_eq!(sent, 0, "signal {signal} to {pid}: {}", io::Error::last_os_error());
+}
+
+/// Whether a process runs: one that ended and only waits to be looked at does not.
+pub fn is_alive(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}

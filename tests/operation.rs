@@ -1,0 +1,27 @@
+//! The program as an operator meets it: what is wrong is said in one line that names the remedy, with an exit code that
+//! says whose turn it is; what runs tells how far it has come, and ends when it is told to.
+//!
+//! | exit code | what it says |
+//! |---|---|
+//! | 0 | fine |
+//! | 64 | called wrongly |
+//! | 69 | a service is away |
+//! | 70 | our fault |
+//! | 75 | not yet |
+//! | 78 | configured wrongly |
+
+#[path = "operation/case.rs"]
+mod case;
+#[path = "operation/chain.rs"]
+mod chain;
+#[path = "operation/detached.rs"]
+mod detached;
+#[path = "operation/elsewhere.rs"]
+mod elsewhere;
+#[path = "operation/groups.rs"]
+mod groups;
+mod harness;
+#[path = "operation/refusals.rs"]
+mod refusals;
+#[path = "operation/shop.rs"]
+mod shop;

@@ -1,0 +1,88 @@
+//! A shop that is not the demo's: set up by what `setup` prints, approved by `check`, read with least privilege, and
+//! never held up by its reader.
+
+use std::fs;
+use std::time::Duration;
+
+use lockstep_stack::{Service, Services, StackOptions};
+
+use crate::harness::{Lockstep, Program, until};
+use crate::shop::{DRAIN_LIMIT, Shop};
+
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+const TABLES: &str = "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text);
+    CREATE TABLE shelves (shelf bigint PRIMARY KEY, item text NOT NULL)";
+
+const POLICY: &str = r#"
+[groups.items]
+entity_key = "item"
+tables = ["public.items", "public.shelves"]
+
+[views.item]
+group = "items"
+tiers = ["l2"]
+key = "item:{item}"
+ttl = "1h"
+[[views.item.sources]]
+table = "public.items"
+columns = ["item", "title"]
+"#;
+
+#[test]
+fn a_shop_of_its_own_is_set_up_checked_and_followed() {
+    let services = Services { postgres: true, kafka: true, ..Services::NONE };
+    let mut shop = Shop::start(StackOptions { services, ..StackOptions::default() });
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("policy.toml"), POLICY).expect("a written policy");
+    shop.lockstep = shop.lockstep.clone().within(folder.path()).set("LOCKSTEP_PARTITIONS", "4");
+    shop.sql(TABLES);
+
+    refused_by_check(
+        &shop.lockstep,
+        "FAIL  replica identity of public.shelves: ",
+        "ALTER TABLE \"public\".\"shelves\"",
+    );
+    shop.sql("ALTER TABLE shelves REPLICA IDENTITY FULL");
+    refused_by_check(&shop.lockstep, "FAIL  publication lockstep: ", "`lockstep setup --print-sql`");
+    shop.sql(&shop.lockstep.ask(&["setup", "--print-sql"]));
+
+    let known = shop.endpoints().database_url.replace("//postgres@", "//lockstep_ingest@");
+    let ingest = shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &known).start(&["run", "--role", "ingest"]);
+    ingest.line("streaming", READY_LIMIT, |line| line.contains("streaming").then_some(()));
+    let checked = shop.lockstep.ask(&["check"]);
+    assert!(checked.lines().next_back().is_some_and(|line| line.ends_with(" checks, 0 failed")), "{checked}");
+
+    writes_go_on_and_are_followed(&shop);
+    ends_though_kafka_is_away(&mut shop, ingest);
+}
+
+/// One of its lines says what fails, and that line says what to do.
+fn refused_by_check(lockstep: &Lockstep, fails: &str, remedy: &str) {
+    let ended = lockstep.run(&["check"]);
+    assert_eq!(ended.code, Some(crate::case::CONFIGURED_WRONGLY), "{ended}");
+    let line = ended.stdout.lines().find(|line| line.starts_with(fails));
+    assert!(line.is_some_and(|line| line.contains(remedy)), "{fails}... {remedy}: {ended}");
+}
+
+/// No publication of ours may refuse the shop an update or a delete.
+fn writes_go_on_and_are_followed(shop: &Shop) {
+    for statement in [
+        "INSERT INTO items VALUES ('a', 'lantern', NULL); INSERT INTO shelves VALUES (1, 'a'), (2, 'a')",
+        "UPDATE items SET note = 'tin'; UPDATE shelves SET item = 'b' WHERE shelf = 1",
+        "DELETE FROM shelves; DELETE FROM items",
+    ] {
+        let committed = shop.commit(statement);
+        let sql = format!("SELECT confirmed_flush_lsn >= '{committed}' FROM pg_replication_slots");
+        let look = || (shop.sql(&sql) == "t").then_some(());
+        until(&format!("the log to be in Kafka after {statement}"), READY_LIMIT, look);
+    }
+}
+
+fn ends_though_kafka_is_away(shop: &mut Shop, ingest: Program) {
+    shop.kill(Service::Kafka);
+    shop.sql("INSERT INTO items VALUES ('c', 'kettle', NULL)");
+    ingest.terminate();
+    let ended = ingest.wait(DRAIN_LIMIT);
+    assert_eq!(ended.code, Some(0), "{ended}");
+}

@@ -1,0 +1,90 @@
+//! A shop of one's own: servers, and those who write to its database and read its pages.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use lockstep_stack::{Endpoints, Service, Stack, StackOptions};
+
+use crate::harness::Lockstep;
+
+const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// What an operator may count on, from SIGTERM to the end.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Servers, and `lockstep` pointed at them.
+pub struct Shop {
+    stack: Stack,
+    pub lockstep: Lockstep,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer over HTTP: its head and its body.
+pub struct Page {
+    head: String,
+    pub body: String,
+}
+
+impl Shop {
+    pub fn start(options: StackOptions) -> Self {
+        let started = Stack::start(options, &mut |line| eprintln!("{line}"));
+        let stack = started.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+        let folder = tempfile::tempdir().expect("a folder");
+        let lockstep = Lockstep::new(folder.path()).exports(&stack.endpoints().exports());
+        Shop { stack, lockstep, _folder: folder }
+    }
+
+    pub fn endpoints(&self) -> &Endpoints {
+        self.stack.endpoints()
+    }
+
+    pub fn kill(&mut self, service: Service) {
+        self.stack.kill(service).expect("a killed service");
+    }
+
+    /// What the database answers.
+    pub fn sql(&self, statement: &str) -> String {
+        let mut psql = Command::new(PSQL);
+        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.endpoints().database_url, "-c", statement]);
+        let output = psql.output().expect("psql");
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    }
+
+    /// Commits, and gives an LSN that lies past the commit.
+    pub fn commit(&self, statement: &str) -> String {
+        self.sql(statement);
+        self.sql("SELECT pg_current_wal_insert_lsn()")
+    }
+}
+
+impl Page {
+    /// `None`: nobody answers.
+    pub fn get(server: &str, path: &str) -> Option<Page> {
+        let address = server.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some(Page { head: head.to_owned(), body: body.to_owned() })
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.head.starts_with("HTTP/1.1 200 ")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// A column of a product's page.
+    pub fn number(&self, column: &str) -> Option<i64> {
+        serde_json::from_str::<serde_json::Value>(&self.body).ok()?[column].as_i64()
+    }
+}
