@@ -125,8 +125,10 @@ pub async fn a_purge_that_was_not_done_is_done_at_the_next_start(chain: &mut Cha
     chain.execute("UPDATE products SET name = 'a vase' WHERE product_id = 'P-17'").await;
     chain.applied().await;
     chain.engine.take().expect("an engine").stop().await;
+    // The edge may still find the purge in its socket when it wakes; what counts is that nobody believes it done.
+    let [l2, _, _] = chain.marks().await.map(|mark| mark.expect("a watermark"));
+    assert!(l2.l3.is_some_and(|(purged, _)| purged < l2.position), "{l2:?}");
     workers.iter().for_each(|pid| signal(*pid, "-CONT"));
-    assert_eq!(shows(chain, "P-17", "bowl 17").await, Some(()), "nobody has purged it");
     chain.engine = Some(chain.setting.engine());
     chain.settled().await;
     assert_eq!(chain.page("P-17").await.1["name"], "a vase");

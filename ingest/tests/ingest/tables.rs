@@ -112,6 +112,7 @@ pub async fn a_new_column_is_a_new_schema(shop: &Shop) {
     let before = controls.iter().find(|control| control.partition == wide.partition).expect("a control event");
     let (event, row) = (before.position().expect("a position"), wide.change().position);
     assert_eq!(event.lsn, row.lsn, "in the transaction that needs it");
+    assert_ne!(event, row, "a consumer takes one position once");
     assert_eq!(event < row, before.offset < wide.offset, "where its position says");
     // The reference has read both, each by its own schema.
     assert_eq!(wide.envelope()["after"]["weight"], 3);
