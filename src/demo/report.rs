@@ -30,7 +30,9 @@ impl Report {
         output.line("try next:");
         output.line("  lockstep demo --plant 3              plants three stale values in each tier, and finds them");
         output.line("  eval \"$(lockstep stack up)\"         the same servers to play with, in this shell; `stack down` ends them");
-        output.line("  lockstep migrate && lockstep run     all roles on those servers; then, beside it: lockstep status");
+        output.line(
+            "  lockstep migrate && lockstep run     all roles on those servers; then, beside it: lockstep status",
+        );
     }
 
     fn print_traffic(&self, output: &Output) {
