@@ -41,6 +41,7 @@ scenarios! {
     floors::a_record_that_cannot_be_read_kills_what_was_cached
     starts::the_engine_starts_from_the_tiers
     starts::a_log_that_began_anew_is_a_lost_log
+    starts::a_log_that_began_anew_beside_an_engine_is_a_lost_log
     lost::a_call_whose_answer_was_lost_had_landed
     lost::a_tier_that_forgot_is_brought_back
     lost::a_page_made_from_what_was_forgotten_is_purged

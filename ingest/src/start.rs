@@ -146,7 +146,8 @@ async fn session(
     let ends = end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)?;
     let log = LogState { made_anew, checkpoint, ends };
     let (epoch, confirmed, news) = establish(database, &database_config.slot, &log).await?;
-    let registry = registry::read(kafka).await.map_err(kafka_failed)?;
+    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
+    registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
     let tables = Tables::new(policy, registry, announced.clone());
     let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;

@@ -47,14 +47,24 @@ impl SchemaRecord {
     }
 }
 
+/// Schemas of one epoch have so many ids, and more only where the next epoch's are not yet in use.
+const EPOCH_ID_BITS: u32 = 14;
+
 /// What the topic says, growing as it is read.
 #[derive(Default)]
 pub struct Registry {
     by_id: HashMap<u32, Arc<str>>,
     by_subject: HashMap<String, Vec<SchemaRecord>>,
+    base: u32,
 }
 
 impl Registry {
+    /// New ids are above this one. Each epoch has ids of its own, so that a registry whose topic was lost never gives an id
+    /// out twice: a reader may still know the old one.
+    pub fn start_ids_at_epoch(&mut self, epoch: u16) {
+        self.base = u32::from(epoch) << EPOCH_ID_BITS;
+    }
+
     /// Takes a record in. Records that are no schemas (other tools write such) are passed over.
     pub fn insert(&mut self, value: Option<&[u8]>) {
         let Some(record) = value.and_then(|value| serde_json::from_slice::<SchemaRecord>(value).ok()) else { return };
@@ -85,7 +95,7 @@ impl Registry {
         Err(SchemaRecord {
             subject: subject.to_owned(),
             version: versions.iter().map(|record| record.version).max().unwrap_or(0) + 1,
-            id: same_text.unwrap_or_else(|| self.by_id.keys().max().copied().unwrap_or(0) + 1),
+            id: same_text.unwrap_or_else(|| self.by_id.keys().max().copied().unwrap_or(0).max(self.base) + 1),
             schema: schema.to_owned(),
             deleted: false,
         })
@@ -161,6 +171,9 @@ mod tests {
         assert_eq!(registry.id_or_new("a-value", "\"int\""), Ok(1));
         let second = registry.id_or_new("a-value", "\"long\"").expect_err("new");
         assert_eq!((second.id, second.version), (2, 2));
+        let mut lost = Registry::default();
+        lost.start_ids_at_epoch(2);
+        assert_eq!(lost.id_or_new("a-value", "\"long\"").map_err(|record| record.id), Err((2 << 14) + 1));
         let other = registry.id_or_new("b-value", "\"int\"").expect_err("a new subject");
         assert_eq!((other.id, other.version), (1, 1), "one text, one id");
     }

@@ -42,8 +42,10 @@ pub async fn a_record_that_cannot_be_read_kills_what_was_cached(chain: &mut Chai
     let [l2, l1, customers] = chain.marks().await.map(|mark| mark.expect("a watermark"));
     let since = Since::now();
     let producer: FutureProducer = topics::producer(&chain.setting.kafka, "test").create().expect("a producer");
-    let record = FutureRecord::to("lockstep.catalogue").partition(0).key("key").payload("not a record");
-    producer.send(record, WAIT_MAX).await.expect("a published record");
+    for _ in 0..2 {
+        let record = FutureRecord::to("lockstep.catalogue").partition(0).key("key").payload("not a record");
+        producer.send(record, WAIT_MAX).await.expect("a published record");
+    }
     since.hear(&["a record that can't be read is skipped", "topic=lockstep.catalogue"]).await;
     chain.execute("UPDATE prices SET price_pence = 8 WHERE product_id = 'P-14'").await;
     chain.settled().await;

@@ -58,6 +58,12 @@ pub async fn a_log_that_began_anew_is_a_lost_log(chain: &mut Chain) {
     check_nothing_lost(chain).await;
 }
 
+/// Nor do schema ids that an engine knows from before.
+pub async fn a_log_that_began_anew_beside_an_engine_is_a_lost_log(chain: &mut Chain) {
+    begin_the_log_anew(chain).await;
+    check_nothing_lost(chain).await;
+}
+
 /// Takes all topics away, and lets the new log grow longer than the old one was.
 async fn begin_the_log_anew(chain: &mut Chain) {
     let epochs = async |chain: &Chain| chain.scalar::<i64>("SELECT count(*) FROM lockstep.epoch").await;

@@ -1,8 +1,11 @@
 //! This project's program, with a folder and an environment of its own.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::harness::program::{Ended, Program};
@@ -51,7 +54,7 @@ impl Lockstep {
     }
 
     /// Any program in the same folder and environment.
-    pub fn other(&self, program: &str) -> Command {
+    pub fn other(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let ours = |name: &str| name.starts_with("LOCKSTEP_") && name != CACHE;
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
@@ -63,7 +66,7 @@ impl Lockstep {
 
     /// Starts `lockstep` with these arguments.
     pub fn start(&self, arguments: &[&str]) -> Program {
-        let mut command = self.other(env!("CARGO_BIN_EXE_lockstep"));
+        let mut command = self.other(program());
         command.args(arguments);
         Program::start(command)
     }
@@ -79,4 +82,18 @@ impl Lockstep {
         assert_eq!(ended.code, Some(0), "lockstep {}: {ended}", arguments.join(" "));
         ended.stdout
     }
+}
+
+/// The program, by a name of ours: a build beside the tests would take it away, and `lockstep demo` runs itself again.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_lockstep"));
+        let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("lockstep-for-", env!("CARGO_CRATE_NAME")));
+        let unfinished = ours.with_extension(std::process::id().to_string());
+        let linked = fs::hard_link(built, &unfinished).and_then(|()| fs::rename(&unfinished, &ours));
+        // Where the link is there already, the renaming leaves both.
+        let _ = fs::remove_file(&unfinished);
+        if linked.is_ok() { ours } else { built.to_owned() }
+    })
 }

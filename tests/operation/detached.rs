@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use crate::case::{Case, SERVICE_AWAY, check};
+use crate::harness::lockstep::program;
 use crate::harness::{Lockstep, Program};
 
 const VARIABLES: [&str; 6] = [
@@ -48,7 +49,7 @@ fn a_stack_goes_up_and_down() {
     // As a shell takes it: the words around the exports are comments.
     let mut shell = lockstep.other("sh");
     shell.arg("-ec").arg("eval \"$UP\"; exec \"$PROGRAM\" migrate");
-    shell.env("UP", &up).env("PROGRAM", env!("CARGO_BIN_EXE_lockstep"));
+    shell.env("UP", &up).env("PROGRAM", program());
     let migrated = Program::start(shell).wait(std::time::Duration::from_secs(30));
     assert_eq!(migrated.code, Some(0), "{migrated}");
 

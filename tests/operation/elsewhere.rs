@@ -79,8 +79,13 @@ fn writes_go_on_and_are_followed(shop: &Shop) {
     }
 }
 
+/// Also where the log goes on meanwhile: with what is none of ours, so that there is a checkpoint to be saved, and with
+/// what is.
 fn ends_though_kafka_is_away(shop: &mut Shop, ingest: Program) {
     shop.kill(Service::Kafka);
+    let foreign = shop.commit("CREATE TABLE foreign_to_us (id bigint)");
+    let sql = format!("SELECT coalesce(bool_and(sent_lsn >= '{foreign}'), false) FROM pg_stat_replication");
+    until("the log to be sent", READY_LIMIT, || (shop.sql(&sql) == "t").then_some(()));
     shop.sql("INSERT INTO items VALUES ('c', 'kettle', NULL)");
     ingest.terminate();
     let ended = ingest.wait(DRAIN_LIMIT);

@@ -131,7 +131,7 @@ local function own(KEYS, ARGV)
   local h = redis.call('HMGET', KEYS[1], 'pos', 'l3', 'l3_offset', 'offset')
   if (h[1] or LEAST) ~= ARGV[1] then return { 'lost', h[1] or LEAST, h[4] or '' } end
   local l3, offset = h[2] or ARGV[3], h[3] or ARGV[4]
-  if ARGV[3] < l3 then l3, offset = ARGV[3], ARGV[4] end
+  if ARGV[3] <= l3 then l3, offset = ARGV[3], ARGV[4] end  -- at the least of all, the newer offset is the better one
   redis.call('HSET', KEYS[1], 'l3_owner', ARGV[2], 'l3', l3, 'l3_offset', offset)
   return { 'ok', l3, offset }
 end
