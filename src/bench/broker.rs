@@ -1,7 +1,7 @@
 //! What the broker itself costs: when each probe's record can be consumed, and how long the same bytes take from a
 //! producer like ingest's to a consumer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -72,13 +72,15 @@ async fn watch(
 ) -> Result<BrokerLatencies> {
     let measured = BrokerLatencies { commit_to_kafka: Latency::try_new()?, reference: Latency::try_new()? };
     let mut arrived: Vec<(u64, Instant)> = Vec::new();
+    let mut seen: HashSet<u64> = HashSet::new();
     let mut sent: HashMap<u64, Instant> = HashMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             message = catalogue.recv() => {
                 let (message, now) = (message?, Instant::now());
-                let Some(number) = probe(&message) else { continue };
+                // A later change of the product bears the same text once more.
+                let Some(number) = probe(&message).filter(|number| seen.insert(*number)) else { continue };
                 arrived.push((number, now));
                 let record = FutureRecord::<(), _>::to(REFERENCE).partition(0).payload(message.payload().unwrap_or_default());
                 sent.insert(number, Instant::now());

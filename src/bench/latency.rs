@@ -33,6 +33,10 @@ pub(crate) struct LatencyArgs {
     /// Page reads per second beside it
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     reads: u32,
+    /// Lines of a basket, at most: larger ones are bought in portions, for an even load; 0 leaves them as they are, bursts of
+    /// up to 1,300 changes in one commit
+    #[arg(long, default_value_t = 20)]
+    basket_lines: usize,
     /// How to print it; the last line of `json` is one object
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -43,7 +47,10 @@ pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
     let output = Arc::new(Output::new(args.format == Format::Json));
     let options = StackOptions { kafka_throughput: true, ..StackOptions::default() };
     let measured = on_stage(options, &output, async |servers: &Servers, roles: &mut Roles| {
-        let shop = set_up::open(servers, roles, &output).await?;
+        let mut shop = set_up::open(servers, roles, &output).await?;
+        if args.basket_lines > 0 {
+            shop.trace = Arc::new(shop.trace.in_portions(args.basket_lines));
+        }
         let latencies = Arc::new(Latencies::try_new()?);
         let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
         let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };

@@ -23,7 +23,7 @@ pub struct Trace {
 }
 
 /// A product as the catalogue has it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Product {
     /// The stock code.
     pub product_id: String,
@@ -84,6 +84,19 @@ impl Trace {
         let replay_from = baskets.partition_point(|basket| basket.placed_at_s < replay_from_s);
         anyhow::ensure!(replay_from > 0 && replay_from < baskets.len(), "the sales do not cover {REPLAY_FROM}");
         Ok(Self { products, baskets, replay_from })
+    }
+
+    /// The same trace in baskets of at most so many lines: an even load. A real basket of 600 lines is a burst of 1,300
+    /// changes in one commit.
+    pub fn in_portions(&self, lines_max: usize) -> Self {
+        let portions = |basket: &Basket| -> Vec<Basket> {
+            let (placed_at_s, kind) = (basket.placed_at_s, basket.kind);
+            basket.lines.chunks(lines_max).map(|lines| Basket { placed_at_s, kind, lines: lines.to_vec() }).collect()
+        };
+        let history: Vec<Basket> = self.history().iter().flat_map(portions).collect();
+        let replay = self.baskets[self.replay_from..].iter().flat_map(portions);
+        let replay_from = history.len();
+        Self { products: self.products.clone(), baskets: history.into_iter().chain(replay).collect(), replay_from }
     }
 
     /// The baskets before the replay.
