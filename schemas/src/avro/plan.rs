@@ -54,8 +54,9 @@ pub struct RecordPlan {
 const DEPTH_MAX: usize = 32;
 
 impl Plan {
-    /// Compiles a writer's schema.
+    /// Compiles a writer's schema. A schema is outside input: the reference implementation says first whether it is one.
     pub fn compile(schema: &str) -> Result<Plan, AvroError> {
+        apache_avro::Schema::parse_str(schema).map_err(|error| AvroError::Schema(error.to_string()))?;
         let json: Json = serde_json::from_str(schema).map_err(|e| AvroError::Schema(e.to_string()))?;
         Compiler { named: HashMap::new() }.plan(&json, "", 0)
     }
