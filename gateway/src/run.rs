@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, View};
+use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::Tiers;
@@ -20,6 +21,7 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until shutdown, then ends what is under way.
 pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let listen = config.gateway_listen();
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         Failure::configuration(format!("can't listen on {listen}"))

@@ -27,6 +27,7 @@ use crate::tables::Tables;
 use crate::transport::Transport;
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Streaming that lasted so long was a success; the pauses between attempts start anew.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
@@ -100,6 +101,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let (database_config, kafka) = (config.database()?, config.kafka()?);
     let database = Database::connect(database_config, "lockstep-ingest").await?;
     preflight::insist(&database, database_config, policy).await?;
+    topics::insist_on_partitions(kafka, policy, config.partitions).await?;
     let mut pauses = Pauses::default();
     while !shutdown.is_cancelled() {
         let began = std::time::Instant::now();
@@ -174,7 +176,7 @@ async fn session(
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     let streamed = stream.run(&mut transport, shutdown).await;
     if streamed.is_ok() {
-        stream.drain(&transport, DRAIN_WAIT_MAX).await.map_err(failed)?;
+        stream.drain(&transport, FLUSH_WAIT_MAX).await.map_err(failed)?;
     }
     transport.close().await;
     streamed.map_err(failed)

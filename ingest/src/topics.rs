@@ -126,7 +126,8 @@ async fn create(
         Failure::configuration(format!("can't create topic {}", spec.name))
             .remedy("create it by hand, or allow it to our user")
     };
-    let results = admin.create_topics([&topic], &options).await.map_err(|error| refuse().because(error))?;
+    let away = |error| Failure::unavailable(format!("creating topic {}", spec.name)).because(error);
+    let results = admin.create_topics([&topic], &options).await.map_err(away)?;
     match results.into_iter().next() {
         Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(refuse().because(code)),
         _ => {

@@ -97,6 +97,7 @@ async fn look(config: &Config, policy: &Policy, watermarks: &Watermarks) -> Resu
 
 async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let watermarks = Watermarks::connect(config, policy).await?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let (first_progress, first) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
     let began = Instant::now();
     tokio::time::sleep(BETWEEN_LOOKS).await;

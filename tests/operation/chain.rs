@@ -174,6 +174,13 @@ fn refused_beside_it(shop: &Shop) {
                 .fails(CONFIGURED_WRONGLY, &["4 partitions, not 8", "configure"]),
             Case::new("another partition count, to the engine", "run --role engine --partitions 2")
                 .fails(CONFIGURED_WRONGLY, &["4 partitions", "not 2", "configure"]),
+            Case::new("Kafka is away, to ingest", "run --role ingest")
+                .set("LOCKSTEP_KAFKA_BROKERS", "127.0.0.1:1")
+                .fails(SERVICE_AWAY, &["can't reach Kafka at 127.0.0.1:1", "LOCKSTEP_KAFKA_BROKERS"]),
+            Case::new("another partition count, to the gateway", "run --role gateway --partitions 8")
+                .fails(CONFIGURED_WRONGLY, &["4 partitions, not 8", "configure"]),
+            Case::new("another partition count, to a command", "warm product_all --partitions 8")
+                .fails(CONFIGURED_WRONGLY, &["4 partitions, not 8", "configure"]),
         ],
     );
 }
@@ -218,7 +225,7 @@ fn services_go_away(shop: &mut Shop) {
         &shop.lockstep,
         &[
             Case::new("Kafka is away", "status")
-                .fails(SERVICE_AWAY, &["can't read the log", "check that Kafka runs there"]),
+                .fails(SERVICE_AWAY, &["can't reach Kafka", "check that a broker runs there"]),
             Case::new("the database is away, to ingest", "run --role ingest")
                 .fails(SERVICE_AWAY, &["can't reach the database", "check that PostgreSQL runs there"]),
             Case::new("the database is away, to a command", "wait --for 0/0 --tier l2")

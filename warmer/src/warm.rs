@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::{ENTITIES_MAX, Loader};
 use lockstep_tiers::{Read, Tiers};
@@ -24,6 +25,7 @@ pub struct Warmed {
 
 /// The tiers, and a loader beneath them.
 pub async fn connect(config: &Config, policy: &Policy, application: &str) -> Result<Tiers, Failure> {
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, application).await?;
     let loader = Loader::prepare(&database, policy).await?;
     Tiers::connect(config, policy, Arc::new(loader)).await
@@ -42,6 +44,7 @@ pub async fn warm(
             .remedy("warm the view that it goes through; hot entries are the warmer's"));
     }
     let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, "lockstep-warm").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let tiers = Tiers::connect(config, policy, Arc::new(loader.clone())).await?;
