@@ -2,6 +2,8 @@
 //! times mean little.
 
 mod broker;
+mod ingest;
 mod latency;
 
+pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::LatencyArgs;
+use crate::bench::{CountArgs, IngestArgs, LatencyArgs};
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -155,6 +155,11 @@ pub(crate) enum PolicyCommand {
 pub(crate) enum BenchCommand {
     /// From commit to Kafka, L2, L1 and the edge, beside produce-to-consume of the same bytes
     Latency(LatencyArgs),
+    /// Draining the log: our reader, and ingest with Kafka acknowledged, beside pg_recvlogical
+    Ingest(IngestArgs),
+    /// Reads the configured slot to an LSN and counts the rows
+    #[command(hide = true)]
+    Count(CountArgs),
 }
 
 /// `500ms`, `5s`, `2m`.

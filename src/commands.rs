@@ -22,6 +22,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let command = match cli.command {
         Command::Demo(args) => return demo::run(args).await,
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
+        Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Stack { command } => return stack::run(command),
         command => command,
     };
@@ -40,6 +41,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy { command: PolicyCommand::Check } => {
             let policy = policy(&config)?;
             output::line(&format!("the policy is right: {} groups, {} views", policy.groups.len(), policy.views.len()));
+        }
+        Command::Bench { command: BenchCommand::Count(args) } => {
+            output::line(&lockstep_ingest::count_rows(config.database()?, args.until.parse()?).await?.to_string());
         }
         Command::Demo(_) | Command::Bench { .. } | Command::Stack { .. } => {}
     }

@@ -5,6 +5,7 @@
 //! row of it.
 
 mod control;
+mod count;
 mod ledger;
 mod pgoutput;
 mod progress;
@@ -16,5 +17,6 @@ mod tables;
 mod topics;
 mod transport;
 
+pub use count::count_rows;
 pub use start::run;
 pub use topics::checks as topic_checks;

@@ -1,11 +1,30 @@
 //! Messages of the logical replication protocol's output plugin, `pgoutput`, protocol version 1
-//! (PostgreSQL documentation, "Logical Replication Message Formats"). Begin and Commit come from the transport.
+//! (PostgreSQL documentation, "Logical Replication Message Formats").
 
 use std::str;
 
-/// A message inside a transaction.
+use lockstep_schemas::position::Lsn;
+
+/// Microseconds from 1970 to PostgreSQL's epoch.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A message. Times are microseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
+    Begin {
+        commit: Lsn,
+        xid: u32,
+        committed_at: i64,
+    },
+    Commit {
+        end: Lsn,
+    },
+    /// By `pg_logical_emit_message`. Outside a transaction where it was sent so.
+    Logical {
+        transactional: bool,
+        prefix: &'a str,
+        content: &'a [u8],
+    },
     Relation(Relation),
     Insert {
         relation: u32,
@@ -75,6 +94,23 @@ pub(crate) struct PgoutputError(&'static str);
 pub(crate) fn decode(message: &[u8]) -> Result<Message<'_>, PgoutputError> {
     let mut bytes = Bytes(message);
     match bytes.byte()? {
+        b'B' => {
+            let (commit, committed_at) = (Lsn(bytes.u64()?), bytes.time()?);
+            Ok(Message::Begin { commit, xid: bytes.u32()?, committed_at })
+        }
+        b'C' => {
+            bytes.take(9)?;
+            let end = Lsn(bytes.u64()?);
+            bytes.time()?;
+            Ok(Message::Commit { end })
+        }
+        b'M' => {
+            let transactional = bytes.byte()? & 1 == 1;
+            bytes.u64()?;
+            let prefix = bytes.text_to_nul()?;
+            let length = bytes.u32()? as usize;
+            Ok(Message::Logical { transactional, prefix, content: bytes.take(length)? })
+        }
         b'R' => relation(&mut bytes).map(Message::Relation),
         b'I' => {
             let relation = bytes.u32()?;
@@ -146,6 +182,15 @@ impl<'a> Bytes<'a> {
         self.take(4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
+    fn u64(&mut self) -> Result<u64, PgoutputError> {
+        let (high, low) = (self.u32()?, self.u32()?);
+        Ok(u64::from(high) << 32 | u64::from(low))
+    }
+
+    fn time(&mut self) -> Result<i64, PgoutputError> {
+        Ok((self.u64()? as i64).wrapping_add(POSTGRES_EPOCH))
+    }
+
     fn text_to_nul(&mut self) -> Result<&'a str, PgoutputError> {
         let end = self.0.iter().position(|byte| *byte == 0).ok_or(PgoutputError("a name without an end"))?;
         let text = self.take(end)?;
@@ -200,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_answer_or_an_error(kind in prop::sample::select(b"RIUDTYOX".to_vec()), rest: Vec<u8>) {
+        fn any_bytes_are_an_answer_or_an_error(kind in prop::sample::select(b"BCMRIUDTYOX".to_vec()), rest: Vec<u8>) {
             let mut bytes = vec![kind];
             bytes.extend(rest);
             let _ = decode(&bytes);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
 use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
@@ -25,7 +24,7 @@ use crate::start::Checkpoint;
 use crate::tables::{Announcement, SERVER, TableError, Tables};
 use crate::transport::{LogEvent, Transport, TransportError};
 
-/// Events of the log taken in a row, between two looks at Kafka's reports and the clock.
+/// Events of the log taken in a row, between two looks at Kafka's reports.
 const EVENTS_AT_ONCE: usize = 128;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -114,16 +113,30 @@ impl Stream {
                         self.acknowledge(transport).await?;
                     }
                 }
-                event = transport.next() => {
-                    self.event(event?, &mut open, &mut previous_commit).await?;
-                    // What is there already is taken without asking every other source in between.
-                    for _ in 0..EVENTS_AT_ONCE {
-                        let Some(event) = transport.next().now_or_never() else { break };
-                        self.event(event?, &mut open, &mut previous_commit).await?;
-                    }
+                filled = transport.fill() => {
+                    filled?;
+                    self.take_events(transport, &mut open, &mut previous_commit).await?;
                 }
             }
         }
+    }
+
+    /// Takes all that is here, without asking every other source in between.
+    async fn take_events(
+        &mut self,
+        transport: &mut Transport,
+        open: &mut Option<Open>,
+        previous_commit: &mut Lsn,
+    ) -> Result<(), StreamError> {
+        let mut taken = 0;
+        while let Some(event) = transport.next()? {
+            self.event(event, open, previous_commit).await?;
+            taken += 1;
+            if taken % EVENTS_AT_ONCE == 0 {
+                self.take_reports()?;
+            }
+        }
+        Ok(())
     }
 
     /// Stops in order: everything sent is acknowledged, the checkpoint is saved, and then PostgreSQL is told.
@@ -135,15 +148,23 @@ impl Stream {
 
     async fn event(
         &mut self,
-        event: LogEvent,
+        event: LogEvent<'_>,
         open: &mut Option<Open>,
         previous_commit: &mut Lsn,
     ) -> Result<(), StreamError> {
-        match event {
-            LogEvent::Begin { commit, xid, committed_at } => {
-                let number = self.ledger.begin();
+        let (lsn, message) = match event {
+            LogEvent::Data { lsn, message } => (lsn, pgoutput::decode(message)?),
+            LogEvent::Idle { end, at } => {
+                if open.is_none() {
+                    self.ledger.idle_until(end, at);
+                }
+                return Ok(());
+            }
+        };
+        match message {
+            Message::Begin { commit, xid, committed_at } => {
                 *open = Some(Open {
-                    number,
+                    number: self.ledger.begin(),
                     commit,
                     xid,
                     committed_at,
@@ -152,22 +173,17 @@ impl Stream {
                     by_relation: HashMap::new(),
                 });
             }
-            LogEvent::Data { lsn, message } => {
-                let Some(transaction) = open else { return Err(StreamError::Undescribed) };
-                self.message(&message, lsn, transaction, *previous_commit).await?;
-            }
-            LogEvent::Commit { end } => {
+            Message::Commit { end } => {
                 if let Some(transaction) = open.take() {
                     *previous_commit = transaction.commit;
                     self.announce_tables(&transaction, end).await?;
                     self.ledger.commit(transaction.number, end, transaction.committed_at);
                 }
             }
-            LogEvent::Message => {}
-            LogEvent::Idle { end, at } => {
-                if open.is_none() {
-                    self.ledger.idle_until(end, at);
-                }
+            Message::Logical { .. } => {}
+            message => {
+                let Some(transaction) = open else { return Err(StreamError::Undescribed) };
+                self.message(message, lsn, transaction, *previous_commit).await?;
             }
         }
         Ok(())
@@ -191,18 +207,18 @@ impl Stream {
 
     async fn message(
         &mut self,
-        bytes: &[u8],
+        message: Message<'_>,
         lsn: Lsn,
         open: &mut Open,
         previous_commit: Lsn,
     ) -> Result<(), StreamError> {
-        let (relation, change) = match pgoutput::decode(bytes)? {
+        let (relation, change) = match message {
             Message::Relation(shape) => {
                 open.announcements.extend(self.tables.learn(shape, &self.database, &self.state).await?);
                 return Ok(());
             }
             Message::Truncate { relations } => return self.truncate(&relations, open).await,
-            Message::Other => return Ok(()),
+            Message::Begin { .. } | Message::Commit { .. } | Message::Logical { .. } | Message::Other => return Ok(()),
             Message::Insert { relation, new } => (relation, Change::Insert(new)),
             Message::Update { relation, old, new } => (relation, Change::Update(old, new)),
             Message::Delete { relation, old } => (relation, Change::Delete(old)),

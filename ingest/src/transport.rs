@@ -1,150 +1,115 @@
-//! The replication connection. Behind this file stands a replication crate, and could stand a transport of our own.
+//! The replication connection: PostgreSQL's streaming replication protocol, as far as logical decoding needs it
+//! (PostgreSQL documentation, "Streaming Replication Protocol"). It knows nothing of what the messages say.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::position::Lsn;
-use lockstep_source::database::SESSION;
 use lockstep_source::epoch::Epoch;
-use percent_encoding::percent_decode_str;
-use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent, SslMode, TlsConfig};
-use url::Url;
+use tokio::io::{AsyncReadExt as _, ReadHalf};
+use tokio::time::timeout_at;
 
-/// How often the server learns what it may forget.
-const FEEDBACK_INTERVAL: Duration = Duration::from_secs(1);
-/// The server asks for a sign of life after half of this, which also tells us that it is idle and how far it is.
-const SENDER_TIMEOUT: &str = "2s";
-/// Microseconds from 1970 to PostgreSQL's epoch.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+mod feedback;
+mod handshake;
+mod inbox;
+mod target;
+mod tls;
 
-/// What the log says next. Times are microseconds since 1970.
-#[derive(Debug)]
-pub(crate) enum LogEvent {
-    Begin {
-        commit: Lsn,
-        xid: u32,
-        committed_at: i64,
-    },
-    /// A message inside the transaction, for [`crate::pgoutput`].
-    Data {
-        lsn: Lsn,
-        message: Bytes,
-    },
-    Commit {
-        end: Lsn,
-    },
-    /// A logical message by `pg_logical_emit_message`.
-    Message,
-    /// Nothing more before this LSN.
-    Idle {
-        end: Lsn,
-        at: i64,
-    },
-}
+use feedback::Feedback;
+pub(crate) use handshake::TransportError;
+use handshake::{Handshake, Wire};
+use inbox::Inbox;
+pub(crate) use inbox::LogEvent;
+use target::Target;
+
+/// What `pg_stat_replication` calls us; a stale connection is known by it.
+pub(crate) const APPLICATION: &str = "lockstep-ingest";
+/// The server ends a connection that is silent for so long. Our feedback comes once a second.
+pub(crate) const SENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Each feedback asks for an answer: a server that gives none for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Bytes that one read takes at most.
+const READ_BYTES_MAX: usize = 256 << 10;
+/// After a read of so many bytes there is a flow; then a short rest lets the next read find more than one message, which
+/// saves both sides their wake-ups.
+const FLOW_BYTES: usize = 8 << 10;
+const FLOW_REST: Duration = Duration::from_millis(1);
 
 /// A stream of the log from where our slot stands.
 pub(crate) struct Transport {
-    client: ReplicationClient,
+    wire: ReadHalf<Wire>,
+    inbox: Inbox,
+    feedback: Feedback,
+    heard_at: Instant,
+    read_last: usize,
+    /// The server's process for this connection.
+    pub backend: i32,
 }
 
 impl Transport {
     /// Connects, makes sure that this very connection leads to the server of the epoch (an address may have moved since we
     /// asked), and starts to stream.
     pub async fn connect(config: &DatabaseConfig, epoch: &Epoch) -> Result<Self, TransportError> {
-        let mut client = ReplicationClient::connect_gated(replication_config(config)?).await?;
-        let server = client.identify_system().await?;
-        if server.system_id != epoch.system_identifier || format!("{:08X}", server.timeline) != epoch.timeline {
-            return Err(TransportError::OtherServer);
-        }
-        client.start().await?;
-        client.wait_started().await?;
-        Ok(Transport { client })
+        let target = Target::parse(config.url.expose())?;
+        let connect = async {
+            let mut handshake = Handshake::connect(&target).await?;
+            let server = handshake.identify_system().await?;
+            if server.system_identifier != epoch.system_identifier || server.timeline != epoch.timeline {
+                return Err(TransportError::OtherServer);
+            }
+            handshake.start_replication(&config.slot, &config.publication).await?;
+            Ok(handshake)
+        };
+        let connected = tokio::time::timeout(CONNECT_WAIT_MAX, connect).await;
+        let handshake = connected.map_err(|_| TransportError::Silent(CONNECT_WAIT_MAX))??;
+        let (backend, inbox) = (handshake.backend, Inbox::new(handshake.rest));
+        let (wire, write) = tokio::io::split(handshake.wire);
+        let feedback = Feedback::start(write);
+        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), read_last: 0, backend })
     }
 
-    /// The next event. It may be dropped and called again without losing one.
-    pub async fn next(&mut self) -> Result<LogEvent, TransportError> {
-        let event = self.client.recv().await?.ok_or(TransportError::Ended)?;
-        Ok(match event {
-            ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
-                LogEvent::Begin { commit: lsn(final_lsn), xid, committed_at: commit_time_micros + POSTGRES_EPOCH }
+    /// Waits until more of the log is here. It may be dropped and called again without losing any.
+    pub async fn fill(&mut self) -> Result<(), TransportError> {
+        if self.read_last >= FLOW_BYTES {
+            tokio::time::sleep(FLOW_REST).await;
+            self.read_last = 0;
+        }
+        let buffer = self.inbox.make_room(READ_BYTES_MAX);
+        let read = timeout_at((self.heard_at + SILENCE_MAX).into(), self.wire.read_buf(buffer)).await;
+        match read.map_err(|_| TransportError::Silent(SILENCE_MAX))?? {
+            0 => Err(TransportError::Ended),
+            read => {
+                (self.read_last, self.heard_at) = (read, Instant::now());
+                Ok(())
             }
-            ReplicationEvent::XLogData { wal_start, data, .. } => LogEvent::Data { lsn: lsn(wal_start), message: data },
-            ReplicationEvent::Commit { end_lsn, .. } => LogEvent::Commit { end: lsn(end_lsn) },
-            ReplicationEvent::Message { .. } => LogEvent::Message,
-            ReplicationEvent::KeepAlive { wal_end, server_time_micros, .. } => {
-                LogEvent::Idle { end: lsn(wal_end), at: server_time_micros + POSTGRES_EPOCH }
-            }
-            ReplicationEvent::StoppedAt { .. } => return Err(TransportError::Ended),
-        })
+        }
+    }
+
+    /// The next event that is here whole.
+    pub fn next(&mut self) -> Result<Option<LogEvent<'_>>, TransportError> {
+        self.inbox.next(&self.feedback)
     }
 
     /// Tells the server that it may forget what ends before this LSN.
     pub fn acknowledge(&self, confirmed: Lsn) {
-        self.client.update_applied_lsn(pgwire_replication::Lsn::from_u64(confirmed.0));
+        self.feedback.acknowledge(confirmed);
     }
 
-    /// Ends the stream; the last acknowledgement is sent.
+    /// Ends the stream; the last acknowledgement has been read by the server when this returns, or the time is up.
     pub async fn close(mut self) {
-        if let Err(error) = self.client.shutdown().await {
-            tracing::debug!(%error, "the replication connection did not end in order");
+        self.feedback.stop().await;
+        let drain = async {
+            while self.wire.read_buf(self.inbox.make_room(READ_BYTES_MAX)).await.is_ok_and(|read| read > 0) {
+                self.inbox.clear();
+            }
+        };
+        if tokio::time::timeout(CLOSE_WAIT_MAX, drain).await.is_err() {
+            tracing::debug!("the server did not end the replication connection in time");
         }
     }
-}
-
-fn lsn(lsn: pgwire_replication::Lsn) -> Lsn {
-    Lsn(lsn.as_u64())
-}
-
-fn replication_config(config: &DatabaseConfig) -> Result<ReplicationConfig, TransportError> {
-    let url = Url::parse(config.url.expose()).map_err(|_| TransportError::Url)?;
-    let text = |encoded: &str| percent_decode_str(encoded).decode_utf8_lossy().into_owned();
-    let host = url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']).to_owned();
-    let database = text(url.path().trim_start_matches('/'));
-    let password = text(url.password().unwrap_or(""));
-    let replication = ReplicationConfig::new(
-        host,
-        text(url.username()),
-        password,
-        database,
-        &config.slot,
-        config.publication.as_str(),
-    );
-    let settings: Vec<String> = SESSION.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
-    Ok(replication
-        .with_port(url.port().unwrap_or(5432))
-        .with_tls(tls(&url)?)
-        .with_options(format!("{} -c wal_sender_timeout={SENDER_TIMEOUT}", settings.join(" ")))
-        .with_application_name("lockstep-ingest")
-        .with_status_interval(FEEDBACK_INTERVAL))
-}
-
-/// `sslmode` and `sslrootcert`, as libpq has them.
-fn tls(url: &Url) -> Result<TlsConfig, TransportError> {
-    let parameter = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    let roots = parameter("sslrootcert").map(Into::into);
-    match parameter("sslmode").as_deref() {
-        Some("disable") => Ok(TlsConfig::disabled()),
-        None | Some("allow" | "prefer") => Ok(TlsConfig { mode: SslMode::Prefer, ..TlsConfig::disabled() }),
-        Some("require") => Ok(TlsConfig::require()),
-        Some("verify-ca") => Ok(TlsConfig::verify_ca(roots)),
-        Some("verify-full") => Ok(TlsConfig::verify_full(roots)),
-        Some(_) => Err(TransportError::Url),
-    }
-}
-
-/// The stream could not be had, or broke.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TransportError {
-    #[error("the database URL is not one that a replication connection understands")]
-    Url,
-    #[error("the replication connection leads to another server than the queries do")]
-    OtherServer,
-    #[error("the server ended the stream")]
-    Ended,
-    #[error("the replication connection: {0}")]
-    Wire(#[from] PgWireError),
 }
 
 impl From<TransportError> for Failure {

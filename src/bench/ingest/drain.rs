@@ -1,0 +1,185 @@
+//! One reader draining one slot, as a process of its own.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use tokio::process::{Child, Command};
+
+use super::usage;
+use super::workload::{POLICY, PUBLICATION};
+use crate::demo::servers::Servers;
+
+const PG_RECVLOGICAL: &str = "/usr/lib/postgresql/15/bin/pg_recvlogical";
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(300);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// The reference: it writes what it receives to a file that keeps nothing.
+    PgRecvlogical,
+    /// Our transport and decoder.
+    Decoded,
+    /// Ingest as it is, each record acknowledged by Kafka.
+    Published,
+}
+
+impl Reader {
+    pub const ALL: [Reader; 3] = [Reader::PgRecvlogical, Reader::Decoded, Reader::Published];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Reader::PgRecvlogical => "pg_recvlogical",
+            Reader::Decoded => "read and decoded",
+            Reader::Published => "Kafka acked",
+        }
+    }
+
+    pub fn key(self) -> &'static str {
+        match self {
+            Reader::PgRecvlogical => "pg_recvlogical",
+            Reader::Decoded => "decoded",
+            Reader::Published => "published",
+        }
+    }
+}
+
+/// What it took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drained {
+    /// From its start to its end, connecting included.
+    pub seconds: f64,
+    pub cpu_seconds: f64,
+    pub rss_mb_max: f64,
+    /// Where the reader says.
+    pub rows: Option<u64>,
+}
+
+/// Starts readers on one stack.
+pub(super) struct Drains {
+    executable: PathBuf,
+    database_url: String,
+    environment: Vec<(String, String)>,
+    folder: PathBuf,
+    kafka: KafkaConfig,
+}
+
+impl Drains {
+    pub fn new(servers: &Servers) -> Result<Self> {
+        let args = ConfigArgs { kafka_brokers: Some(servers.kafka.clone()), ..ConfigArgs::default() };
+        let kafka = Config::load(&args)?.kafka()?.clone();
+        std::fs::write(servers.folder.join("bench-policy.toml"), POLICY).context("write the policy")?;
+        Ok(Drains {
+            executable: servers.lockstep()?.executable,
+            database_url: servers.database_url.clone(),
+            environment: servers.environment.clone(),
+            folder: servers.folder.clone(),
+            kafka,
+        })
+    }
+
+    pub async fn run(&self, reader: Reader, slot: &str, end: &str) -> Result<Drained> {
+        let cpu_before = usage::children_cpu_seconds()?;
+        let began = Instant::now();
+        let mut child = match reader {
+            Reader::PgRecvlogical => self.pg_recvlogical(slot, end),
+            Reader::Decoded => self.lockstep(slot, &["bench", "count", end])?,
+            Reader::Published => self.lockstep(slot, &["run", "--role", "ingest"])?,
+        }
+        .spawn()
+        .context("start the reader")?;
+        let watched = tokio::time::timeout(DRAIN_WAIT_MAX, self.watch(reader, &mut child, end.parse()?, began));
+        let (seconds, rss_mb_max) = watched.await.context("the reader takes too long")??;
+        let output = child.wait_with_output().await?;
+        ensure!(output.status.success(), "{reader:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let rows = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+        let cpu_seconds = usage::children_cpu_seconds()? - cpu_before;
+        Ok(Drained { seconds, cpu_seconds, rss_mb_max, rows })
+    }
+
+    fn pg_recvlogical(&self, slot: &str, end: &str) -> Command {
+        let mut command = Command::new(PG_RECVLOGICAL);
+        command.args(["--dbname", &self.database_url, "--slot", slot, "--start", "--endpos", end]);
+        command.args(["--file", "/dev/null", "--fsync-interval", "0", "--status-interval", "1"]);
+        command.args(["-o", "proto_version=1", "-o", &format!("publication_names={PUBLICATION}")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    fn lockstep(&self, slot: &str, args: &[&str]) -> Result<Command> {
+        let config = self.folder.join(format!("{slot}.toml"));
+        let text = format!("[database]\nslot = \"{slot}\"\npublication = \"{PUBLICATION}\"\n");
+        std::fs::write(&config, text).context("write a configuration")?;
+        let mut command = Command::new(&self.executable);
+        command.args(args).envs(self.environment.clone()).env("LOCKSTEP_CONFIG", config);
+        command.env("LOCKSTEP_POLICY", self.folder.join("bench-policy.toml")).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Waits until the reader is through, and ends it where it does not end by itself.
+    async fn watch(&self, reader: Reader, child: &mut Child, end: Lsn, began: Instant) -> Result<(f64, f64)> {
+        let pid = child.id().context("the reader has ended at once")?;
+        let (mut rss, mut asked) = (0.0_f64, false);
+        let published = async {
+            if reader == Reader::Published { self.published(end).await } else { std::future::pending().await }
+        };
+        tokio::pin!(published);
+        let mut seconds = None;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    let _ = status?;
+                    return Ok((seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()), rss));
+                }
+                done = &mut published, if !asked => {
+                    done?;
+                    (seconds, asked) = (Some(began.elapsed().as_secs_f64()), true);
+                    terminate(pid)?;
+                }
+                _ = look.tick() => rss = rss.max(usage::rss_mb_max(pid).unwrap_or(0.0)),
+            }
+        }
+    }
+
+    /// Returns once ingest says that everything before the end is in Kafka.
+    async fn published(&self, end: Lsn) -> Result<()> {
+        let mut tail = loop {
+            match Tail::open(&self.kafka, "bench", topics::PROGRESS, Begin::Newest).await {
+                Ok(tail) => break tail,
+                Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+            }
+        };
+        let before = tail.next_before_end().await?.and_then(|message| epoch(message.payload()));
+        loop {
+            let message = tail.next().await?;
+            let Ok(progress) = Progress::from_json(message.payload().unwrap_or_default()) else {
+                bail!("not progress")
+            };
+            // Each slot is an epoch of its own; the one before has been there already.
+            if Some(progress.position.epoch) != before && progress.position.lsn >= end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn epoch(payload: Option<&[u8]>) -> Option<u16> {
+    Progress::from_json(payload?).ok().map(|progress| progress.position.epoch)
+}
+
+#[expect(unsafe_code, reason = "kill(2)")]
+fn terminate(pid: u32) -> Result<()> {
+    // SAFETY: it sends a signal to a child of ours that has not been waited for.
+    ensure!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGTERM) } == 0, "the reader has gone");
+    Ok(())
+}

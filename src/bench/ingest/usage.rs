@@ -1,0 +1,24 @@
+//! What a process has cost, by the kernel's account of it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// The kernel counts in hundredths of a second, on every machine that Linux runs on today.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU seconds of the children that this process has waited for.
+pub(super) fn children_cpu_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    // The name may hold anything, but ends with the last parenthesis; the two figures are the 14th and 15th after it.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let figures: Vec<f64> = rest.split_whitespace().skip(13).take(2).filter_map(|text| text.parse().ok()).collect();
+    Ok(figures.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
+
+/// The most memory that a process has held, in MB; `None` once it has gone.
+pub(super) fn rss_mb_max(pid: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<f64>().ok().map(|kilobytes| kilobytes / 1024.0)
+}
