@@ -195,7 +195,7 @@ async fn establish(
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
         return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}; standing by")));
     }
-    let doubt = doubt(known.as_ref(), &system_identifier, &timeline, slot.as_ref(), log);
+    let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), slot.as_ref(), log);
     if let (None, Some(epoch), Some(slot)) = (&doubt, &known, &slot) {
         return Ok((epoch.clone(), slot.confirmed_flush, None));
     }
@@ -225,8 +225,7 @@ async fn establish(
 /// Why this may not be the history that we read before. Pure.
 fn doubt(
     known: Option<&Epoch>,
-    system_identifier: &str,
-    timeline: &str,
+    (system_identifier, timeline, slot_name): (&str, &str, &str),
     slot: Option<&preflight::Slot>,
     log: &LogState,
 ) -> Option<&'static str> {
@@ -236,6 +235,9 @@ fn doubt(
     }
     if known.timeline != timeline {
         return Some("another timeline");
+    }
+    if known.slot != slot_name {
+        return Some("another slot");
     }
     let Some(slot) = slot else { return Some("the slot is gone") };
     if slot.wal_status == "lost" {
@@ -313,7 +315,7 @@ mod tests {
         };
         let log = |checkpoint| LogState { made_anew: false, checkpoint, ends: vec![("g".to_owned(), vec![7, 12])] };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
-            doubt(Some(&known), system, timeline, slot.as_ref(), &log(checkpoint))
+            doubt(Some(&known), (system, timeline, "s"), slot.as_ref(), &log(checkpoint))
         };
         let good = || Some(slot(10, "reserved"));
         assert_eq!(check("7", "00000001", good(), checkpoint(3, 10)), None);
@@ -325,11 +327,13 @@ mod tests {
         assert!(check("7", "00000001", Some(slot(11, "reserved")), checkpoint(3, 10)).is_some(), "a gap");
         assert!(check("7", "00000001", good(), checkpoint(4, 10)).is_some());
         assert!(check("7", "00000001", good(), None).is_some());
+        let another = doubt(Some(&known), ("7", "00000001", "t"), good().as_ref(), &log(checkpoint(3, 10)));
+        assert!(another.is_some(), "a slot of another name has another history");
         let anew = LogState { made_anew: true, ..log(checkpoint(3, 10)) };
         let cut = LogState { ends: vec![("g".to_owned(), vec![7, 8])], ..log(checkpoint(3, 10)) };
         for log in [anew, cut] {
             assert!(
-                doubt(Some(&known), "7", "00000001", good().as_ref(), &log).is_some(),
+                doubt(Some(&known), ("7", "00000001", "s"), good().as_ref(), &log).is_some(),
                 "places in the log are void"
             );
         }

@@ -33,9 +33,9 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// After a read of so many bytes there is a flow; then a short rest lets the next read find more than one message, which
+/// Reads that follow one another so closely are a flow; then a short rest lets the next one find many messages, which
 /// saves both sides their wake-ups.
-const FLOW_BYTES: usize = 8 << 10;
+const FLOW_GAP_MAX: Duration = Duration::from_micros(200);
 const FLOW_REST: Duration = Duration::from_millis(1);
 
 /// A stream of the log from where our slot stands.
@@ -44,7 +44,8 @@ pub(crate) struct Transport {
     inbox: Inbox,
     feedback: Feedback,
     heard_at: Instant,
-    read_last: usize,
+    /// Whether the last read followed closely on the one before.
+    flows: bool,
     /// The server's process for this connection.
     pub backend: i32,
 }
@@ -68,21 +69,23 @@ impl Transport {
         let (backend, inbox) = (handshake.backend, Inbox::new(handshake.rest));
         let (wire, write) = tokio::io::split(handshake.wire);
         let feedback = Feedback::start(write);
-        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), read_last: 0, backend })
+        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), flows: false, backend })
     }
 
     /// Waits until more of the log is here. It may be dropped and called again without losing any.
     pub async fn fill(&mut self) -> Result<(), TransportError> {
-        if self.read_last >= FLOW_BYTES {
+        if self.flows {
             tokio::time::sleep(FLOW_REST).await;
-            self.read_last = 0;
+            self.flows = false;
         }
+        let waits_from = Instant::now();
         let buffer = self.inbox.make_room(READ_BYTES_MAX);
         let read = timeout_at((self.heard_at + SILENCE_MAX).into(), self.wire.read_buf(buffer)).await;
         match read.map_err(|_| TransportError::Silent(SILENCE_MAX))?? {
             0 => Err(TransportError::Ended),
-            read => {
-                (self.read_last, self.heard_at) = (read, Instant::now());
+            _ => {
+                self.heard_at = Instant::now();
+                self.flows = self.heard_at - waits_from < FLOW_GAP_MAX;
                 Ok(())
             }
         }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
-use lockstep_schemas::position::Lsn;
+use lockstep_schemas::position::{Lsn, Position};
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
+use rdkafka::message::OwnedMessage;
 use tokio::process::{Child, Command};
 
 use super::usage;
@@ -18,7 +19,7 @@ use super::workload::{POLICY, PUBLICATION};
 use crate::demo::servers::Servers;
 
 const PG_RECVLOGICAL: &str = "/usr/lib/postgresql/15/bin/pg_recvlogical";
-const DRAIN_WAIT_MAX: Duration = Duration::from_secs(300);
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Who reads.
@@ -87,6 +88,7 @@ impl Drains {
     }
 
     pub async fn run(&self, reader: Reader, slot: &str, end: &str) -> Result<Drained> {
+        let before = if reader == Reader::Published { self.newest_epoch().await? } else { None };
         let cpu_before = usage::children_cpu_seconds()?;
         let began = Instant::now();
         let mut child = match reader {
@@ -96,10 +98,12 @@ impl Drains {
         }
         .spawn()
         .context("start the reader")?;
-        let watched = tokio::time::timeout(DRAIN_WAIT_MAX, self.watch(reader, &mut child, end.parse()?, began));
-        let (seconds, rss_mb_max) = watched.await.context("the reader takes too long")??;
+        let watched = tokio::time::timeout(DRAIN_WAIT_MAX, self.watch(reader, &mut child, (before, end.parse()?), began)).await;
+        child.start_kill()?;
         let output = child.wait_with_output().await?;
-        ensure!(output.status.success(), "{reader:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = || format!("{} says: {}", reader.name(), String::from_utf8_lossy(&output.stderr));
+        let (seconds, rss_mb_max) = watched.context("it takes too long").flatten().with_context(said)?;
+        ensure!(output.status.success(), "{}", said());
         let rows = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
         let cpu_seconds = usage::children_cpu_seconds()? - cpu_before;
         Ok(Drained { seconds, cpu_seconds, rss_mb_max, rows })
@@ -126,11 +130,17 @@ impl Drains {
     }
 
     /// Waits until the reader is through, and ends it where it does not end by itself.
-    async fn watch(&self, reader: Reader, child: &mut Child, end: Lsn, began: Instant) -> Result<(f64, f64)> {
+    async fn watch(
+        &self,
+        reader: Reader,
+        child: &mut Child,
+        (before, end): (Option<u16>, Lsn),
+        began: Instant,
+    ) -> Result<(f64, f64)> {
         let pid = child.id().context("the reader has ended at once")?;
         let (mut rss, mut asked) = (0.0_f64, false);
         let published = async {
-            if reader == Reader::Published { self.published(end).await } else { std::future::pending().await }
+            if reader == Reader::Published { self.published(before, end).await } else { std::future::pending().await }
         };
         tokio::pin!(published);
         let mut seconds = None;
@@ -151,30 +161,34 @@ impl Drains {
         }
     }
 
-    /// Returns once ingest says that everything before the end is in Kafka.
-    async fn published(&self, end: Lsn) -> Result<()> {
+    /// Returns once ingest says that everything before the end is in Kafka. Each slot is an epoch of its own.
+    async fn published(&self, before: Option<u16>, end: Lsn) -> Result<()> {
         let mut tail = loop {
             match Tail::open(&self.kafka, "bench", topics::PROGRESS, Begin::Newest).await {
                 Ok(tail) => break tail,
                 Err(_) => tokio::time::sleep(LOOK_INTERVAL).await,
             }
         };
-        let before = tail.next_before_end().await?.and_then(|message| epoch(message.payload()));
         loop {
-            let message = tail.next().await?;
-            let Ok(progress) = Progress::from_json(message.payload().unwrap_or_default()) else {
-                bail!("not progress")
-            };
-            // Each slot is an epoch of its own; the one before has been there already.
-            if Some(progress.position.epoch) != before && progress.position.lsn >= end {
+            let position = position(&tail.next().await?)?;
+            if Some(position.epoch) != before && position.lsn >= end {
                 return Ok(());
             }
         }
     }
+
+    /// That of the newest progress record; `None` before the first run.
+    async fn newest_epoch(&self) -> Result<Option<u16>> {
+        let Ok(mut tail) = Tail::open(&self.kafka, "bench", topics::PROGRESS, Begin::Newest).await else {
+            return Ok(None);
+        };
+        let newest = tail.next_before_end().await?;
+        newest.map(|message| position(&message).map(|position| position.epoch)).transpose()
+    }
 }
 
-fn epoch(payload: Option<&[u8]>) -> Option<u16> {
-    Progress::from_json(payload?).ok().map(|progress| progress.position.epoch)
+fn position(message: &OwnedMessage) -> Result<Position> {
+    Ok(Progress::from_json(message.payload().unwrap_or_default()).context("a progress record")?.position)
 }
 
 #[expect(unsafe_code, reason = "kill(2)")]

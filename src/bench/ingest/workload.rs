@@ -24,7 +24,7 @@ ttl = "1h"
 table = "public.bench_products"
 columns = ["product_id", "name", "price_pence", "stock"]
 "#;
-pub(super) const PUBLICATION: &str = "lockstep";
+pub(super) const PUBLICATION: &str = "bench";
 
 const TABLE: &str = "CREATE TABLE bench_products (product_id integer PRIMARY KEY, name text NOT NULL, brand text NOT NULL, \
     category text NOT NULL, colour text NOT NULL, price_pence integer NOT NULL, stock integer NOT NULL, \
@@ -77,7 +77,7 @@ impl Database {
         )))
         .await?;
         pool.execute("VACUUM ANALYZE bench_products").await?;
-        pool.execute("CREATE PUBLICATION lockstep FOR TABLE bench_products").await?;
+        pool.execute("CREATE PUBLICATION bench FOR TABLE bench_products").await?;
         Ok(Database { pool })
     }
 
