@@ -11,6 +11,7 @@ mod pgoutput;
 mod progress;
 mod publisher;
 mod records;
+mod standby;
 mod start;
 mod stream;
 mod tables;
@@ -18,5 +19,6 @@ mod topics;
 mod transport;
 
 pub use count::count_rows;
+pub use standby::STANDBY_APPLICATION;
 pub use start::run;
 pub use topics::checks as topic_checks;

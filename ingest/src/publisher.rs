@@ -117,8 +117,12 @@ impl StatePublisher {
         Ok(StatePublisher { producer: topics::producer(kafka, "ingest-state").create()? })
     }
 
-    pub async fn publish(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
-        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
+    /// `None`: a tombstone.
+    pub async fn publish(&self, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), KafkaError> {
+        let mut record = FutureRecord::to(topic).partition(0).key(key);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
         self.producer.send(record, Timeout::Never).await.map(drop).map_err(|(error, _)| error)
     }
 }

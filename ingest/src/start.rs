@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Ledger;
 use crate::progress::ProgressKeeper;
 use crate::publisher::{Publisher, StatePublisher};
+use crate::standby;
 use crate::stream::{Stream, StreamError};
 use crate::tables::Tables;
 use crate::transport::Transport;
@@ -103,6 +104,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     preflight::insist(&database, database_config, policy).await?;
     topics::insist_on_partitions(kafka, policy, config.partitions).await?;
     let mut pauses = Pauses::default();
+    let mut last_backend = None;
     while !shutdown.is_cancelled() {
         let began = std::time::Instant::now();
         // A broker that is away holds the end up for so long; what it has not acknowledged is published again.
@@ -111,7 +113,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
             tokio::time::sleep(DRAIN_WAIT_MAX).await;
         };
         let ended = tokio::select! {
-            ended = session(config, database_config, kafka, policy, &database, &shutdown) => ended,
+            ended = session(config, database_config, kafka, policy, &database, &mut last_backend, &shutdown) => ended,
             () = late => break,
         };
         match ended {
@@ -139,11 +141,17 @@ async fn session(
     kafka: &KafkaConfig,
     policy: &Policy,
     database: &Database,
+    last_backend: &mut Option<i32>,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
+    // Before anything is written anywhere: who stands by leaves no trace.
+    standby::wait_for_slot(database_config, database, *last_backend, shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     let kafka_failed = |error: KafkaError| Failure::unavailable("Kafka").because(error);
     let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
-    let checkpoint = read_checkpoint(kafka).await.map_err(kafka_failed)?;
+    let (checkpoint, outdated) = read_checkpoints(kafka).await.map_err(kafka_failed)?;
     let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
     let ends = end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)?;
     let log = LogState { made_anew, checkpoint, ends };
@@ -151,7 +159,7 @@ async fn session(
     let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
-    let tables = Tables::new(policy, registry, announced.clone());
+    let tables = Tables::new(policy, registry, announced.clone(), &database_config.slot);
     let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
@@ -166,13 +174,18 @@ async fn session(
         progress: ProgressKeeper::new(epoch.number, log.ends),
         checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0), next: BTreeMap::new(), announced },
         announcing: Vec::new(),
+        checkpoint_key: format!("ingest-{:016x}", fastrand::u64(..)).into_bytes(),
+        outdated,
     };
     let failed = |error: StreamError| Failure::unavailable(error);
-    stream.tables.register_fixed(&stream.state).await.map_err(|error| failed(error.into()))?;
+    // The slot first: only who holds it writes.
+    let mut transport = Transport::connect(database_config, &epoch).await?;
+    *last_backend = Some(transport.backend);
+    stream.tables.held_by(transport.backend);
+    stream.tables.register_fixed(database, &stream.state).await.map_err(|error| failed(error.into()))?;
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
     }
-    let mut transport = Transport::connect(database_config, &epoch).await?;
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     let streamed = stream.run(&mut transport, shutdown).await;
     if streamed.is_ok() {
@@ -193,7 +206,7 @@ async fn establish(
     let (system_identifier, timeline) = epoch::server_identity(database).await.map_err(away)?;
     let slot = preflight::slot(database, slot_name).await.map_err(away)?;
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
-        return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}; standing by")));
+        return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}")));
     }
     let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), slot.as_ref(), log);
     if let (None, Some(epoch), Some(slot)) = (&doubt, &known, &slot) {
@@ -257,13 +270,20 @@ fn doubt(
     }
 }
 
-async fn read_checkpoint(kafka: &KafkaConfig) -> Result<Option<Checkpoint>, KafkaError> {
-    let mut newest = None;
+/// The checkpoint that is furthest, and the keys of all. Each connection writes under a key of its own, so that one that
+/// lost the slot and does not know it can't take back what its successor has confirmed.
+async fn read_checkpoints(kafka: &KafkaConfig) -> Result<(Option<Checkpoint>, Vec<Vec<u8>>), KafkaError> {
+    let mut known: BTreeMap<Vec<u8>, Checkpoint> = BTreeMap::new();
     let mut tail = Tail::open(kafka, "checkpoint", topics::CHECKPOINT, Begin::Oldest).await?;
     while let Some(message) = tail.next_before_end().await? {
-        newest = message.payload().and_then(Checkpoint::from_json).or(newest);
+        let key = message.key().unwrap_or_default().to_vec();
+        match message.payload().and_then(Checkpoint::from_json) {
+            Some(checkpoint) => drop(known.insert(key, checkpoint)),
+            None => drop(known.remove(&key)),
+        }
     }
-    Ok(newest)
+    let keys = known.keys().cloned().collect();
+    Ok((known.into_values().max_by_key(|checkpoint| (checkpoint.epoch, checkpoint.confirmed)), keys))
 }
 
 async fn end_offsets(

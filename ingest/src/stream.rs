@@ -75,6 +75,10 @@ pub(crate) struct Stream {
     pub checkpoint: Checkpoint,
     /// Tables announced by transactions that end there: noted in the checkpoint once that is confirmed.
     pub announcing: Vec<(Lsn, String, u32)>,
+    /// The key of this connection's checkpoint.
+    pub checkpoint_key: Vec<u8>,
+    /// Keys of earlier ones, to be removed once there is a newer.
+    pub outdated: Vec<Vec<u8>>,
 }
 
 impl Stream {
@@ -360,7 +364,11 @@ impl Stream {
             for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
                 self.checkpoint.announced.insert(table, schema);
             }
-            self.state.publish(topics::CHECKPOINT, b"ingest", &self.checkpoint.to_json()).await?;
+            let checkpoint = self.checkpoint.to_json();
+            self.state.publish(topics::CHECKPOINT, &self.checkpoint_key, Some(&checkpoint)).await?;
+            for key in std::mem::take(&mut self.outdated) {
+                self.state.publish(topics::CHECKPOINT, &key, None).await?;
+            }
         }
         transport.acknowledge(self.checkpoint.confirmed);
         Ok(())

@@ -8,10 +8,11 @@ use lockstep_schemas::envelope::{RecordTable, TableColumn};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
 use lockstep_schemas::{scores, topics};
-use lockstep_source::{Database, DatabaseError, catalog};
+use lockstep_source::{Database, DatabaseError, catalog, preflight};
 
 use crate::pgoutput::Relation;
 use crate::publisher::StatePublisher;
+use crate::transport::APPLICATION;
 
 /// The first part of every record's name.
 pub(crate) const SERVER: &str = "lockstep";
@@ -42,6 +43,9 @@ pub(crate) struct Tables {
     registry: Registry,
     /// Of each table, the schema that was last announced.
     announced: BTreeMap<String, u32>,
+    slot: String,
+    /// The server's process that streams to us; whoever else holds the slot gives out the ids.
+    backend: Option<i32>,
 }
 
 /// A table whose envelopes have another schema than the one that was last announced.
@@ -58,13 +62,25 @@ pub(crate) struct Announcement {
 }
 
 impl Tables {
-    pub fn new(policy: &Policy, registry: Registry, announced: BTreeMap<String, u32>) -> Self {
+    pub fn new(policy: &Policy, registry: Registry, announced: BTreeMap<String, u32>, slot: &str) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
             topic: topics::of_group(&group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),
         });
-        Tables { groups: groups.collect(), by_relation: HashMap::new(), registry, announced }
+        Tables {
+            groups: groups.collect(),
+            by_relation: HashMap::new(),
+            registry,
+            announced,
+            slot: slot.to_owned(),
+            backend: None,
+        }
+    }
+
+    /// From now on the slot is ours, by this process of the server.
+    pub fn held_by(&mut self, backend: i32) {
+        self.backend = Some(backend);
     }
 
     /// The table of a relation; `None` where no group has it.
@@ -94,8 +110,8 @@ impl Tables {
         let entity_at = columns.iter().position(|column| column.name == *entity_key).ok_or_else(missing)?;
         let record = RecordTable::new(SERVER, &shape.schema, &shape.name, columns);
         let (key_subject, value_subject) = record.subjects();
-        let key_schema = self.schema_id(&key_subject, &record.key_schema, state).await?;
-        let value_schema = self.schema_id(&value_subject, &record.value_schema, state).await?;
+        let key_schema = self.schema_id(&key_subject, &record.key_schema, database, state).await?;
+        let value_schema = self.schema_id(&value_subject, &record.value_schema, database, state).await?;
         self.by_relation.retain(|_, table| table.record.full_name() != full_name);
         let relation = shape.id;
         let table = PublishedTable { record, group, entity_at, key_schema, value_schema, shape };
@@ -107,24 +123,40 @@ impl Tables {
     }
 
     /// Registers the schemas of records that others write: only ingest gives ids out.
-    pub async fn register_fixed(&mut self, state: &StatePublisher) -> Result<(), TableError> {
-        self.schema_id(scores::SUBJECT, scores::SCHEMA, state).await.map(drop)
+    pub async fn register_fixed(&mut self, database: &Database, state: &StatePublisher) -> Result<(), TableError> {
+        self.schema_id(scores::SUBJECT, scores::SCHEMA, database, state).await.map(drop)
     }
 
     /// The schema's id.
-    async fn schema_id(&mut self, subject: &str, schema: &str, state: &StatePublisher) -> Result<u32, TableError> {
+    async fn schema_id(
+        &mut self,
+        subject: &str,
+        schema: &str,
+        database: &Database,
+        state: &StatePublisher,
+    ) -> Result<u32, TableError> {
         match self.registry.id_or_new(subject, schema) {
             Ok(id) => Ok(id),
             Err(record) => {
+                self.insist_on_slot(database).await?;
                 self.register(&record, state).await?;
                 Ok(record.id)
             }
         }
     }
 
+    /// One that was asleep may have lost the slot, and its ids with it.
+    async fn insist_on_slot(&self, database: &Database) -> Result<(), TableError> {
+        let holder = preflight::holder(database, &self.slot, APPLICATION).await?;
+        match holder.map(|holder| holder.pid) == self.backend {
+            true => Ok(()),
+            false => Err(TableError::SlotLost),
+        }
+    }
+
     async fn register(&mut self, record: &SchemaRecord, state: &StatePublisher) -> Result<(), TableError> {
         let (key, value) = record.to_record();
-        state.publish(topics::SCHEMAS, &key, &value).await?;
+        state.publish(topics::SCHEMAS, &key, Some(&value)).await?;
         tracing::info!(subject = %record.subject, version = record.version, id = record.id, "schema registered");
         self.registry.insert(Some(&value));
         Ok(())
@@ -150,6 +182,8 @@ async fn columns(shape: &Relation, full_name: &str, database: &Database) -> Resu
 pub(crate) enum TableError {
     #[error("table {table} lost its entity key {entity_key}")]
     Entity { table: String, entity_key: String },
+    #[error("the slot is no longer ours")]
+    SlotLost,
     #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error("publishing a schema: {0}")]

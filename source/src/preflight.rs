@@ -1,6 +1,7 @@
 //! What must be right before ingest begins. Each check names its remedy; `lockstep check` prints them all, ingest stops at
 //! the first that fails.
 
+mod holder;
 mod publication;
 mod server;
 mod slot;
@@ -12,6 +13,7 @@ use lockstep_schemas::policy::Policy;
 
 use crate::database::{Database, DatabaseError};
 
+pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{create as create_publication, published_table};
 pub use slot::{Slot, create as create_slot, find as slot};
 

@@ -137,9 +137,11 @@ async fn ingest(config: &Config, before: Option<&Progress>, now: Option<&Progres
     let slot = async {
         let config = config.database().ok()?;
         let database = Database::connect(config, "lockstep-status").await.ok()?;
-        preflight::slot(&database, &config.slot).await.ok()?
+        let slot = preflight::slot(&database, &config.slot).await.ok()?;
+        let standing_by = preflight::clients(&database, lockstep_ingest::STANDBY_APPLICATION).await.ok()?;
+        Some((slot, standing_by))
     };
-    let slot = slot.await;
+    let (slot, standing_by) = slot.await.map_or((None, None), |(slot, count)| (slot, Some(count)));
     let age = now.map(|progress| seconds_since(progress.at));
     let moves = before.map(|progress| progress.position) != now.map(|progress| progress.position);
     IngestStatus {
@@ -148,6 +150,7 @@ async fn ingest(config: &Config, before: Option<&Progress>, now: Option<&Progres
         seconds_behind: age,
         retained_wal_bytes: slot.as_ref().map(|slot| slot.retained_bytes),
         streaming_pid: slot.and_then(|slot| slot.active_pid),
+        standing_by,
     }
 }
 

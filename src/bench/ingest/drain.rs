@@ -98,7 +98,8 @@ impl Drains {
         }
         .spawn()
         .context("start the reader")?;
-        let watched = tokio::time::timeout(DRAIN_WAIT_MAX, self.watch(reader, &mut child, (before, end.parse()?), began)).await;
+        let watched =
+            tokio::time::timeout(DRAIN_WAIT_MAX, self.watch(reader, &mut child, (before, end.parse()?), began)).await;
         child.start_kill()?;
         let output = child.wait_with_output().await?;
         let said = || format!("{} says: {}", reader.name(), String::from_utf8_lossy(&output.stderr));

@@ -27,6 +27,8 @@ pub(super) struct IngestStatus {
     pub(super) retained_wal_bytes: Option<u64>,
     /// The process of the database that streams to ingest.
     pub(super) streaming_pid: Option<String>,
+    /// Ingests that wait for the slot.
+    pub(super) standing_by: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -46,11 +48,13 @@ pub(super) fn print(status: &Status) {
     let seconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
     let ingest = &status.ingest;
     output::line(&format!(
-        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it",
+        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it; streaming: {}, standing by: {}",
         name(ingest.state),
         ingest.position.as_deref().unwrap_or("nothing yet"),
         seconds(ingest.seconds_behind),
-        ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string())
+        ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string()),
+        ingest.streaming_pid.as_deref().map_or("nobody".to_owned(), |pid| format!("by process {pid} of the database")),
+        ingest.standing_by.map_or("?".to_owned(), |count| count.to_string())
     ));
     output::line(
         "tier  group        partition  state    position                       records behind  seconds behind  caught up in",
