@@ -42,7 +42,9 @@ impl KeyPattern {
         if head.contains('}') || tail.contains(['{', '}']) {
             return Err(refuse(format!("only {{{entity_key}}} may stand in braces, once")));
         }
-        if head.starts_with('_') || pattern.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if head.starts_with('_')
+            || [&*head, tail].iter().any(|part| part.contains(|c: char| c.is_control() || c.is_whitespace()))
+        {
             return Err(refuse("no leading `_`, no white space".to_owned()));
         }
         Ok(KeyPattern { head: head.to_owned(), tail: tail.to_owned() })
