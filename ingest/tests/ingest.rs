@@ -85,7 +85,7 @@ fn a_large_transaction() {
     Shop::open().run(transactions::a_large_transaction::<50_000>);
 }
 
-/// With a hundred times the memory that ingest may use, in rows.
+/// More of them than the memory that is allowed for it would hold.
 #[test]
 #[ignore = "takes a minute"]
 fn a_transaction_of_a_million_rows() {

@@ -118,6 +118,6 @@ pub async fn values_that_changed_without_a_row(shop: &Shop) {
         .await;
     let told: Vec<_> = seen.iter().map(|seen| told(seen)).map(|(news, rows)| (news, rows.len())).collect();
     assert_eq!(told, [(0, 2), (0, 0), (1, 1), (0, 1), (0, 0), (1, 1), (1, 2), (0, 1)]);
-    let last = seen[6].iter().filter(|seen| seen.control().is_none()).next_back().expect("a row");
+    let last = seen[6].iter().rfind(|seen| seen.control().is_none()).expect("a row");
     assert_eq!(last.change().after.as_ref().and_then(|row| row.text("n")), Some("47"));
 }
