@@ -220,11 +220,11 @@ impl Shop {
 
     /// Commits each of these as a transaction of its own when the one before is in the log, and reads what that has of each.
     pub async fn commit_all(&self, transactions: &[&str]) -> Vec<Vec<Seen>> {
-        let mut xids = Vec::new();
+        let (mut xids, mut progress) = (Vec::new(), self.progress().await);
         for statements in transactions {
             let (transaction, xid) = self.begin(statements).await;
             transaction.commit().await.unwrap_or_else(|error| panic!("{statements}: {error}"));
-            self.progress_past(self.now().await).await;
+            past(&mut progress, self.now().await, WAIT_MAX).await;
             xids.push(xid);
         }
         let log = self.log_now().await;
@@ -243,16 +243,7 @@ impl Shop {
     }
 
     pub async fn progress_past_within(&self, lsn: Lsn, wait_max: Duration) -> Progress {
-        let found = async {
-            let mut tail = self.progress().await;
-            loop {
-                let progress = next_progress(&mut tail).await;
-                if progress.position.lsn >= lsn {
-                    return progress;
-                }
-            }
-        };
-        tokio::time::timeout(wait_max, found).await.unwrap_or_else(|_| panic!("waited {wait_max:?} for progress"))
+        past(&mut self.progress().await, lsn, wait_max).await
     }
 
     /// What `lockstep check` says of the database, with this publication.
@@ -304,6 +295,19 @@ impl Drop for Shop {
             self.runtime.block_on(ingest.stop());
         }
     }
+}
+
+/// The first progress that says that everything before an LSN is in the log.
+async fn past(tail: &mut Tail, lsn: Lsn, wait_max: Duration) -> Progress {
+    let found = async {
+        loop {
+            let progress = next_progress(tail).await;
+            if progress.position.lsn >= lsn {
+                return progress;
+            }
+        }
+    };
+    tokio::time::timeout(wait_max, found).await.unwrap_or_else(|_| panic!("waited {wait_max:?} for progress"))
 }
 
 pub async fn next_progress(tail: &mut Tail) -> Progress {
