@@ -243,7 +243,125 @@ mod tests {
         }
     }
 
+    /// Messages as the server writes them.
+    struct Written(Vec<u8>);
+
+    impl Written {
+        fn text(&mut self, text: &str) {
+            self.0.extend(text.as_bytes());
+            self.0.push(0);
+        }
+
+        fn tuple(&mut self, kind: u8, tuple: &[Value]) {
+            self.0.push(kind);
+            self.0.extend((tuple.len() as u16).to_be_bytes());
+            for value in tuple {
+                match value {
+                    Value::Null => self.0.push(b'n'),
+                    Value::Unchanged => self.0.push(b'u'),
+                    Value::Text(text) => {
+                        self.0.push(b't');
+                        self.0.extend((text.len() as u32).to_be_bytes());
+                        self.0.extend(text.as_bytes());
+                    }
+                }
+            }
+        }
+
+        fn relation(&mut self, relation: &Relation) {
+            self.0.push(b'R');
+            self.0.extend(relation.id.to_be_bytes());
+            self.text(&relation.schema);
+            self.text(&relation.name);
+            self.0.push(relation.identity);
+            self.0.extend((relation.columns.len() as u16).to_be_bytes());
+            for column in &relation.columns {
+                self.0.push(u8::from(column.in_identity));
+                self.text(&column.name);
+                self.0.extend(column.type_oid.to_be_bytes());
+                self.0.extend(column.type_modifier.to_be_bytes());
+            }
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Value {
+        Null,
+        Unchanged,
+        Text(String),
+    }
+
+    fn fields(values: &[Value]) -> Tuple<'_> {
+        let field = |value| match value {
+            &Value::Null => Field::Null,
+            &Value::Unchanged => Field::Unchanged,
+            Value::Text(text) => Field::Text(text),
+        };
+        values.iter().map(field).collect()
+    }
+
+    fn values() -> impl Strategy<Value = Vec<Value>> {
+        let value = prop_oneof![Just(Value::Null), Just(Value::Unchanged), any::<String>().prop_map(Value::Text)];
+        prop::collection::vec(value, 0..8)
+    }
+
+    fn relation() -> impl Strategy<Value = Relation> {
+        // A name has no zero byte.
+        let name = || "[^\0]{0,12}";
+        let column = (name(), any::<(bool, u32, i32)>()).prop_map(|(name, (in_identity, type_oid, type_modifier))| {
+            RelationColumn { name, in_identity, type_oid, type_modifier }
+        });
+        let parts = (any::<u32>(), name(), name(), any::<u8>(), prop::collection::vec(column, 0..8));
+        parts.prop_map(|(id, schema, name, identity, columns)| Relation { id, schema, name, identity, columns })
+    }
+
     proptest! {
+        #[test]
+        fn rows_come_back(id: u32, kind in 0_usize..4, old in values(), new in values()) {
+            let mut written = Written(Vec::new());
+            let is_full = kind % 2 == 1;
+            let old_kind = if is_full { b'O' } else { b'K' };
+            let old_tuple = || if is_full { OldTuple::Full(fields(&old)) } else { OldTuple::Key(fields(&old)) };
+            written.0.push(b"IUUD"[kind]);
+            written.0.extend(id.to_be_bytes());
+            if kind > 0 {
+                written.tuple(old_kind, &old);
+            }
+            if kind < 3 {
+                written.tuple(b'N', &new);
+            }
+            let expected = match kind {
+                0 => Message::Insert { relation: id, new: fields(&new) },
+                3 => Message::Delete { relation: id, old: old_tuple() },
+                _ => Message::Update { relation: id, old: Some(old_tuple()), new: fields(&new) },
+            };
+            prop_assert_eq!(decode(&written.0), Ok(expected));
+            for end in 0..written.0.len() {
+                prop_assert!(decode(&written.0[..end]).is_err(), "cut at {}", end);
+            }
+        }
+
+        #[test]
+        fn an_update_without_an_old_row_comes_back(id: u32, new in values()) {
+            let mut written = Written(vec![b'U']);
+            written.0.extend(id.to_be_bytes());
+            written.tuple(b'N', &new);
+            let expected = Message::Update { relation: id, old: None, new: fields(&new) };
+            prop_assert_eq!(decode(&written.0), Ok(expected));
+        }
+
+        #[test]
+        fn descriptions_and_truncates_come_back(shape in relation(), relations: Vec<u32>, options: u8) {
+            let mut written = Written(Vec::new());
+            written.relation(&shape);
+            prop_assert_eq!(decode(&written.0), Ok(Message::Relation(shape)));
+            let mut written = Written(vec![b'T']);
+            written.0.extend((relations.len() as u32).to_be_bytes());
+            written.0.push(options);
+            written.0.extend(relations.iter().flat_map(|id| id.to_be_bytes()));
+            prop_assert_eq!(decode(&written.0), Ok(Message::Truncate { relations }));
+        }
+
         #[test]
         fn any_bytes_are_an_answer_or_an_error(kind in prop::sample::select(b"BCMRIUDTYOX".to_vec()), rest: Vec<u8>) {
             let mut bytes = vec![kind];

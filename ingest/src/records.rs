@@ -1,7 +1,7 @@
 //! The records of one change: an envelope, and what Debezium puts beside it (docs/envelope.md).
 
 use lockstep_schemas::change::Op;
-use lockstep_schemas::envelope::{Datum, Stamp};
+use lockstep_schemas::envelope::{Datum, Stamp, TableColumn};
 use lockstep_schemas::partition::partition_of;
 
 use crate::pgoutput::{Field, OldTuple, Tuple};
@@ -55,7 +55,7 @@ pub(crate) fn records(
         }
         RowChange::Update(old, new) => {
             let old = old.map(|old| maker.old(old)).transpose()?;
-            let new = maker.row(new)?;
+            let new = maker.kept(maker.row(new)?, old.as_deref());
             match old {
                 Some(old) if maker.key_differs(&old, &new) => maker.key_change(&old, &new, stamp),
                 old => Ok(vec![maker.record(Op::Update, old.as_deref(), Some(&new), stamp)?]),
@@ -85,14 +85,34 @@ impl Maker<'_> {
     /// Of an old row only the identity is trusted, unless the log has all of it.
     fn old<'a>(&self, old: &OldTuple<'a>) -> Result<Vec<Datum<'a>>, RowError> {
         match old {
-            OldTuple::Full(tuple) => self.row(tuple),
-            OldTuple::Key(tuple) => {
-                let mut row = self.row(tuple)?;
-                let others = row.iter_mut().zip(&self.table.record.columns).filter(|(_, column)| !column.identity);
-                others.for_each(|(datum, _)| *datum = Datum::Unknown);
-                Ok(row)
+            OldTuple::Full(tuple) if self.table.whole_old => self.row(tuple),
+            // A partition logs by an identity of its own, in the root's form: what that lacks comes as null.
+            OldTuple::Full(tuple) => self.row_with(tuple, |_, datum| *datum == Datum::Null),
+            // The columns of a key or an index are never null.
+            OldTuple::Key(tuple) => self.row_with(tuple, |column, datum| !column.identity || *datum == Datum::Null),
+        }
+    }
+
+    /// A row of which some values are not known.
+    fn row_with<'a>(
+        &self,
+        tuple: &Tuple<'a>,
+        is_unknown: impl Fn(&TableColumn, &Datum<'a>) -> bool,
+    ) -> Result<Vec<Datum<'a>>, RowError> {
+        let mut row = self.row(tuple)?;
+        let unknown = row.iter_mut().zip(&self.table.record.columns);
+        unknown.filter(|(datum, column)| is_unknown(column, datum)).for_each(|(datum, _)| *datum = Datum::Unknown);
+        Ok(row)
+    }
+
+    /// A key that lies outside the row and did not change is not in the log's new row; the old one has it.
+    fn kept<'a>(&self, mut new: Vec<Datum<'a>>, old: Option<&[Datum<'a>]>) -> Vec<Datum<'a>> {
+        for (at, column) in self.table.record.columns.iter().enumerate() {
+            if new[at] == Datum::Unknown && (column.identity || at == self.table.entity_at) {
+                new[at] = old.map_or(Datum::Unknown, |old| old[at]);
             }
         }
+        new
     }
 
     fn key_differs(&self, old: &[Datum<'_>], new: &[Datum<'_>]) -> bool {

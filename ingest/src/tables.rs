@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::envelope::{RecordTable, TableColumn};
+use lockstep_schemas::partition::murmur2;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
+use lockstep_schemas::table_name::full_name;
 use lockstep_schemas::{scores, topics};
 use lockstep_source::{Database, DatabaseError, catalog, preflight};
 
@@ -33,7 +35,10 @@ pub(crate) struct PublishedTable {
     pub entity_at: usize,
     pub key_schema: u32,
     pub value_schema: u32,
+    /// Whether an old row that the log calls whole is so in every partition.
+    pub whole_old: bool,
     shape: Relation,
+    storage: String,
 }
 
 /// Every table seen in the log so far.
@@ -41,23 +46,24 @@ pub(crate) struct Tables {
     pub groups: Vec<IngestGroup>,
     by_relation: HashMap<u32, PublishedTable>,
     registry: Registry,
-    /// Of each table, the schema that was last announced.
+    /// Of each table, what was last announced.
     announced: BTreeMap<String, u32>,
     slot: String,
     /// The server's process that streams to us; whoever else holds the slot gives out the ids.
     backend: Option<i32>,
 }
 
-/// A table whose envelopes have another schema than the one that was last announced.
+/// A table that is not as it was when it was last announced: its envelopes have another schema, or its rows were written
+/// anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Announcement {
     /// `schema.table`.
     pub table: String,
     /// Index of its group.
     pub group: usize,
-    /// The schema's id.
+    /// A digest of its schema's id and its storage, for the checkpoint.
     pub value_schema: u32,
-    /// Whether another one was announced before: then entries made of the old columns must go.
+    /// Whether another one was announced before: then entries made of what it was must go.
     pub changed: bool,
 }
 
@@ -96,12 +102,19 @@ impl Tables {
         database: &Database,
         state: &StatePublisher,
     ) -> Result<Option<Announcement>, TableError> {
-        let full_name = format!("{}.{}", shape.schema, shape.name);
+        let full_name = full_name(&shape.schema, &shape.name);
         let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
             return Ok(None);
         };
-        let before = self.by_relation.values().find(|table| table.record.full_name() == full_name);
-        if before.is_some_and(|table| table.shape == shape) {
+        // The log describes a table again when anything about it has changed, also what the description does not show.
+        // What we see is newer than that, or as new: an event too many, but none too few.
+        let names: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
+        let storage = catalog::storage(database, shape.id, &names).await?;
+        let before = self.by_relation.values_mut().find(|table| table.record.full_name() == full_name);
+        if let Some(table) = before.filter(|table| table.shape == shape && table.storage == storage.mark)
+            && !storage.is_held
+        {
+            table.whole_old = storage.is_full;
             return Ok(None);
         }
         let columns = columns(&shape, &full_name, database).await?;
@@ -114,12 +127,15 @@ impl Tables {
         let value_schema = self.schema_id(&value_subject, &record.value_schema, database, state).await?;
         self.by_relation.retain(|_, table| table.record.full_name() != full_name);
         let relation = shape.id;
-        let table = PublishedTable { record, group, entity_at, key_schema, value_schema, shape };
+        let digest = murmur2(format!("{value_schema} {}", storage.mark).as_bytes());
+        let (whole_old, storage, is_held) = (storage.is_full, storage.mark, storage.is_held);
+        let table = PublishedTable { record, group, entity_at, key_schema, value_schema, whole_old, shape, storage };
         self.by_relation.insert(relation, table);
-        let before = self.announced.insert(full_name.clone(), value_schema);
-        let changed = before.is_some_and(|before| before != value_schema);
-        let news = before != Some(value_schema);
-        Ok(news.then_some(Announcement { table: full_name, group, value_schema, changed }))
+        let before = self.announced.insert(full_name.clone(), digest);
+        // Whoever holds the table alone may be the transaction that is being read: what it did is not to be seen yet.
+        let changed = before.is_some_and(|before| before != digest || is_held);
+        let news = changed || before.is_none();
+        Ok(news.then_some(Announcement { table: full_name, group, value_schema: digest, changed }))
     }
 
     /// Registers the schemas of records that others write: only ingest gives ids out.

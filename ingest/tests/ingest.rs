@@ -3,10 +3,20 @@
 
 #[path = "ingest/epochs.rs"]
 mod epochs;
+#[path = "ingest/identities.rs"]
+mod identities;
 #[path = "ingest/log.rs"]
 mod log;
+#[path = "ingest/names.rs"]
+mod names;
+#[path = "ingest/odd.rs"]
+mod odd;
+#[path = "ingest/partitioned.rs"]
+mod partitioned;
 #[path = "ingest/progress.rs"]
 mod progress;
+#[path = "ingest/relations.rs"]
+mod relations;
 #[path = "ingest/restarts.rs"]
 mod restarts;
 #[path = "ingest/rows.rs"]
@@ -15,21 +25,28 @@ mod rows;
 mod shop;
 #[path = "ingest/tables.rs"]
 mod tables;
+#[path = "ingest/transactions.rs"]
+mod transactions;
+#[path = "ingest/truncates.rs"]
+mod truncates;
+#[path = "ingest/values.rs"]
+mod values;
 
-use crate::shop::{Shop, shared};
+use crate::shop::{Shared, Shop};
 
 /// Tests that share a shop, and how many there are: the last one to end closes it.
-macro_rules! in_the_shared_shop {
-    ($($module:ident::$test:ident)*) => {
-        const SHARING: usize = [$(stringify!($test)),*].len();
+macro_rules! share {
+    ($name:ident = $open:path; $($module:ident::$test:ident)*) => {
+        static $name: Shared = Shared::new($open, [$(stringify!($test)),*].len());
         $(#[test]
         fn $test() {
-            shared($module::$test);
+            $name.run($module::$test);
         })*
     };
 }
 
-in_the_shared_shop! {
+share! {
+    SHOP = Shop::open;
     rows::a_product_comes_changes_and_goes
     rows::a_deleted_price_names_its_product
     rows::a_deleted_cart_line_names_its_customer
@@ -40,6 +57,39 @@ in_the_shared_shop! {
     tables::what_was_rolled_back_is_not_published
     tables::a_truncate_reaches_every_partition_of_its_group
     tables::a_new_column_is_a_new_schema
+}
+
+share! {
+    ODD = odd::open;
+    identities::an_old_row_says_what_its_identity_holds
+    identities::a_long_key_that_did_not_change_is_known
+    names::every_name_has_its_avro_name
+    partitioned::rows_of_partitions_come_as_the_roots
+    partitioned::a_partition_may_be_laid_out_otherwise
+    partitioned::an_identity_that_a_partition_lacks_is_never_trusted
+    relations::columns_that_come_go_and_change
+    relations::a_table_renamed_away_and_back
+    relations::a_table_made_anew_is_another
+    relations::values_that_changed_without_a_row
+    transactions::only_what_was_kept_has_an_ordinal
+    transactions::a_prepared_transaction_comes_when_it_is_committed
+    transactions::copied_rows_are_rows
+    truncates::every_form_of_truncate
+    values::every_type_arrives
+    values::what_avro_cannot_hold_is_incomplete
+    values::a_wide_row_and_a_long_one
+}
+
+#[test]
+fn a_large_transaction() {
+    Shop::open().run(transactions::a_large_transaction::<50_000>);
+}
+
+/// More of them than the memory that is allowed for it would hold.
+#[test]
+#[ignore = "takes a minute"]
+fn a_transaction_of_a_million_rows() {
+    Shop::open().run(transactions::a_large_transaction::<1_000_000>);
 }
 
 #[test]

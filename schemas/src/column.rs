@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
-use jiff::Timestamp;
 use jiff::civil;
 use serde_json::{Value as Json, json};
 
@@ -171,9 +170,7 @@ impl ColumnType {
             }
             ColumnType::Bytes => writer.blob(&unhex(text.strip_prefix("\\x")?)?),
             ColumnType::Date => {
-                let date: civil::Date = text.parse().ok()?;
-                let days = date.since((jiff::Unit::Day, EPOCH_DATE)).ok()?.get_days();
-                writer.long(i64::from(days));
+                writer.long(i64::from(days(text.parse().ok()?)?));
             }
             ColumnType::TimeMillis => writer.long(day_micros(text)? / 1_000),
             ColumnType::TimeMicros => writer.long(day_micros(text)?),
@@ -229,11 +226,21 @@ pub(crate) fn decode_text(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option
 }
 
 const EPOCH_DATE: civil::Date = civil::date(1970, 1, 1);
+const DAY_MICROS: i64 = 86_400_000_000;
 
 fn micros(text: &str) -> Option<i64> {
     let instant: civil::DateTime = text.parse().ok()?;
-    let instant = jiff::tz::Offset::UTC.to_timestamp(instant).ok()?;
-    Some(instant.as_microsecond())
+    let clock = instant.time().since((jiff::Unit::Microsecond, civil::Time::midnight())).ok()?;
+    Some(i64::from(days(instant.date())?) * DAY_MICROS + clock.get_microseconds())
+}
+
+fn days(date: civil::Date) -> Option<i32> {
+    date.since((jiff::Unit::Day, EPOCH_DATE)).ok().map(|span| span.get_days())
+}
+
+fn date_of(days: i64) -> Option<civil::Date> {
+    let span = jiff::Span::new().try_days(days).ok()?;
+    EPOCH_DATE.checked_add(span).ok()
 }
 
 /// A canonical time with zone (`2024-02-29T11:14:15.123456Z`) as microseconds since 1970.
@@ -242,8 +249,8 @@ pub fn instant_micros(text: &str) -> Option<i64> {
 }
 
 fn instant_text(micros: i64) -> Option<String> {
-    let instant = Timestamp::from_microsecond(micros).ok()?;
-    Some(instant.strftime("%Y-%m-%dT%H:%M:%S.%6f").to_string())
+    let date = date_of(micros.div_euclid(DAY_MICROS))?;
+    Some(format!("{date}T{}", clock_text(micros.rem_euclid(DAY_MICROS))))
 }
 
 fn day_micros(text: &str) -> Option<i64> {
@@ -257,20 +264,17 @@ fn day_micros(text: &str) -> Option<i64> {
     Some(seconds * 1_000_000 + fraction.parse::<i64>().ok()?)
 }
 
+fn clock_text(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
+    format!("{:02}:{:02}:{:02}.{:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60, micros % 1_000_000)
+}
+
 fn long_text(meaning: &str, value: i64) -> Result<String, AvroError> {
-    let clock = |micros: i64| {
-        let seconds = micros / 1_000_000;
-        format!("{:02}:{:02}:{:02}.{:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60, micros % 1_000_000)
-    };
     let instant = |micros| instant_text(micros).ok_or(AvroError::Kind("timestamp"));
     match meaning {
-        "io.debezium.time.Date" => {
-            let days = i32::try_from(value).map_err(|_| AvroError::Kind("date"))?;
-            let date = EPOCH_DATE.checked_add(jiff::Span::new().try_days(days).map_err(|_| AvroError::Kind("date"))?);
-            date.map(|date| date.to_string()).map_err(|_| AvroError::Kind("date"))
-        }
-        "io.debezium.time.Time" => Ok(clock(value.checked_mul(1_000).ok_or(AvroError::Kind("time"))?)),
-        "io.debezium.time.MicroTime" => Ok(clock(value)),
+        "io.debezium.time.Date" => date_of(value).map(|date| date.to_string()).ok_or(AvroError::Kind("date")),
+        "io.debezium.time.Time" => Ok(clock_text(value.checked_mul(1_000).ok_or(AvroError::Kind("time"))?)),
+        "io.debezium.time.MicroTime" => Ok(clock_text(value)),
         "io.debezium.time.Timestamp" => instant(value.checked_mul(1_000).ok_or(AvroError::Kind("timestamp"))?),
         "io.debezium.time.MicroTimestamp" => instant(value),
         _ => Ok(value.to_string()),
@@ -372,6 +376,9 @@ mod tests {
         check(1184, -1, "2024-02-29 11:14:15.123456+00", "2024-02-29T11:14:15.123456Z");
         check(1184, -1, "1970-01-01 00:00:00+00", "1970-01-01T00:00:00.000000Z");
         check(1184, -1, "infinity", "infinity");
+        check(1184, -1, "9999-12-31 23:59:59.999999+00", "9999-12-31T23:59:59.999999Z");
+        check(1114, 3, "0001-01-01 00:00:00.001", "0001-01-01T00:00:00.001000");
+        check(1114, -1, "10000-01-01 00:00:00", "10000-01-01 00:00:00");
         check(2950, -1, "6f1c7bd2-30ff-4c2d-8f4e-0d7bbd3a5a01", "6f1c7bd2-30ff-4c2d-8f4e-0d7bbd3a5a01");
         check(25, -1, "plain ünïcödé ✓", "plain ünïcödé ✓");
         check(1042, 9, "ab   ", "ab   ");

@@ -42,7 +42,8 @@ impl KeyPattern {
         if head.contains('}') || tail.contains(['{', '}']) {
             return Err(refuse(format!("only {{{entity_key}}} may stand in braces, once")));
         }
-        if head.starts_with('_') || pattern.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let is_blank = |c: char| c.is_control() || c.is_whitespace();
+        if head.starts_with('_') || head.contains(is_blank) || tail.contains(is_blank) {
             return Err(refuse("no leading `_`, no white space".to_owned()));
         }
         Ok(KeyPattern { head: head.to_owned(), tail: tail.to_owned() })

@@ -16,5 +16,6 @@ pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod scores;
+pub mod table_name;
 pub mod tail;
 pub mod topics;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
+use lockstep_schemas::table_name::split;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 
@@ -107,8 +108,8 @@ pub fn identifier(name: &str) -> String {
 
 /// `schema.table`, quoted.
 pub fn table(full_name: &str) -> String {
-    let (schema, name) = full_name.split_once('.').unwrap_or(("public", full_name));
-    format!("{}.{}", identifier(schema), identifier(name))
+    let (schema, name) = split(full_name).unwrap_or_else(|| ("public".into(), full_name.into()));
+    format!("{}.{}", identifier(&schema), identifier(&name))
 }
 
 /// A text, in a form that no setting and no content can turn into anything else.

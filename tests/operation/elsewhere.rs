@@ -13,7 +13,10 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
 const AWAY_LIMIT: Duration = Duration::from_secs(20);
 
-const TABLES: &str = "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text);
+const TABLES: &str =
+    "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text) PARTITION BY HASH (item);
+    CREATE TABLE items_even PARTITION OF items FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE items_odd PARTITION OF items FOR VALUES WITH (MODULUS 2, REMAINDER 1);
     CREATE TABLE shelves (shelf bigint PRIMARY KEY, item text NOT NULL)";
 
 const POLICY: &str = r#"
@@ -53,6 +56,8 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     let ingest = shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &known).start(&["run", "--role", "ingest"]);
     ingest.line("streaming", READY_LIMIT, |line| line.contains("streaming").then_some(()));
     let checked = shop.lockstep.ask(&["check"]);
+    let partitioned = "ok    partitioned tables of publication lockstep: 1 published under their own names";
+    assert!(checked.lines().any(|line| line == partitioned), "{checked}");
     assert!(checked.lines().next_back().is_some_and(|line| line.ends_with(" checks, 0 failed")), "{checked}");
 
     writes_go_on_and_are_followed(&shop);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::avro::unframe;
@@ -15,6 +16,7 @@ use lockstep_schemas::control::Control;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::{LiveRegistry, Registry};
+use lockstep_schemas::table_name::full_name;
 use lockstep_schemas::{registry, topics};
 use rdkafka::Message;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
@@ -68,6 +70,12 @@ impl Seen {
         }
     }
 
+    /// A value of the new row, under the name that Avro allows.
+    pub fn after_in_avro(&self, field: &str) -> &Json {
+        let Said::Change(_, envelope) = &self.said else { panic!("not a change: {:?}", self.said) };
+        &envelope["after"][field]
+    }
+
     pub fn control(&self) -> Option<&Control> {
         if let Said::Control(control) = &self.said { Some(control) } else { None }
     }
@@ -108,6 +116,7 @@ impl Log {
             reader: RecordReader::new(LiveRegistry::follow(kafka.clone(), following)),
             registry: registry::read(kafka).await.expect("the schemas"),
             schemas: HashMap::new(),
+            columns: HashMap::new(),
             newest: HashMap::new(),
         };
         let mut seen = Vec::new();
@@ -148,6 +157,8 @@ struct Reading {
     reader: RecordReader,
     registry: Registry,
     schemas: HashMap<u32, Arc<Schema>>,
+    /// Of the schema of each envelope.
+    columns: HashMap<u32, BTreeMap<String, Field>>,
     /// The newest transaction of each partition.
     newest: HashMap<(String, i32), u32>,
 }
@@ -158,8 +169,9 @@ impl Reading {
         let raw = RawRecord::of(message);
         let said = match self.reader.read(&raw).await.expect("a record that can be read") {
             Event::Change(change) => {
-                let envelope = self.reference(value.expect("a value"));
-                check(&change, &envelope);
+                let value = value.expect("a value");
+                let envelope = self.reference(value);
+                check(&change, &envelope, self.columns(unframe(value).expect("a frame").0));
                 Said::Change(change, envelope)
             }
             Event::Control(control) => Said::Control(control),
@@ -193,6 +205,16 @@ impl Reading {
         }
     }
 
+    /// The columns of a row, by the database's names, as a schema has them.
+    fn columns(&mut self, id: u32) -> &BTreeMap<String, Field> {
+        self.columns.entry(id).or_insert_with(|| {
+            let schema = self.registry.schema(id).expect("a registered schema");
+            let schema: Json = serde_json::from_str(&schema).expect("json");
+            let fields = schema["fields"][0]["type"][1]["fields"].as_array().expect("the columns").clone();
+            fields.iter().map(Field::of).collect()
+        })
+    }
+
     /// A framed record as the reference reads it, to its end, by the schema that its frame names.
     fn reference(&mut self, record: &[u8]) -> Json {
         let (id, mut body) = unframe(record).expect("a frame");
@@ -203,27 +225,57 @@ impl Reading {
         let reader = GenericDatumReader::builder(schema).build().expect("a reader");
         let value = reader.read_value(&mut body).expect("a value");
         assert!(body.is_empty(), "bytes behind the value");
-        value.try_into().expect("json")
+        printable(value).try_into().expect("json")
+    }
+}
+
+/// JSON has no NaN and no infinity.
+fn printable(value: Value) -> Value {
+    match value {
+        Value::Record(fields) => {
+            Value::Record(fields.into_iter().map(|(name, value)| (name, printable(value))).collect())
+        }
+        Value::Union(branch, value) => Value::Union(branch, Box::new(printable(*value))),
+        Value::Float(float) if !float.is_finite() => Value::String(float.to_string()),
+        Value::Double(double) if !double.is_finite() => Value::String(double.to_string()),
+        value => value,
+    }
+}
+
+/// A column, as the reference finds it.
+struct Field {
+    name: String,
+    /// Whether the reference's value, printed, is the canonical text too; else the tests of types compare them.
+    is_plain: bool,
+}
+
+impl Field {
+    fn of(field: &Json) -> (String, Field) {
+        let name = field["name"].as_str().expect("a name").to_owned();
+        let column = field.get("lockstep.column").and_then(Json::as_str).unwrap_or(&name).to_owned();
+        let kind = field["type"].as_array().map_or(&field["type"], |branches| &branches[1]);
+        let kind = if kind.get("connect.type").is_some() { &kind["type"] } else { kind };
+        (column, Field { name, is_plain: ["string", "int", "long", "boolean"].iter().any(|plain| kind == plain) })
     }
 }
 
 /// Our plans and the reference read the same change.
-fn check(change: &Change, envelope: &Json) {
+fn check(change: &Change, envelope: &Json, columns: &BTreeMap<String, Field>) {
     let source = &envelope["source"];
     assert_eq!(envelope["op"], change.op.letter());
     let named = |field: &str| source[field].as_str().unwrap_or_default().to_owned();
-    assert_eq!(*change.table, *format!("{}.{}", named("schema"), named("table")));
+    assert_eq!(*change.table, *full_name(&named("schema"), &named("table")));
     assert_eq!(source["commit_lsn"], change.position.lsn.0);
     assert_eq!(source["epoch"], change.position.epoch);
     assert_eq!(source["txId"], change.xid);
     assert_eq!(envelope["transaction"]["total_order"], change.position.ordinal);
     for (name, row) in [("before", &change.before), ("after", &change.after)] {
         let unknown = &source[format!("unknown_{name}")];
-        check_row(row.as_ref(), &envelope[name], unknown.as_array().map_or(&[], Vec::as_slice));
+        check_row(row.as_ref(), &envelope[name], unknown.as_array().map_or(&[], Vec::as_slice), columns);
     }
 }
 
-fn check_row(row: Option<&Row>, reference: &Json, unknown: &[Json]) {
+fn check_row(row: Option<&Row>, reference: &Json, unknown: &[Json], fields: &BTreeMap<String, Field>) {
     let Some(row) = row else {
         assert_eq!(*reference, Json::Null);
         return;
@@ -231,10 +283,12 @@ fn check_row(row: Option<&Row>, reference: &Json, unknown: &[Json]) {
     let columns = reference.as_object().expect("a row");
     assert_eq!(columns.len(), row.iter().count());
     for (name, cell) in row.iter() {
-        let value = &columns[name];
+        let value = &columns[&fields[name].name];
         let is_unknown = unknown.iter().any(|column| column == name);
         let expected = match value {
             _ if is_unknown => Cell::Unknown,
+            // JSON has no NaN.
+            _ if !fields[name].is_plain && *cell != Cell::Unknown => cell.clone(),
             Json::Null => Cell::Null,
             Json::String(text) => Cell::Value(text.clone()),
             other => Cell::Value(other.to_string()),

@@ -1,7 +1,6 @@
 //! A shop's database and its log, with ingest between them in this process.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use lockstep_schemas::position::Lsn;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
+use lockstep_source::Database;
+use lockstep_source::preflight::{self, Check};
 use lockstep_stack::{Services, Stack, StackOptions};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -29,33 +30,44 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
-static SHARED: Mutex<Option<Arc<Shop>>> = Mutex::new(None);
-static ENDED: AtomicUsize = AtomicUsize::new(0);
+/// A shop that several tests share, with ingest running.
+pub struct Shared {
+    open: fn() -> Shop,
+    state: Mutex<(Option<Arc<Shop>>, usize)>,
+}
 
-/// Runs a test in the shop that several share, with ingest running.
-pub fn shared(test: impl AsyncFn(&Shop)) {
-    let _last = Last;
-    let shop = {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = || {
-            let shop = Shop::open();
-            let ingest = shop.runtime.block_on(shop.start());
-            *shop.sharing.lock().unwrap_or_else(PoisonError::into_inner) = Some(ingest);
-            Arc::new(shop)
+impl Shared {
+    /// `tests` of them will come.
+    pub const fn new(open: fn() -> Shop, tests: usize) -> Self {
+        Shared { open, state: Mutex::new((None, tests)) }
+    }
+
+    pub fn run(&self, test: impl AsyncFn(&Shop)) {
+        let _last = Last(self);
+        let shop = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = || {
+                let shop = (self.open)();
+                let ingest = shop.runtime.block_on(shop.start());
+                *shop.sharing.lock().unwrap_or_else(PoisonError::into_inner) = Some(ingest);
+                Arc::new(shop)
+            };
+            state.0.get_or_insert_with(open).clone()
         };
-        shared.get_or_insert_with(open).clone()
-    };
-    shop.run(test);
+        shop.run(test);
+    }
 }
 
 /// The last test to end closes the shop. (Where only some run, the process's end does.)
-struct Last;
+struct Last<'s>(&'s Shared);
 
-impl Drop for Last {
+impl Drop for Last<'_> {
     fn drop(&mut self) {
-        if ENDED.fetch_add(1, Ordering::SeqCst) + 1 == crate::SHARING {
-            drop(SHARED.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 -= 1;
+        let closing = if state.1 == 0 { state.0.take() } else { None };
+        drop(state);
+        drop(closing);
     }
 }
 
@@ -86,11 +98,19 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts the servers and makes the tables.
+    /// The demo's shop.
     pub fn open() -> Self {
+        Self::with(DEFAULT, "", &[])
+    }
+
+    /// Starts the servers with these settings of PostgreSQL, and makes the tables: the demo's, and what `sql` makes.
+    pub fn with(policy: &str, sql: &str, settings: &[(&str, &str)]) -> Self {
         lockstep_process::install_crypto_provider();
         let services = Services { postgres: true, kafka: true, ..Services::NONE };
-        let stack = Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
+        let postgres_settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let options = StackOptions { services, postgres_settings, ..StackOptions::default() };
+        let stack = Stack::start(options, &mut |line| eprintln!("{line}"));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let endpoints = stack.endpoints();
         let arguments = ConfigArgs {
@@ -105,10 +125,12 @@ impl Shop {
         let pool = runtime.block_on(async {
             let pool = PgPoolOptions::new().max_connections(4).connect(&endpoints.database_url).await.expect("a pool");
             MIGRATIONS.run(&pool).await.expect("the shop's tables");
+            let made = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&pool).await;
+            made.expect("the test's own tables");
             pool
         });
         let kafka = config.kafka().expect("Kafka").clone();
-        let policy = Policy::parse(DEFAULT).expect("the default policy");
+        let policy = Policy::parse(policy).expect("a policy");
         Shop { pool, kafka, config, policy, sharing: Mutex::default(), runtime, stack }
     }
 
@@ -196,6 +218,19 @@ impl Shop {
         self.log_now().await.of(xid)
     }
 
+    /// Commits each of these as a transaction of its own when the one before is in the log, and reads what that has of each.
+    pub async fn commit_all(&self, transactions: &[&str]) -> Vec<Vec<Seen>> {
+        let (mut xids, mut progress) = (Vec::new(), self.progress().await);
+        for statements in transactions {
+            let (transaction, xid) = self.begin(statements).await;
+            transaction.commit().await.unwrap_or_else(|error| panic!("{statements}: {error}"));
+            past(&mut progress, self.now().await, WAIT_MAX).await;
+            xids.push(xid);
+        }
+        let log = self.log_now().await;
+        xids.into_iter().map(|xid| log.of(xid)).collect()
+    }
+
     /// The whole log, with everything in it that has been committed so far.
     pub async fn log_now(&self) -> Log {
         let progress = self.progress_past(self.now().await).await;
@@ -204,16 +239,23 @@ impl Shop {
 
     /// The first progress that says that everything before an LSN is in the log.
     pub async fn progress_past(&self, lsn: Lsn) -> Progress {
-        let found = async {
-            let mut tail = self.progress().await;
-            loop {
-                let progress = next_progress(&mut tail).await;
-                if progress.position.lsn >= lsn {
-                    return progress;
-                }
-            }
-        };
-        tokio::time::timeout(WAIT_MAX, found).await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} for progress"))
+        self.progress_past_within(lsn, WAIT_MAX).await
+    }
+
+    pub async fn progress_past_within(&self, lsn: Lsn, wait_max: Duration) -> Progress {
+        past(&mut self.progress().await, lsn, wait_max).await
+    }
+
+    /// What `lockstep check` says of the database, with this publication.
+    pub async fn checks(&self, publication: &str) -> Vec<Check> {
+        let mut config = self.config.database().expect("a database").clone();
+        config.publication = publication.to_owned();
+        let database = Database::connect(&config, "test-checks").await.expect("the database");
+        preflight::checks(&database, &config, &self.policy).await
+    }
+
+    pub fn policy_tables(&self) -> impl Iterator<Item = &str> {
+        self.policy.groups.values().flat_map(|group| &group.tables).map(|table| &**table)
     }
 
     /// Every progress record so far.
@@ -253,6 +295,19 @@ impl Drop for Shop {
             self.runtime.block_on(ingest.stop());
         }
     }
+}
+
+/// The first progress that says that everything before an LSN is in the log.
+async fn past(tail: &mut Tail, lsn: Lsn, wait_max: Duration) -> Progress {
+    let found = async {
+        loop {
+            let progress = next_progress(tail).await;
+            if progress.position.lsn >= lsn {
+                return progress;
+            }
+        }
+    };
+    tokio::time::timeout(wait_max, found).await.unwrap_or_else(|_| panic!("waited {wait_max:?} for progress"))
 }
 
 pub async fn next_progress(tail: &mut Tail) -> Progress {

@@ -6,6 +6,7 @@ use crate::avro::{AvroError, Plan, Reader, RecordPlan};
 use crate::change::{Cell, Change, Op, Row};
 use crate::column::decode_text;
 use crate::position::{Lsn, Position};
+use crate::table_name::full_name;
 
 /// How to read the envelopes of one schema.
 #[derive(Debug)]
@@ -84,9 +85,9 @@ impl EnvelopePlan {
 
     /// The table's name, shared by the changes of one schema.
     fn table(&self, schema: &str, table: &str) -> Arc<str> {
-        let known = self.table.get_or_init(|| format!("{schema}.{table}").into());
+        let known = self.table.get_or_init(|| full_name(schema, table).into());
         let same = known.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.')) == Some(table);
-        if same { known.clone() } else { format!("{schema}.{table}").into() }
+        if same { known.clone() } else { full_name(schema, table).into() }
     }
 }
 
@@ -198,6 +199,7 @@ mod tests {
     use crate::avro::unframe;
     use crate::column::ColumnType;
     use crate::envelope::{Datum, RecordTable, Stamp, TableColumn};
+    use proptest::prelude::*;
 
     fn table() -> RecordTable {
         let column = |name: &str, kind, identity| TableColumn { name: name.to_owned(), kind, identity };
@@ -286,5 +288,53 @@ mod tests {
             key_schema.name().map(|name| name.fullname(None)),
             Some("lockstep.public.Price_List.Key".to_owned())
         );
+    }
+
+    proptest! {
+        /// What is written comes back, each value in one of its three states, whatever the columns are called.
+        #[test]
+        fn envelopes_come_back(
+            columns in prop::collection::vec(("[a-zA-Z0-9_ .äЖ\"]{1,8}", any::<bool>(), state()), 1..12),
+            op in prop::sample::select(vec![Op::Insert, Op::Update, Op::Delete]),
+            (epoch, lsn, ordinal) in (any::<u16>(), any::<u64>(), any::<u32>()),
+            xid: u32,
+        ) {
+            let mut names = std::collections::HashSet::new();
+            let columns: Vec<_> = columns.into_iter().filter(|(name, ..)| names.insert(name.clone())).collect();
+            let kind = |is_number: &bool| if *is_number { ColumnType::Int64 } else { ColumnType::Text };
+            let column = |(name, is_number, _): &(String, bool, _)| TableColumn { name: name.clone(), kind: kind(is_number), identity: false };
+            let table = RecordTable::new("lockstep", "my.schema", "1 Tisch", columns.iter().map(column).collect());
+            let texts: Vec<Option<Option<String>>> = columns.iter().map(|(_, is_number, state)| {
+                state.as_ref().map(|value| value.as_ref().map(|(number, text)| if *is_number { number.to_string() } else { text.clone() }))
+            }).collect();
+            let datum = |text: &'_ Option<Option<String>>| match text {
+                None => Cell::Unknown,
+                Some(None) => Cell::Null,
+                Some(Some(text)) => Cell::Value(text.clone()),
+            };
+            let row: Vec<Datum<'_>> = texts.iter().map(|text| match text {
+                None => Datum::Unknown,
+                Some(None) => Datum::Null,
+                Some(Some(text)) => Datum::Text(text),
+            }).collect();
+            let (before, after) = ((op != Op::Insert).then_some(&*row), (op != Op::Delete).then_some(&*row));
+            let position = Position { epoch, lsn: Lsn(lsn), ordinal };
+            let record = table.envelope(9, op, before, after, &Stamp { position, xid, ..stamp() });
+            let change = EnvelopePlan::compile(&table.value_schema).expect("a plan").decode(&record[5..]).expect("a change");
+            prop_assert_eq!((change.position, change.xid, change.op), (position, xid, op));
+            prop_assert_eq!(&*change.table, "\"my.schema\".1 Tisch");
+            prop_assert_eq!((change.before.is_some(), change.after.is_some()), (before.is_some(), after.is_some()));
+            for row in [&change.before, &change.after].into_iter().flatten() {
+                for ((name, ..), text) in columns.iter().zip(&texts) {
+                    prop_assert_eq!(row.get(name), &datum(text), "{}", name);
+                }
+            }
+            prop_assert!(!change.incomplete);
+        }
+    }
+
+    /// Unknown, null, or a value, as a number and as a text.
+    fn state() -> impl Strategy<Value = Option<Option<(i64, String)>>> {
+        prop::option::of(prop::option::of(any::<(i64, String)>()))
     }
 }

@@ -8,6 +8,7 @@ use crate::avro::Writer;
 use crate::change::Op;
 use crate::column::{ColumnType, UNAVAILABLE};
 use crate::position::{Lsn, Position};
+use crate::table_name::full_name;
 
 /// A column as the log describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl RecordTable {
 
     /// `schema.table`.
     pub fn full_name(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        full_name(&self.schema, &self.name)
     }
 
     /// The registry's subjects of key and envelope: named by record, since a topic carries several tables.
@@ -210,7 +211,7 @@ impl TableColumn {
     /// Its field of a record. A named type is written out once; afterwards its name stands for it.
     fn field(&self, name: &str, defined: &mut HashSet<String>) -> Json {
         let mut kind = self.kind.schema();
-        if let Some(full) = full_name(&kind).filter(|full| !defined.insert(full.clone())) {
+        if let Some(full) = type_name(&kind).filter(|full| !defined.insert(full.clone())) {
             kind = json!(full);
         }
         let mut field = if self.identity {
@@ -278,7 +279,7 @@ fn envelope_schema(record: &str, row: Vec<Json>) -> Json {
         "connect.version": 2, "connect.name": format!("{record}.Envelope")})
 }
 
-fn full_name(kind: &Json) -> Option<String> {
+fn type_name(kind: &Json) -> Option<String> {
     let part = |name: &str| kind.get(name).and_then(Json::as_str);
     Some(format!("{}.{}", part("namespace")?, part("name")?))
 }

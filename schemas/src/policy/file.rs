@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Group, Policy, TierName, View, ViewSource};
 use crate::key::KeyPattern;
+use crate::table_name;
 
 /// An entry has at most so many fields (docs/protocol.md, "Limits").
 const FIELDS_MAX: usize = 500;
@@ -100,14 +101,9 @@ fn groups(files: BTreeMap<String, GroupFile>) -> Result<BTreeMap<Arc<str>, Group
         if file.tables.is_empty() {
             return Err(PolicyError::new(place, "a group has at least one table"));
         }
-        let tables: Vec<Arc<str>> = file.tables.iter().map(|table| Arc::from(table.as_str())).collect();
+        let tables = file.tables.iter().map(|table| table_of(table)).collect::<Result<Vec<_>, _>>();
+        let tables = tables.map_err(|why| PolicyError::new(place.clone(), why))?;
         for table in &tables {
-            if !table.contains('.') {
-                return Err(PolicyError::new(
-                    place,
-                    format!("write table `{table}` with its schema: `public.{table}`"),
-                ));
-            }
             if let Some(other) = owners.insert(table.clone(), name.clone()) {
                 return Err(PolicyError::new(
                     place,
@@ -159,7 +155,8 @@ fn sources(files: Vec<SourceFile>, group: &Group) -> Result<Vec<ViewSource>, Str
     let mut fields = HashSet::new();
     let mut sources = Vec::with_capacity(files.len());
     for file in files {
-        let table = group.tables.iter().find(|table| ***table == *file.table);
+        let named = table_of(&file.table)?;
+        let table = group.tables.iter().find(|table| **table == named);
         let table = table.ok_or_else(|| {
             format!("table {} is not in group {}: its changes have another order", file.table, group.name)
         })?;
@@ -179,6 +176,13 @@ fn sources(files: Vec<SourceFile>, group: &Group) -> Result<Vec<ViewSource>, Str
         n if n > FIELDS_MAX => Err(format!("{n} fields; an entry has at most {FIELDS_MAX}")),
         _ => Ok(sources),
     }
+}
+
+/// A table's one text, however the file writes it.
+fn table_of(text: &str) -> Result<Arc<str>, String> {
+    let (schema, table) =
+        table_name::split(text).ok_or_else(|| format!("write table `{text}` with its schema: `public.{text}`"))?;
+    Ok(table_name::full_name(&schema, &table).into())
 }
 
 /// An L1 view over an L2 view: same group, its fields a subset (docs/protocol.md, [3a]-[3e], [3i]).
@@ -232,6 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn any_table_and_entity_key_can_be_named() {
+        let policy = r#"
+            [groups.odd]
+            entity_key = "Id Nr."
+            tables = ['"my.schema"."a ""table"""', "public.Unit Price"]
+            [views.odd]
+            group = "odd"
+            tiers = ["l2"]
+            key = "odd:{Id Nr.}"
+            ttl = "1h"
+            [[views.odd.sources]]
+            table = "\"my.schema\".a \"table\""
+            columns = ["Größe", "1st"]
+        "#;
+        let policy = Policy::parse(policy).expect("a policy");
+        assert_eq!(*policy.groups["odd"].tables, ["\"my.schema\".a \"table\"".into(), "public.Unit Price".into()]);
+        assert_eq!(policy.views["odd"].key.key("7").as_str(), "odd:7");
+    }
+
+    #[test]
     fn mistakes_are_refused_with_their_place() {
         let check = |from: &str, to: &str, expected: &str| {
             let text = super::super::DEFAULT.replacen(from, to, 1);
@@ -239,6 +263,8 @@ mod tests {
             assert!(why.contains(expected), "{why}");
         };
         check("warm = true", "wram = true", "did you mean `warm`?");
+        check("\"public.orders\"", "\"orders\"", "with its schema: `public.orders`");
+        check("\"public.orders\"", "\"\\\"public\\\".\\\"prices\\\"\"", "in group catalogue already");
         check("group = \"catalogue\"", "group = \"catalog\"", "did you mean `catalogue`?");
         check("ttl = \"2h\"", "ttl = \"soon\"", "not a duration");
         check("tiers = [\"l2\"]", "tiers = [\"l4\"]", "there is no tier `l4`");

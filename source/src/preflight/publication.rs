@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::table_name::full_name;
 
 use super::{Check, away};
 use crate::catalog;
@@ -16,8 +17,37 @@ pub(super) async fn exists(database: &Database, name: &str) -> Result<bool, Data
 }
 
 pub(super) async fn checks(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Vec<Check> {
-    let what = format!("publication {}", config.publication);
-    vec![Check::new(what, find(database, &config.publication, policy).await)]
+    let name = &config.publication;
+    let mut checks = vec![Check::new(format!("publication {name}"), find(database, name, policy).await)];
+    let partitioned = find_partitioned(database, name, policy).await.transpose();
+    checks.extend(partitioned.map(|found| Check::new(format!("partitioned tables of publication {name}"), found)));
+    checks
+}
+
+/// Without `publish_via_partition_root` their rows come under the partitions' names, which no group has. `None`: there are
+/// none, or no publication.
+async fn find_partitioned(database: &Database, name: &str, policy: &Policy) -> Result<Option<String>, Failure> {
+    let tables = partitioned(database, policy).await.map_err(away)?;
+    let Some(first) = tables.first() else { return Ok(None) };
+    match via_root(database, name).await.map_err(away)? {
+        None => Ok(None),
+        Some(true) => Ok(Some(format!("{} published under their own names", tables.len()))),
+        Some(false) => Err(Failure::configuration(format!(
+            "publication {name} publishes the partitions of {first}, not the table"
+        ))
+        .remedy(format!("run ALTER PUBLICATION {} SET (publish_via_partition_root = true)", identifier(name)))),
+    }
+}
+
+async fn partitioned(database: &Database, policy: &Policy) -> Result<Vec<String>, DatabaseError> {
+    let names: Vec<&str> = policy.groups.values().flat_map(|group| &group.tables).map(|name| &**name).collect();
+    if names.is_empty() { Ok(Vec::new()) } else { catalog::partitioned(database, &names).await }
+}
+
+/// Whether partitions are published as their root; `None` where there is no such publication.
+async fn via_root(database: &Database, name: &str) -> Result<Option<bool>, DatabaseError> {
+    let sql = format!("SELECT pubviaroot::text FROM pg_publication WHERE pubname = {}", literal(name));
+    Ok(database.texts(sql).await?.first().map(|row| row[0].as_deref() == Some("true")))
 }
 
 async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String, Failure> {
@@ -26,7 +56,13 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
             .remedy("apply what `lockstep setup --print-sql` prints, or let ingest create it"));
     }
     let published = published(database, name).await.map_err(away)?;
-    for full_name in policy.groups.values().flat_map(|group| &group.tables) {
+    // Without the root's name a partitioned table is not there: that has a line of its own.
+    let passed_over = match via_root(database, name).await.map_err(away)? {
+        Some(false) => partitioned(database, policy).await.map_err(away)?,
+        _ => Vec::new(),
+    };
+    let tables = policy.groups.values().flat_map(|group| &group.tables);
+    for full_name in tables.filter(|table| !passed_over.iter().any(|name| **name == ***table)) {
         let Some(columns) = published.get(&**full_name) else {
             return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}"))
                 .remedy(format!("run ALTER PUBLICATION {} ADD TABLE {}", identifier(name), table(full_name))));
@@ -45,13 +81,13 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
 /// The columns of each published table.
 async fn published(database: &Database, name: &str) -> Result<BTreeMap<String, Vec<String>>, DatabaseError> {
     let sql = format!(
-        "SELECT schemaname || '.' || tablename, unnest(attnames)::text FROM pg_publication_tables WHERE pubname = {}",
+        "SELECT schemaname, tablename, unnest(attnames)::text FROM pg_publication_tables WHERE pubname = {}",
         literal(name)
     );
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in database.texts(sql).await? {
-        if let [Some(table), Some(column)] = row.as_slice() {
-            tables.entry(table.clone()).or_default().push(column.clone());
+        if let [Some(schema), Some(table), Some(column)] = row.as_slice() {
+            tables.entry(full_name(schema, table)).or_default().push(column.clone());
         }
     }
     Ok(tables)
@@ -80,10 +116,10 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
 /// A table as a publication names it: with a list of its columns, those of the identity and those that are wanted. Under
 /// REPLICA IDENTITY FULL there must be no list, or the server refuses every update.
 pub fn published_table(full_name: &str, columns: &catalog::Table, wanted: impl Fn(&str) -> bool) -> String {
-    if columns.values().all(|column| column.identity) {
+    if columns.values().all(|column| column.logged) {
         return table(full_name);
     }
-    let chosen = columns.iter().filter(|(name, column)| !column.generated && (column.identity || wanted(name)));
+    let chosen = columns.iter().filter(|(name, column)| !column.generated && (column.logged || wanted(name)));
     let chosen: Vec<String> = chosen.map(|(name, _)| identifier(name)).collect();
     format!("{} ({})", table(full_name), chosen.join(", "))
 }

@@ -30,8 +30,9 @@ async fn find_identity(database: &Database, group: &Group, name: &str) -> Result
         let identity: Vec<&str> = columns.iter().filter(|(_, c)| c.identity).map(|(name, _)| name.as_str()).collect();
         return Ok(identity.join(", "));
     }
-    let (quoted, key) = (table(name), identifier(key));
-    Err(Failure::configuration(format!("table {name}: the replica identity does not contain {key}")).remedy(format!(
+    let (quoted, key) = (column.lacking.clone().unwrap_or_else(|| table(name)), identifier(key));
+    let of = column.lacking.as_ref().map(|partition| format!(" of partition {partition}")).unwrap_or_default();
+    Err(Failure::configuration(format!("table {name}: the replica identity{of} does not contain {key}")).remedy(format!(
         "run ALTER TABLE {quoted} REPLICA IDENTITY USING INDEX a unique index that contains {key}, or FULL (and then publish \
          the table without a column list)"
     )))

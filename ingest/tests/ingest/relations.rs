@@ -1,0 +1,123 @@
+//! Tables that change while ingest runs. Each change is announced once, to the whole group; nothing stops.
+
+use std::collections::BTreeSet;
+
+use lockstep_schemas::change::Row;
+use lockstep_schemas::control::ControlKind;
+use lockstep_schemas::position::Position;
+use tokio::sync::Mutex;
+
+use crate::log::Seen;
+use crate::shop::{PARTITIONS, Shop};
+
+/// A changed publication makes the server describe all tables again, and then ingest looks at each: where that happens in
+/// the middle of a change, it is told twice. So these wait for one another.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The announcements among a transaction's records, each in all partitions; and its rows.
+fn told(seen: &[Seen]) -> (usize, Vec<&Row>) {
+    let controls: Vec<_> = seen.iter().filter_map(Seen::control).collect();
+    assert!(controls.iter().all(|control| control.kind == ControlKind::Relation), "{controls:?}");
+    let positions: BTreeSet<Position> = controls.iter().map(|control| control.position).collect();
+    assert_eq!(controls.len(), positions.len() * PARTITIONS as usize);
+    let rows = seen.iter().filter(|seen| seen.control().is_none() && !seen.is_tombstone());
+    (positions.len(), rows.filter_map(|seen| seen.change().after.as_ref()).collect())
+}
+
+/// Ingest publishes a list of the columns that there were.
+async fn publish_all_columns(shop: &Shop, table: &str) {
+    let sql = format!("ALTER PUBLICATION lockstep DROP TABLE {table}; ALTER PUBLICATION lockstep ADD TABLE {table}");
+    shop.execute(&sql).await;
+}
+
+fn texts<'r>(row: &'r Row, columns: &[&str]) -> Vec<Option<&'r str>> {
+    columns.iter().map(|column| row.text(column)).collect()
+}
+
+pub async fn columns_that_come_go_and_change(shop: &Shop) {
+    /// What changes; the row that follows in the same transaction; its columns, and their texts.
+    type Case = (&'static str, &'static str, &'static [&'static str], &'static [Option<&'static str>]);
+    const CASES: [Case; 9] = [
+        ("ADD COLUMN a int", "(n, a) VALUES (1, 2)", &["n", "a"], &[Some("1"), Some("2")]),
+        ("ADD COLUMN b int DEFAULT 7", "(n) VALUES (1)", &["a", "b"], &[None, Some("7")]),
+        ("ADD COLUMN c float8 DEFAULT random()", "(c) VALUES (0.5)", &["b", "c"], &[Some("7"), Some("0.5")]),
+        ("DROP COLUMN b", "(a) VALUES (3)", &["a", "b"], &[Some("3"), None]),
+        ("RENAME COLUMN a TO z", "(z) VALUES (4)", &["a", "z"], &[None, Some("4")]),
+        ("ALTER n TYPE bigint", "(n) VALUES (5000000000)", &["n"], &[Some("5000000000")]),
+        ("ALTER n TYPE text USING 'n' || n", "(n) VALUES ('n6')", &["n"], &[Some("n6")]),
+        ("ALTER note TYPE varchar(9), ALTER z SET NOT NULL", "(z, note) VALUES (1, 'x')", &["note"], &[Some("x")]),
+        ("DROP COLUMN z, ADD COLUMN z int DEFAULT 9", "(n) VALUES ('7')", &["z"], &[Some("9")]),
+    ];
+    let _alone = ALONE.lock().await;
+    publish_all_columns(shop, "changing").await;
+    shop.execute("INSERT INTO changing VALUES (1, 0, 'old')").await;
+    for (at, (change, row, columns, expected)) in (1_000..).step_by(10).zip(CASES) {
+        let before = if at == 1_000 { "n = 1" } else { "note = 'new'" };
+        let row = row.replacen('(', "(id, ", 1).replacen("VALUES (", &format!("VALUES ({at}, "), 1);
+        // Where all rows must have a value first.
+        let fill = if change.contains("NOT NULL") { "UPDATE changing SET z = 1 WHERE z IS NULL;" } else { "" };
+        shop.execute(fill).await;
+        let statements = format!(
+            "UPDATE changing SET {before} WHERE id = 1; ALTER TABLE changing {change}; INSERT INTO changing {row}"
+        );
+        let later = format!("INSERT INTO changing {}", row.replacen(&at.to_string(), &(at + 1).to_string(), 1));
+        let [seen, later] = &shop.commit_all(&[&statements, &later]).await[..] else { panic!("two transactions") };
+        let (news, rows) = told(seen);
+        // Where the rows were written anew as well, the server describes the table before and behind that.
+        assert!((1..=2).contains(&news), "{news} events: {change}");
+        assert_eq!(rows.len(), 2, "{change}");
+        assert_eq!(texts(rows[1], columns), expected, "{change}");
+        let (news, rows) = told(later);
+        assert_eq!((news, rows.len()), (0, 1), "once: {change}");
+        assert_eq!(texts(rows[0], columns), expected, "{change}");
+    }
+}
+
+/// Its publication follows it by its number, and so do we: no row of it is passed over.
+pub async fn a_table_renamed_away_and_back(shop: &Shop) {
+    let seen = shop
+        .commit_all(&[
+            "INSERT INTO renamed VALUES (1, 1)",
+            "ALTER TABLE renamed RENAME TO away; INSERT INTO away VALUES (2, 2)",
+            "INSERT INTO away VALUES (3, 3)",
+            "ALTER TABLE away RENAME TO renamed",
+            "INSERT INTO renamed VALUES (4, 4)",
+        ])
+        .await;
+    let rows = seen.iter().flatten().filter(|seen| seen.control().is_none());
+    let rows: Vec<_> =
+        rows.map(|seen| (&*seen.change().table, seen.change().after.as_ref().and_then(|row| row.text("id")))).collect();
+    assert_eq!(rows, ["1", "2", "3", "4"].map(|id| ("public.renamed", Some(id))));
+}
+
+pub async fn a_table_made_anew_is_another(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    let anew = "DROP TABLE remade; CREATE TABLE remade (id int PRIMARY KEY, n int); \
+                ALTER PUBLICATION lockstep ADD TABLE remade; INSERT INTO remade VALUES (2, 2)";
+    let seen = shop.commit_all(&["INSERT INTO remade VALUES (1, 1)", anew, "INSERT INTO remade VALUES (3, 3)"]).await;
+    let told: Vec<_> = seen.iter().map(|seen| told(seen)).map(|(news, rows)| (news, rows.len())).collect();
+    assert_eq!(told, [(0, 1), (1, 1), (0, 1)], "its rows went without a word");
+}
+
+/// Every row has other values, and the table has the same columns as before.
+pub async fn values_that_changed_without_a_row(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    publish_all_columns(shop, "rewritten").await;
+    let seen = shop
+        .commit_all(&[
+            "INSERT INTO rewritten VALUES (1, 1), (2, 2)",
+            "ALTER TABLE rewritten ALTER n TYPE int USING n * 2",
+            "UPDATE rewritten SET n = n + 1 WHERE id = 1",
+            "UPDATE rewritten SET n = n + 1 WHERE id = 1",
+            "ALTER TABLE rewritten DROP COLUMN n, ADD COLUMN n int DEFAULT 5",
+            "UPDATE rewritten SET n = n + 1 WHERE id = 1",
+            "UPDATE rewritten SET n = 0 WHERE id = 1; ALTER TABLE rewritten ALTER n TYPE int USING n + 40; \
+             UPDATE rewritten SET n = n + 2 WHERE id = 2",
+            "INSERT INTO rewritten VALUES (3, 3)",
+        ])
+        .await;
+    let told: Vec<_> = seen.iter().map(|seen| told(seen)).map(|(news, rows)| (news, rows.len())).collect();
+    assert_eq!(told, [(0, 2), (0, 0), (1, 1), (0, 1), (0, 0), (1, 1), (1, 2), (0, 1)]);
+    let last = seen[6].iter().rfind(|seen| seen.control().is_none()).expect("a row");
+    assert_eq!(last.change().after.as_ref().and_then(|row| row.text("n")), Some("47"));
+}
