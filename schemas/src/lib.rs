@@ -16,6 +16,8 @@ pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod scores;
+pub mod signal;
+pub mod snapshot;
 pub mod table_name;
 pub mod tail;
 pub mod topics;

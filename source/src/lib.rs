@@ -5,6 +5,7 @@
 //! nothing is prepared, so that a pooler in transaction mode will do (it must pass our start-up settings on).
 
 pub mod catalog;
+pub mod chunk;
 pub mod database;
 pub mod epoch;
 pub mod gate;

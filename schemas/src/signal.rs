@@ -1,0 +1,100 @@
+//! What is asked of ingest through the log: logical messages with our prefix, sent by `pg_logical_emit_message` in a
+//! transaction, and so in order with every change.
+
+use serde::{Deserialize, Serialize};
+
+/// The prefix of our messages.
+pub const PREFIX: &str = "lockstep";
+
+/// A wish, or a mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Signal {
+    /// Publish every row of some tables, beside the changes.
+    Snapshot {
+        /// Chosen by who asks; the same one twice is one wish.
+        id: String,
+        /// `schema.table`.
+        tables: Vec<String>,
+    },
+    /// Give up snapshots that are wished for or under way.
+    StopSnapshot {
+        /// Only this one; all without it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<String>,
+    },
+    /// The edge of a window in which a chunk of a snapshot is read. Only ingest itself sends it.
+    Window {
+        /// Of which chunk.
+        chunk: u64,
+        /// Which edge.
+        edge: Edge,
+    },
+    /// Nothing but a sign that this database's log moves.
+    Heartbeat,
+}
+
+/// An edge of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edge {
+    /// Before the chunk is read.
+    Low,
+    /// After.
+    High,
+}
+
+impl Signal {
+    /// The message's content.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// From the message's content.
+    pub fn from_json(content: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(content)
+    }
+
+    /// From a row of Debezium's signal table (its documentation, "Sending signals to a Debezium connector"): `type` and
+    /// `data`. `None`: a signal that we have nothing to do for.
+    pub fn from_debezium(id: &str, kind: &str, data: Option<&str>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Data {
+            #[serde(rename = "data-collections", default)]
+            tables: Vec<String>,
+        }
+        let data = serde_json::from_str::<Data>(data.unwrap_or("{}")).ok()?;
+        match kind {
+            // Names there are regular expressions; a quoted dot is the only thing that they need for one table.
+            "execute-snapshot" if !data.tables.is_empty() => {
+                let tables = data.tables.iter().map(|table| table.replace("\\.", ".")).collect();
+                Some(Signal::Snapshot { id: id.to_owned(), tables })
+            }
+            "stop-snapshot" => Some(Signal::StopSnapshot { id: None }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_come_back() {
+        let snapshot = Signal::Snapshot { id: "a".to_owned(), tables: vec!["public.products".to_owned()] };
+        for signal in [
+            snapshot.clone(),
+            Signal::StopSnapshot { id: None },
+            Signal::Window { chunk: 7, edge: Edge::High },
+            Signal::Heartbeat,
+        ] {
+            assert_eq!(Signal::from_json(signal.to_json().as_bytes()).expect("ours"), signal);
+        }
+        assert!(Signal::from_json(br#"{"kind":"snapshot","id":"a","tables":[],"more":1}"#).is_err());
+        let data = r#"{"data-collections": ["public\\.products"], "type": "INCREMENTAL"}"#;
+        assert_eq!(Signal::from_debezium("a", "execute-snapshot", Some(data)), Some(snapshot));
+        assert_eq!(Signal::from_debezium("a", "log", Some("{}")), None);
+        assert_eq!(Signal::from_debezium("a", "execute-snapshot", Some("not json")), None);
+    }
+}

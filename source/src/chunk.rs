@@ -1,0 +1,137 @@
+//! Reading a table in chunks, in the order of its key.
+
+use lockstep_schemas::signal::{PREFIX, Signal};
+use lockstep_schemas::table_name;
+
+use crate::database::{Database, DatabaseError, identifier, literal, required};
+
+/// A table as a publication carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedShape {
+    /// Its oid.
+    pub id: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The replica identity's letter, as in `pg_class.relreplident`.
+    pub identity: u8,
+    /// Its published columns, in the table's order.
+    pub columns: Vec<ShapeColumn>,
+    /// Rows, as the database guesses.
+    pub rows_estimated: u64,
+}
+
+/// One of its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeColumn {
+    /// Its name.
+    pub name: String,
+    /// Whether it belongs to the replica identity.
+    pub in_identity: bool,
+    /// Its type's oid.
+    pub type_oid: u32,
+    /// Its type's modifier; -1: none.
+    pub type_modifier: i32,
+    /// Its type in SQL.
+    sql_type: String,
+    /// Its place in the key by which chunks are cut.
+    key_place: Option<u32>,
+}
+
+/// Looks a published table up; `None` where the publication does not carry it.
+pub async fn shape(
+    database: &Database,
+    publication: &str,
+    full_name: &str,
+) -> Result<Option<PublishedShape>, DatabaseError> {
+    let Some((schema, name)) = table_name::split(full_name) else { return Ok(None) };
+    let (schema, name) = (&*schema, &*name);
+    let sql = format!(
+        "SELECT c.oid::bigint::text, c.relreplident::text, greatest(c.reltuples, 0)::bigint::text, a.attname, \
+           CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
+             ELSE coalesce(a.attnum = ANY(i.indkey::int2[]), false) END::text, \
+           a.atttypid::bigint::text, a.atttypmod::text, format_type(a.atttypid, a.atttypmod), \
+           (array_position(k.indkey::int2[], a.attnum))::text \
+         FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY(p.attnames) AND a.attgenerated = '' \
+         LEFT JOIN pg_index i ON i.indrelid = c.oid \
+           AND (CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) \
+         LEFT JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = c.oid AND (indisprimary OR indisreplident) \
+           ORDER BY indisprimary DESC LIMIT 1) k ON true \
+         WHERE p.pubname = {} AND p.schemaname = {} AND p.tablename = {} ORDER BY a.attnum",
+        literal(publication),
+        literal(schema),
+        literal(name)
+    );
+    let rows = database.texts(sql).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    Ok(Some(PublishedShape {
+        id: number(first, 0)?,
+        schema: schema.to_owned(),
+        name: name.to_owned(),
+        identity: required(first, 1, "a replica identity")?.bytes().next().unwrap_or(b'n'),
+        rows_estimated: number(first, 2)?,
+        columns: rows.iter().map(|row| column(row)).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn column(row: &[Option<String>]) -> Result<ShapeColumn, DatabaseError> {
+    Ok(ShapeColumn {
+        name: required(row, 3, "a column")?.to_owned(),
+        in_identity: required(row, 4, "a column")? == "true",
+        type_oid: number(row, 5)?,
+        type_modifier: number(row, 6)?,
+        sql_type: required(row, 7, "a type")?.to_owned(),
+        key_place: row.get(8).and_then(Option::as_deref).map(|_| number(row, 8)).transpose()?,
+    })
+}
+
+fn number<N: std::str::FromStr>(row: &[Option<String>], at: usize) -> Result<N, DatabaseError> {
+    let text = required(row, at, "a number")?;
+    text.parse().map_err(|_| DatabaseError::Answer { expected: "a number", answer: text.to_owned() })
+}
+
+impl PublishedShape {
+    /// Indexes of the columns by whose values chunks are cut, in the key's order; none where there is no key.
+    pub fn key(&self) -> Vec<usize> {
+        let mut key: Vec<usize> = (0..self.columns.len()).filter(|at| self.columns[*at].key_place.is_some()).collect();
+        key.sort_by_key(|at| self.columns[*at].key_place);
+        key
+    }
+
+    /// The rows that follow a key, at most so many, each column as PostgreSQL's text.
+    pub async fn rows_after(
+        &self,
+        database: &Database,
+        after: Option<&[String]>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+        let key = self.key();
+        let names: Vec<String> = self.columns.iter().map(|column| identifier(&column.name)).collect();
+        let ordered: Vec<&str> = key.iter().map(|at| names[*at].as_str()).collect();
+        let from = match after {
+            None => String::new(),
+            Some(values) => {
+                let value = |(at, text): (&usize, &String)| format!("{}::{}", literal(text), self.columns[*at].sql_type);
+                let values: Vec<String> = key.iter().zip(values).map(value).collect();
+                format!("WHERE ({}) > ({})", ordered.join(", "), values.join(", "))
+            }
+        };
+        let sql = format!(
+            "SELECT {} FROM {}.{} {from} ORDER BY {} LIMIT {rows_max}",
+            names.join(", "),
+            identifier(&self.schema),
+            identifier(&self.name),
+            ordered.join(", ")
+        );
+        database.texts(sql).await
+    }
+}
+
+/// Sends a signal through the log.
+pub async fn send(database: &Database, signal: &Signal) -> Result<(), DatabaseError> {
+    let content = literal(&signal.to_json());
+    database.texts(format!("SELECT pg_logical_emit_message(true, '{PREFIX}', {content})::text")).await.map(drop)
+}
