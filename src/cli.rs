@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Fill views from the database
     Warm(WarmArgs),
+    /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
+    Snapshot(SnapshotArgs),
     /// The demo: a private stack, a real shop's catalogue and sales, and a comparison of every entry at the end
     Demo(DemoArgs),
     /// A private stack of real servers on 127.0.0.1
@@ -59,6 +61,24 @@ pub(crate) struct RunArgs {
     /// Which roles; all by default
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::ALL)]
     pub role: Vec<Role>,
+}
+
+#[derive(Args)]
+pub(crate) struct SnapshotArgs {
+    /// Tables of the policy, e.g. public.products
+    #[arg(required_unless_present_any = ["all", "stop"])]
+    pub tables: Vec<String>,
+    /// Every table of the policy
+    #[arg(long, conflicts_with = "tables")]
+    pub all: bool,
+    /// Ask, and do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Give up every snapshot that waits or is under way
+    #[arg(long, conflicts_with_all = ["tables", "all"])]
+    pub stop: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What a process does.

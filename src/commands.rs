@@ -2,6 +2,7 @@
 
 mod check;
 mod setup;
+mod snapshot;
 mod stack;
 mod status;
 mod wait;
@@ -32,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
+        Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,
         Command::Setup(args) => setup::run(&config, &policy(&config)?, &args).await,
         Command::Migrate => {

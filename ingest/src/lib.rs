@@ -11,6 +11,7 @@ mod pgoutput;
 mod progress;
 mod publisher;
 mod records;
+mod snapshot;
 mod standby;
 mod start;
 mod stream;

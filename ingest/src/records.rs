@@ -25,6 +25,8 @@ pub(crate) enum RowChange<'a> {
     Insert(&'a Tuple<'a>),
     Update(Option<&'a OldTuple<'a>>, &'a Tuple<'a>),
     Delete(&'a OldTuple<'a>),
+    /// A row that a snapshot has read.
+    Read(&'a Tuple<'a>),
 }
 
 /// A row that can't be published.
@@ -48,6 +50,10 @@ pub(crate) fn records(
         RowChange::Insert(new) => {
             let new = maker.row(new)?;
             Ok(vec![maker.record(Op::Insert, None, Some(&new), stamp)?])
+        }
+        RowChange::Read(row) => {
+            let row = maker.row(row)?;
+            Ok(vec![maker.record(Op::Read, None, Some(&row), stamp)?])
         }
         RowChange::Delete(old) => {
             let old = maker.old(old)?;

@@ -10,6 +10,7 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::snapshot::Snapshots;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::{registry, topics};
 use lockstep_source::epoch::{self, Epoch};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Ledger;
 use crate::progress::ProgressKeeper;
 use crate::publisher::{Publisher, StatePublisher};
+use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
 use crate::stream::{Stream, StreamError};
 use crate::tables::Tables;
@@ -43,6 +45,7 @@ pub(crate) struct Checkpoint {
     pub next: BTreeMap<String, Vec<i64>>,
     /// Of each table, the schema that was last announced.
     pub announced: BTreeMap<String, u32>,
+    pub snapshots: Snapshots,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +56,8 @@ struct Wire {
     next: BTreeMap<String, Vec<i64>>,
     #[serde(default)]
     announced: BTreeMap<String, u32>,
+    #[serde(default)]
+    snapshots: Snapshots,
 }
 
 /// What Kafka has of our past.
@@ -82,6 +87,7 @@ impl Checkpoint {
             confirmed_lsn: self.confirmed.to_string(),
             next: self.next.clone(),
             announced: self.announced.clone(),
+            snapshots: self.snapshots.clone(),
         };
         serde_json::to_vec(&wire).unwrap_or_default()
     }
@@ -93,6 +99,7 @@ impl Checkpoint {
             confirmed: wire.confirmed_lsn.parse().ok()?,
             next: wire.next,
             announced: wire.announced,
+            snapshots: wire.snapshots,
         })
     }
 }
@@ -160,6 +167,24 @@ async fn session(
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
     let tables = Tables::new(policy, registry, announced.clone(), &database_config.slot);
+    let mut snapshots = log.checkpoint.as_ref().map(|checkpoint| checkpoint.snapshots.clone()).unwrap_or_default();
+    if news.is_some() {
+        // What was read in another history may not hold in this one.
+        snapshots.begin_again();
+        if config.ingest.snapshot_initial {
+            let tables: Vec<String> =
+                policy.groups.values().flat_map(|group| &group.tables).map(ToString::to_string).collect();
+            snapshots.wish(&format!("epoch-{}", epoch.number), &tables);
+        }
+    }
+    let (keeper, orders, chunks) = SnapshotKeeper::new(snapshots.clone());
+    let reader = Reader {
+        database: database.clone(),
+        publication: database_config.publication.clone(),
+        rows_per_second: config.ingest.snapshot_rows_per_second,
+        orders,
+        chunks,
+    };
     let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
@@ -172,10 +197,19 @@ async fn session(
         state: StatePublisher::open(kafka).map_err(kafka_failed)?,
         ledger: Ledger::from(confirmed),
         progress: ProgressKeeper::new(epoch.number, log.ends),
-        checkpoint: Checkpoint { epoch: epoch.number, confirmed: Lsn(0), next: BTreeMap::new(), announced },
+        checkpoint: Checkpoint {
+            epoch: epoch.number,
+            confirmed: Lsn(0),
+            next: BTreeMap::new(),
+            announced,
+            snapshots: snapshots.clone(),
+        },
         announcing: Vec::new(),
         checkpoint_key: format!("ingest-{:016x}", fastrand::u64(..)).into_bytes(),
         outdated,
+        snapshots: keeper,
+        signal_table: database_config.signal_table.clone(),
+        signals_from: None,
     };
     let failed = |error: StreamError| Failure::unavailable(error);
     // The slot first: only who holds it writes.
@@ -187,7 +221,14 @@ async fn session(
         stream.announce(&control).await.map_err(failed)?;
     }
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
-    let streamed = stream.run(&mut transport, shutdown).await;
+    let beside = async {
+        reader.run(shutdown.clone()).await;
+        std::future::pending::<()>().await;
+    };
+    let streamed = tokio::select! {
+        streamed = stream.run(&mut transport, shutdown) => streamed,
+        () = beside => Ok(()),
+    };
     if streamed.is_ok() {
         stream.drain(&transport, FLUSH_WAIT_MAX).await.map_err(failed)?;
     }
@@ -331,7 +372,13 @@ mod tests {
         };
         let checkpoint = |epoch, confirmed| {
             let next = [("g".to_owned(), vec![7, 9])].into();
-            Some(Checkpoint { epoch, confirmed: Lsn(confirmed), next, announced: BTreeMap::new() })
+            Some(Checkpoint {
+                epoch,
+                confirmed: Lsn(confirmed),
+                next,
+                announced: BTreeMap::new(),
+                snapshots: Snapshots::default(),
+            })
         };
         let log = |checkpoint| LogState { made_anew: false, checkpoint, ends: vec![("g".to_owned(), vec![7, 12])] };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {

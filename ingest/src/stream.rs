@@ -9,6 +9,8 @@ use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::envelope::Stamp;
 use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::signal::{PREFIX, Signal};
+use lockstep_schemas::table_name::full_name;
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
@@ -20,9 +22,14 @@ use crate::pgoutput::{self, Message};
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher, Purpose, Record, StatePublisher};
 use crate::records::{RowChange, RowRecord, records};
+use crate::snapshot::SnapshotKeeper;
 use crate::start::Checkpoint;
 use crate::tables::{Announcement, SERVER, TableError, Tables};
 use crate::transport::{LogEvent, Transport, TransportError};
+
+mod signals;
+
+pub(crate) use signals::SignalTable;
 
 /// Events of the log taken in a row, between two looks at Kafka's reports.
 const EVENTS_AT_ONCE: usize = 128;
@@ -58,6 +65,7 @@ struct Open {
     announcements: Vec<Announcement>,
     /// Changes so far of each table.
     by_relation: HashMap<u32, i64>,
+    signals: Vec<Signal>,
 }
 
 /// Everything that streaming needs.
@@ -79,6 +87,11 @@ pub(crate) struct Stream {
     pub checkpoint_key: Vec<u8>,
     /// Keys of earlier ones, to be removed once there is a newer.
     pub outdated: Vec<Vec<u8>>,
+    pub snapshots: SnapshotKeeper,
+    /// The name of Debezium's signal table, where there is one.
+    pub signal_table: Option<String>,
+    /// The table itself, once the log has described it.
+    pub signals_from: Option<SignalTable>,
 }
 
 impl Stream {
@@ -112,6 +125,7 @@ impl Stream {
                 }
                 _ = tick.tick() => {
                     self.say_progress().await?;
+                    self.snapshots.turn(self.ledger.confirmed().0);
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
                         saved_at = Instant::now();
                         self.acknowledge(transport).await?;
@@ -175,16 +189,27 @@ impl Stream {
                     ordinal: 0,
                     announcements: Vec::new(),
                     by_relation: HashMap::new(),
+                    signals: Vec::new(),
                 });
             }
             Message::Commit { end } => {
-                if let Some(transaction) = open.take() {
+                if let Some(mut transaction) = open.take() {
+                    self.signals(&mut transaction, end, *previous_commit).await?;
                     *previous_commit = transaction.commit;
                     self.announce_tables(&transaction, end).await?;
                     self.ledger.commit(transaction.number, end, transaction.committed_at);
                 }
             }
-            Message::Logical { .. } => {}
+            Message::Logical { prefix, content, .. } => {
+                if let Some(transaction) = open.as_mut().filter(|_| prefix == PREFIX) {
+                    match Signal::from_json(content) {
+                        Ok(signal) => transaction.signals.push(signal),
+                        Err(error) => {
+                            tracing::warn!(%error, "a message with our prefix that is not ours is passed over")
+                        }
+                    }
+                }
+            }
             message => {
                 let Some(transaction) = open else { return Err(StreamError::Undescribed) };
                 self.message(message, lsn, transaction, *previous_commit).await?;
@@ -218,6 +243,13 @@ impl Stream {
     ) -> Result<(), StreamError> {
         let (relation, change) = match message {
             Message::Relation(shape) => {
+                let name = full_name(&shape.schema, &shape.name);
+                if self.signal_table.as_ref() == Some(&name) {
+                    self.signals_from = Some(SignalTable::new(&shape));
+                }
+                if let Some(window) = self.snapshots.window(&name) {
+                    window.spoil();
+                }
                 open.announcements.extend(self.tables.learn(shape, &self.database, &self.state).await?);
                 return Ok(());
             }
@@ -227,7 +259,14 @@ impl Stream {
             Message::Update { relation, old, new } => (relation, Change::Update(old, new)),
             Message::Delete { relation, old } => (relation, Change::Delete(old)),
         };
-        let Some(table) = self.tables.get(relation) else { return Ok(()) };
+        let Some(table) = self.tables.get(relation) else {
+            if let (Some(signals), Change::Insert(row)) = (&self.signals_from, &change)
+                && signals.relation == relation
+            {
+                open.signals.extend(signals.signal(row));
+            }
+            return Ok(());
+        };
         open.ordinal += 1;
         let collection_order = open.by_relation.entry(relation).or_insert(0);
         *collection_order += 1;
@@ -257,10 +296,20 @@ impl Stream {
         let more = made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
         open.ordinal += more;
         *collection_order += i64::from(more);
+        if self.snapshots.has_window() {
+            self.touch(relation, &made);
+        }
         for record in &made {
             self.publish_row(record, group, open.number).await?;
         }
         Ok(())
+    }
+
+    fn touch(&mut self, relation: u32, made: &[RowRecord]) {
+        let name = self.tables.get(relation).map(|table| table.record.full_name()).unwrap_or_default();
+        if let Some(window) = self.snapshots.window(&name) {
+            made.iter().filter_map(|record| record.key.as_deref()).for_each(|key| window.touch(key));
+        }
     }
 
     async fn publish_row(&mut self, row: &RowRecord, group: usize, transaction: u64) -> Result<(), StreamError> {
@@ -279,6 +328,9 @@ impl Stream {
             .map(|table| (table.record.full_name(), table.group))
             .collect();
         for (name, group) in tables {
+            if let Some(window) = self.snapshots.window(&name) {
+                window.spoil();
+            }
             self.control_in(ControlKind::Truncate, name, group, open).await?;
         }
         Ok(())
@@ -361,6 +413,7 @@ impl Stream {
         let (confirmed, _) = self.ledger.confirmed();
         if confirmed > self.checkpoint.confirmed {
             (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
+            self.checkpoint.snapshots = self.snapshots.confirmed(confirmed).clone();
             for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
                 self.checkpoint.announced.insert(table, schema);
             }

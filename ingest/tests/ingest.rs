@@ -23,6 +23,8 @@ mod restarts;
 mod rows;
 #[path = "ingest/shop.rs"]
 mod shop;
+#[path = "ingest/snapshots.rs"]
+mod snapshots;
 #[path = "ingest/tables.rs"]
 mod tables;
 #[path = "ingest/transactions.rs"]
@@ -110,4 +112,9 @@ fn restarts_lose_nothing() {
 #[test]
 fn a_broken_history_is_a_new_epoch() {
     Shop::open().run(epochs::a_broken_history_is_a_new_epoch);
+}
+
+#[test]
+fn a_snapshot_beside_changes() {
+    Shop::open().run(snapshots::a_snapshot_beside_changes);
 }

@@ -18,6 +18,7 @@ pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
 /// Partitions of a group's topic, unless configured.
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
+const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 const RESPONSE_DEFAULT: u64 = 2_000;
 const RESPONSE_MIN: u64 = 1_000;
 const RESPONSE_MAX: u64 = 60_000;
@@ -70,6 +71,7 @@ struct File {
     tiers: TiersSection,
     edge: EdgeSection,
     gateway: GatewaySection,
+    ingest: IngestSection,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +81,22 @@ struct DatabaseSection {
     password_file: Option<PathBuf>,
     slot: Option<String>,
     publication: Option<String>,
+    signal_table: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IngestSection {
+    snapshot: Option<SnapshotWhen>,
+    snapshot_rows_per_second: Option<u32>,
+}
+
+/// When every table is published row by row without being asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SnapshotWhen {
+    Never,
+    Initial,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,6 +174,17 @@ pub struct DatabaseConfig {
     pub slot: String,
     /// Our publication.
     pub publication: String,
+    /// Debezium's signal table, `schema.table`, where snapshots are to be asked for by it.
+    pub signal_table: Option<String>,
+}
+
+/// What ingest does beside following the log.
+#[derive(Clone, Copy, Debug)]
+pub struct IngestConfig {
+    /// Whether each epoch begins with a snapshot of every table.
+    pub snapshot_initial: bool,
+    /// How fast snapshots read.
+    pub snapshot_rows_per_second: u32,
 }
 
 /// The edge.
@@ -176,6 +205,8 @@ pub struct Config {
     pub partitions: u32,
     /// Prefix of keys.
     pub namespace: String,
+    /// Of the role ingest.
+    pub ingest: IngestConfig,
     database: Option<DatabaseConfig>,
     kafka: Option<KafkaConfig>,
     l2: Option<Url>,
@@ -215,15 +246,25 @@ impl Config {
                 "choose from {RESPONSE_MIN} to {RESPONSE_MAX}: so long an answer may take, and so far apart are purges"
             )));
         }
+        let snapshot_rows_per_second = file.ingest.snapshot_rows_per_second.unwrap_or(SNAPSHOT_ROWS_DEFAULT);
+        if snapshot_rows_per_second == 0 {
+            return Err(Failure::configuration("[ingest] snapshot_rows_per_second = 0")
+                .remedy("choose at least 1; a snapshot is given up by `lockstep snapshot --stop`"));
+        }
         let response_max = Duration::from_millis(response_ms);
         Ok(Config {
             policy: args.policy.clone().or(file.policy).or_else(|| exists("policy.toml")),
             partitions,
             namespace,
+            ingest: IngestConfig {
+                snapshot_initial: file.ingest.snapshot == Some(SnapshotWhen::Initial),
+                snapshot_rows_per_second,
+            },
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
                 slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
                 publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
+                signal_table: file.database.signal_table,
             }),
             kafka: file.kafka.build(args.kafka_brokers.clone())?,
             l2: url("the L2 URL", args.l2_url.clone().or(file.tiers.l2), &redis)?,

@@ -73,6 +73,13 @@ impl Snapshots {
         true
     }
 
+    /// The tables left are read from their beginnings: in another history, rows may be others.
+    pub fn begin_again(&mut self) {
+        for one in &mut self.waiting {
+            (one.after, one.table_rows) = (None, 0);
+        }
+    }
+
     /// Gives up one, or all.
     pub fn stop(&mut self, id: Option<&str>) {
         let wanted = |one: &mut Snapshot| id.is_none_or(|id| one.id == id);

@@ -95,7 +95,8 @@ pub fn client(kafka: &KafkaConfig, id: &str) -> ClientConfig {
         .set("bootstrap.servers", &kafka.brokers)
         .set("client.id", format!("lockstep-{id}"))
         .set("allow.auto.create.topics", "false")
-        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        .set("socket.timeout.ms", "15000")
         .set("reconnect.backoff.max.ms", "2000")
         .set("socket.keepalive.enable", "true");
     secure(&mut config, kafka);

@@ -43,6 +43,15 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// Whether a right is missing: no attempt will do better until somebody grants it.
+    pub fn is_forbidden(&self) -> bool {
+        const INSUFFICIENT_PRIVILEGE: &str = "42501";
+        let DatabaseError::Sql(error) = self else { return false };
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
+    }
+}
+
 /// The catalogue database. Clones share their connections.
 #[derive(Clone)]
 pub struct Database {

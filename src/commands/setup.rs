@@ -55,6 +55,10 @@ fn sql(policy: &Policy, tables: Option<&Tables>) -> Vec<String> {
         let list: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
         lines.push(format!("GRANT SELECT ({}) ON {} TO lockstep_reader;", list.join(", "), table(name)));
     }
+    lines.push("-- For `lockstep snapshot` alone, which reads rows under ingest's role:".to_owned());
+    for name in policy.groups.values().flat_map(|group| &group.tables) {
+        lines.push(format!("-- GRANT SELECT ON {} TO lockstep_ingest;", table(name)));
+    }
     if tables.is_none() {
         lines.push(
             "-- The database could not be asked: add each table's replica identity to its list of columns.".to_owned(),

@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::log::{Log, Seen};
+use crate::snapshots::PACE;
 
 /// Several, so that a record can be in the wrong one.
 pub const PARTITIONS: u32 = 8;
@@ -78,6 +79,12 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// Ends it in the middle of whatever it does.
+    pub async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
     /// Stops it as a signal would.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -113,7 +120,13 @@ impl Shop {
         let stack = Stack::start(options, &mut |line| eprintln!("{line}"));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let endpoints = stack.endpoints();
+        let file = endpoints.dir.join("lockstep.toml");
+        let text = format!(
+            "[database]\nsignal_table = \"public.debezium_signal\"\n[ingest]\nsnapshot_rows_per_second = {PACE}\n"
+        );
+        std::fs::write(&file, text).expect("a configuration");
         let arguments = ConfigArgs {
+            config: Some(file),
             database_url: Some(endpoints.database_url.clone()),
             kafka_brokers: Some(endpoints.kafka.clone()),
             partitions: Some(PARTITIONS),

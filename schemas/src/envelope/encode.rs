@@ -135,7 +135,7 @@ impl RecordTable {
         let mut writer = Writer::framed(schema_id);
         let before = self.row(before, &mut writer);
         let after = self.row(after, &mut writer);
-        self.source(stamp, &before, &after, &mut writer);
+        self.source(op, stamp, (&before, &after), &mut writer);
         writer.optional(Some(()), |w, ()| {
             w.blob(format!("{}:{}", stamp.xid, stamp.lsn.0).as_bytes());
             w.long(i64::from(stamp.position.ordinal));
@@ -174,13 +174,19 @@ impl RecordTable {
         unwritten
     }
 
-    fn source(&self, stamp: &Stamp<'_>, before: &Unwritten<'_>, after: &Unwritten<'_>, writer: &mut Writer) {
+    fn source(
+        &self,
+        op: Op,
+        stamp: &Stamp<'_>,
+        (before, after): (&Unwritten<'_>, &Unwritten<'_>),
+        writer: &mut Writer,
+    ) {
         writer.blob(concat!("lockstep-", env!("CARGO_PKG_VERSION")).as_bytes());
         writer.blob(b"postgresql");
         writer.blob(stamp.server.as_bytes());
         writer.long(stamp.committed_at / 1_000);
         writer.long(0);
-        writer.blob(b"false");
+        writer.blob(if op == Op::Read { b"incremental" } else { b"false" });
         writer.blob(stamp.database.as_bytes());
         let sequence = format!("[\"{}\",\"{}\"]", stamp.previous_commit.0, stamp.lsn.0);
         writer.optional(Some(sequence), |w, text| w.blob(text.as_bytes()));

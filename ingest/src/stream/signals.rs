@@ -1,0 +1,124 @@
+//! What the log asks of ingest, and the chunks of snapshots that it brings by.
+
+use lockstep_schemas::envelope::Stamp;
+use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::signal::Signal;
+use lockstep_source::chunk::PublishedShape;
+
+use super::{Open, Stream, StreamError};
+use crate::pgoutput::{Field, Relation, RelationColumn, Tuple};
+use crate::records::{RowChange, records};
+use crate::snapshot::{Rows, Window};
+use crate::tables::SERVER;
+
+/// Debezium's signal table, once the log has described it.
+pub(crate) struct SignalTable {
+    pub relation: u32,
+    /// Places of the columns `id`, `type` and `data`.
+    places: [Option<usize>; 3],
+}
+
+impl SignalTable {
+    pub(super) fn new(shape: &Relation) -> Self {
+        let place = |name: &str| shape.columns.iter().position(|column| column.name == name);
+        SignalTable { relation: shape.id, places: ["id", "type", "data"].map(place) }
+    }
+
+    /// What an inserted row asks for.
+    pub fn signal(&self, row: &Tuple<'_>) -> Option<Signal> {
+        let text = |place: Option<usize>| match row.get(place?)? {
+            Field::Text(text) => Some(*text),
+            Field::Null | Field::Unchanged => None,
+        };
+        let [id, kind, data] = self.places.map(text);
+        let signal = Signal::from_debezium(id?, kind?, data);
+        if signal.is_none() {
+            tracing::warn!(id, kind, "a row of the signal table asks for what we do not do");
+        }
+        signal
+    }
+}
+
+impl Stream {
+    /// Signals of a transaction, when it ends.
+    pub(super) async fn signals(&mut self, open: &mut Open, end: Lsn, previous: Lsn) -> Result<(), StreamError> {
+        for signal in std::mem::take(&mut open.signals) {
+            match signal {
+                Signal::Snapshot { id, tables } => self.snapshots.wish(&id, &tables, end),
+                Signal::StopSnapshot { id } => self.snapshots.stop(id.as_deref(), end),
+                Signal::Heartbeat => {}
+                Signal::Window { chunk, edge } => {
+                    let Some((window, chunk)) = self.snapshots.mark(chunk, edge) else { continue };
+                    if let Ok(rows) = chunk.read {
+                        self.publish_chunk(&window, rows, open, end, previous).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what of a chunk has not been overtaken by changes, in the transaction of its high mark.
+    async fn publish_chunk(
+        &mut self,
+        window: &Window,
+        read: Rows,
+        open: &mut Open,
+        end: Lsn,
+        previous_commit: Lsn,
+    ) -> Result<(), StreamError> {
+        if window.is_spoilt() {
+            tracing::info!(table = %window.table, "too much happened while a chunk was read; it is read again");
+            return Ok(());
+        }
+        let relation = read.shape.id;
+        open.announcements.extend(self.tables.learn(description(&read.shape), &self.database, &self.state).await?);
+        for (row, collection_order) in read.rows.iter().zip(1..) {
+            let Some(table) = self.tables.get(relation) else { break };
+            let tuple: Tuple<'_> = row.iter().map(|text| text.as_deref().map_or(Field::Null, Field::Text)).collect();
+            let stamp = Stamp {
+                position: Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal + 1 },
+                lsn: open.commit,
+                previous_commit,
+                collection_order,
+                xid: open.xid,
+                committed_at: open.committed_at,
+                now: lockstep_process::clock::now_micros(),
+                database: &self.database_name,
+                server: SERVER,
+                incomplete: false,
+            };
+            let group = table.group;
+            let made = match records(table, &RowChange::Read(&tuple), &stamp, self.partitions) {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::error!(%error, "a row of a snapshot can't be published");
+                    continue;
+                }
+            };
+            for record in made.iter().filter(|record| record.key.as_deref().is_none_or(|key| window.admits(key))) {
+                open.ordinal += 1;
+                self.publish_row(record, group, open.number).await?;
+            }
+        }
+        self.snapshots.published(read.rows.len() as u64, read.shape.rows_estimated, read.last, end);
+        Ok(())
+    }
+}
+
+/// The table as the log would describe it.
+fn description(shape: &PublishedShape) -> Relation {
+    let columns = shape.columns.iter().map(|column| RelationColumn {
+        name: column.name.clone(),
+        in_identity: column.in_identity,
+        type_oid: column.type_oid,
+        type_modifier: column.type_modifier,
+    });
+    Relation {
+        id: shape.id,
+        schema: shape.schema.clone(),
+        name: shape.name.clone(),
+        identity: shape.identity,
+        columns: columns.collect(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Snapshots beside changes: every row, never an older one after a newer one, and no beginning from nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lockstep_schemas::change::Op;
+use lockstep_schemas::position::Position;
+use lockstep_schemas::signal::Signal;
+use lockstep_schemas::snapshot::{Finished, Snapshots};
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use crate::log::Log;
+use crate::shop::Shop;
+
+const ROWS: u32 = 6_000;
+/// The shops' pace is 3,000 rows/s, so a snapshot takes two seconds.
+pub const PACE: u32 = 3_000;
+
+#[derive(Deserialize)]
+struct Checkpoint {
+    snapshots: Snapshots,
+}
+
+impl Shop {
+    async fn ask(&self, signal: &Signal) {
+        let sql = "SELECT pg_logical_emit_message(true, 'lockstep', $1)::text";
+        let asked = sqlx::query(sql).bind(signal.to_json()).execute(&self.pool).await;
+        asked.expect("a message in the log");
+    }
+
+    /// Ingest's newest word on snapshots.
+    async fn snapshots(&self) -> Snapshots {
+        let tail = Tail::open(&self.kafka, "test-checkpoint", topics::CHECKPOINT, Begin::Oldest).await;
+        let (mut tail, mut newest) = (tail.expect("the checkpoint topic"), Snapshots::default());
+        while let Some(message) = tail.next_before_end().await.expect("the checkpoint topic") {
+            if let Some(value) = message.payload() {
+                newest = serde_json::from_slice::<Checkpoint>(value).expect("a checkpoint").snapshots;
+            }
+        }
+        newest
+    }
+
+    async fn finished(&self, id: &str) -> Finished {
+        let look = async || self.snapshots().await.finished.into_iter().find(|one| one.id == id);
+        self.until("the snapshot's end", look).await
+    }
+}
+
+/// Names count up, keys come and go, now and then hundreds at once.
+async fn write(pool: PgPool, ends: Arc<AtomicBool>) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut version = 0_u64;
+    while !ends.load(Ordering::SeqCst) {
+        version += 1;
+        let user = random.u32(1..=ROWS + 200);
+        let sql = match random.u8(0..10) {
+            0 => format!("DELETE FROM users WHERE user_id = {user}"),
+            1 => format!(
+                "INSERT INTO users VALUES ({user}, '{user}@example.org', 'v{version:010}') ON CONFLICT (user_id) DO NOTHING"
+            ),
+            2 => format!("UPDATE users SET name = 'v{version:010}' WHERE user_id BETWEEN {user} AND {user} + 300"),
+            _ => format!("UPDATE users SET name = 'v{version:010}' WHERE user_id = {user}"),
+        };
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("a change");
+    }
+}
+
+/// What a consumer has that begins with nothing: per key the newest row of the log, where what comes again after a kill is
+/// passed over. It never goes backwards on the way.
+fn consume(log: &Log) -> BTreeMap<String, String> {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut reached: BTreeMap<u32, Position> = BTreeMap::new();
+    for seen in log.changes().filter(|seen| seen.group == "customers") {
+        let change = seen.change();
+        let before = reached.insert(seen.partition, change.position).filter(|before| *before >= change.position);
+        if let Some(before) = before {
+            reached.insert(seen.partition, before);
+            continue;
+        }
+        if &*change.table != "public.users" {
+            continue;
+        }
+        let key = change.row().and_then(|row| row.text("user_id")).expect("a key").to_owned();
+        match (change.op, &change.after) {
+            (Op::Delete, _) => drop(known.remove(&key)),
+            (op, Some(after)) => {
+                let name = after.text("name").expect("a name").to_owned();
+                let before = known.insert(key.clone(), name.clone());
+                assert!(
+                    before.as_ref().is_none_or(|before| *before <= name),
+                    "{key}: {name} by {op:?} after {before:?}"
+                );
+            }
+            (_, None) => {}
+        }
+    }
+    known
+}
+
+pub async fn a_snapshot_beside_changes(shop: &Shop) {
+    shop.execute(&format!(
+        "INSERT INTO users (user_id, email, name) SELECT n, n || '@example.org', 'v0' FROM generate_series(1, {ROWS}) n; \
+         CREATE TABLE debezium_signal (id varchar(42) PRIMARY KEY, type varchar(32) NOT NULL, data varchar(2048)); \
+         INSERT INTO products (product_id, name) SELECT n, 'bowl' FROM generate_series(1, 500) n"
+    ))
+    .await;
+    let ingest = shop.start().await;
+    let ends = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn(write(shop.pool.clone(), ends.clone()));
+    let tables = vec!["public.users".to_owned(), "public.nowhere".to_owned()];
+    shop.ask(&Signal::Snapshot { id: "first".to_owned(), tables }).await;
+
+    // Killed on the way, it goes on where it was.
+    let under_way = async || shop.snapshots().await.waiting.first().filter(|one| one.rows > 1_000).cloned();
+    let before = shop.until("a part of the snapshot", under_way).await;
+    assert!(before.rows < u64::from(ROWS), "it is paced");
+    ingest.crash().await;
+    let ingest = shop.start().await;
+    let finished = shop.finished("first").await;
+    assert_eq!(finished.failed.iter().map(|(table, _)| table.as_str()).collect::<Vec<_>>(), ["public.nowhere"]);
+
+    // As Debezium's users ask for one.
+    shop.execute("ALTER PUBLICATION lockstep ADD TABLE debezium_signal").await;
+    shop.execute(
+        r#"INSERT INTO debezium_signal VALUES ('second', 'execute-snapshot', '{"data-collections": ["public\\.products"]}')"#,
+    )
+    .await;
+    let second = shop.finished("second").await;
+    assert_eq!(
+        (second.rows, second.stopped),
+        (shop.scalar::<i64>("SELECT count(*) FROM products").await as u64, false)
+    );
+
+    ends.store(true, Ordering::SeqCst);
+    writer.await.expect("no panic");
+    let log = shop.log_now().await;
+    ingest.stop().await;
+    let read = log.changes().filter(|seen| seen.change().op == Op::Read && &*seen.change().table == "public.users");
+    let read = read.inspect(|seen| assert_eq!(seen.envelope()["source"]["snapshot"], "incremental")).count();
+    println!("{read} rows by the snapshot, {} before the kill", before.rows);
+    assert!(read > 3_000, "most rows did not change");
+    assert!(read < (ROWS + 200 + 4_096) as usize, "it did not begin again");
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT user_id, name FROM users").fetch_all(&shop.pool).await.expect("rows");
+    let rows: BTreeMap<String, String> = rows.into_iter().map(|(key, name)| (key.to_string(), name)).collect();
+    assert_eq!(consume(&log), rows);
+}

@@ -1,0 +1,117 @@
+//! `lockstep snapshot`: asks ingest, through the log, to publish every row of some tables, and watches it do so.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_process::config::Config;
+use lockstep_process::{Failure, suggest};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::signal::Signal;
+use lockstep_schemas::snapshot::{Finished, Snapshots};
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use lockstep_source::{Database, chunk};
+use rdkafka::Message as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cli::{OutputFormat, SnapshotArgs};
+use crate::output;
+
+/// Ingest saves its checkpoint twice a second while the log moves; one that says nothing for so long is not there.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// The part of ingest's checkpoint that is read here.
+#[derive(Deserialize)]
+struct Checkpoint {
+    #[serde(default)]
+    snapshots: Snapshots,
+}
+
+pub(crate) async fn run(config: &Config, policy: &Policy, args: &SnapshotArgs) -> anyhow::Result<()> {
+    let database = Database::connect(config.database()?, "lockstep-snapshot").await?;
+    let send = async |signal: &Signal| {
+        let refuse = |error| Failure::unavailable("the request could not be sent").because(error);
+        chunk::send(&database, signal).await.map_err(refuse)
+    };
+    if args.stop {
+        send(&Signal::StopSnapshot { id: None }).await?;
+        output::line("asked ingest to give up every snapshot");
+        return Ok(());
+    }
+    let tables = tables(policy, args)?;
+    let id = format!("command-{:016x}", fastrand::u64(..));
+    // Opened before the request, so that no answer is missed.
+    let tail = Tail::open(config.kafka()?, "snapshot", topics::CHECKPOINT, Begin::Newest).await;
+    send(&Signal::Snapshot { id: id.clone(), tables }).await?;
+    if args.no_wait {
+        output::line(&format!("asked ingest for snapshot {id}"));
+        return Ok(());
+    }
+    let away = |error| Failure::unavailable("ingest's checkpoint can't be read").because(error);
+    let finished = follow(&mut tail.map_err(away)?, &id, away).await?;
+    report(&finished, args.output.output);
+    match finished.failed.as_slice() {
+        [] => Ok(()),
+        [(table, why), ..] => Err(Failure::configuration(format!("{table} can't be snapshot: {why}")).into()),
+    }
+}
+
+fn tables(policy: &Policy, args: &SnapshotArgs) -> Result<Vec<String>, Failure> {
+    let known: Vec<&str> = policy.groups.values().flat_map(|group| &group.tables).map(|table| &**table).collect();
+    if args.all {
+        return Ok(known.iter().map(ToString::to_string).collect());
+    }
+    for table in &args.tables {
+        if !known.contains(&table.as_str()) {
+            let failure = Failure::configuration(format!("no group of the policy has table {table}"));
+            return Err(match suggest::nearest(table, known.iter().copied()) {
+                Some(near) => failure.remedy(format!("did you mean {near}?")),
+                None => failure.remedy("add it to a group of the policy, and to the publication"),
+            });
+        }
+    }
+    Ok(args.tables.clone())
+}
+
+async fn follow(
+    tail: &mut Tail,
+    id: &str,
+    away: impl Fn(rdkafka::error::KafkaError) -> Failure,
+) -> Result<Finished, Failure> {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("  {msg:32} {bar:40} {human_pos}/{human_len} rows  {eta}") {
+        bar.set_style(style);
+    }
+    loop {
+        let message = tokio::time::timeout(SILENCE_MAX, tail.next()).await.map_err(|_| {
+            Failure::unavailable(format!("ingest has said nothing for {SILENCE_MAX:?}"))
+                .remedy("look at `lockstep status`; the request stays in the log, and is done once ingest runs")
+        })?;
+        let message = message.map_err(&away)?;
+        let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(message.payload().unwrap_or_default()) else {
+            continue;
+        };
+        if let Some(finished) = checkpoint.snapshots.finished.into_iter().find(|one| one.id == id) {
+            bar.finish_and_clear();
+            return Ok(finished);
+        }
+        let under_way = checkpoint.snapshots.waiting.iter().find(|one| one.id == id);
+        if let Some((one, table)) = under_way.and_then(|one| Some((one, one.tables.first()?))) {
+            bar.set_length(one.table_rows_estimated.max(one.table_rows));
+            bar.set_position(one.table_rows);
+            bar.set_message(format!("{table}, {} tables left", one.tables.len()));
+        }
+    }
+}
+
+fn report(finished: &Finished, format: OutputFormat) {
+    let Finished { id, rows, stopped, failed } = finished;
+    match format {
+        OutputFormat::Json => {
+            output::line(&json!({"id": id, "rows": rows, "stopped": stopped, "failed": failed}).to_string());
+        }
+        OutputFormat::Text if *stopped => output::line(&format!("snapshot {id} was given up after {rows} rows")),
+        OutputFormat::Text => output::line(&format!("snapshot {id}: {rows} rows read")),
+    }
+}
