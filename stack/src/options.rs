@@ -23,6 +23,8 @@ pub struct StackOptions {
     pub postgres_settings: Vec<(String, String)>,
     /// Asks everyone for this password of the user `postgres` (SCRAM). `None`: everyone is trusted.
     pub postgres_password: Option<String>,
+    /// PostgreSQL by TLS only, and Kafka with a listener that encrypts and asks who its clients are. `None`: neither.
+    pub secured: Option<Secured>,
     /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
     pub redis_l2_persist: bool,
 }
@@ -37,7 +39,29 @@ impl Default for StackOptions {
             kafka_throughput: false,
             postgres_settings: Vec::new(),
             postgres_password: None,
+            secured: None,
             redis_l2_persist: false,
+        }
+    }
+}
+
+/// How servers prove who they are, by an authority that is made with the stack, and whom Kafka knows.
+#[derive(Clone)]
+pub struct Secured {
+    /// Names and addresses that the servers' certificate is for.
+    pub names: Vec<String>,
+    /// The one user of Kafka's secured listener.
+    pub kafka_user: String,
+    /// The user's password, for PLAIN and SCRAM alike. No quotes, backslashes, commas or brackets.
+    pub kafka_password: String,
+}
+
+impl Default for Secured {
+    fn default() -> Self {
+        Self {
+            names: ["localhost", "127.0.0.1"].map(str::to_owned).to_vec(),
+            kafka_user: "lockstep".to_owned(),
+            kafka_password: "lockstep".to_owned(),
         }
     }
 }

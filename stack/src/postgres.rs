@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::certificates::Certificates;
 use crate::error::StackError;
 use crate::folder::hand_over;
 use crate::options::{Service, StackOptions};
@@ -33,6 +34,8 @@ pub(crate) struct Postgres {
     port: u16,
     password: Option<String>,
     settings: Vec<(String, String)>,
+    /// With them, nobody is let in without TLS.
+    certificates: Option<Certificates>,
 }
 
 impl Postgres {
@@ -45,6 +48,7 @@ impl Postgres {
             port: site.ports.take()?,
             password: options.postgres_password.clone(),
             settings: options.postgres_settings.clone(),
+            certificates: site.certificates.clone(),
         })
     }
 
@@ -63,6 +67,8 @@ impl Postgres {
         create = create.arguments([self.port.to_string(), DATABASE.to_owned()]);
         let password = self.password.iter().map(|text| ("PGPASSWORD", text.clone()));
         create.environment.extend(password);
+        // A client that encrypts looks for a certificate in its home, and gives up where it may not enter that.
+        create.environment.push(("HOME", self.folder.display().to_string()));
         spawner.run(&create, PREPARE_LIMIT)?;
         Ok(process)
     }
@@ -100,9 +106,24 @@ impl Postgres {
         if self.password.is_some() {
             fs::remove_file(&secret).map_err(StackError::io("remove a password file"))?;
         }
+        if let Some(certificates) = &self.certificates {
+            self.secure(certificates, method)?;
+        }
         let file = File::options().append(true).open(self.data().join("postgresql.conf"));
         let written = file.and_then(|mut file| file.write_all(self.configuration().as_bytes()));
         written.map_err(StackError::io("write postgresql.conf"))
+    }
+
+    /// The server takes its key only from a file of its own that nobody else can read.
+    fn secure(&self, certificates: &Certificates, method: &str) -> Result<(), StackError> {
+        let own = |name: &str| self.data().join(name);
+        fs::copy(&certificates.certificate, own("server.crt")).map_err(StackError::io("copy a certificate"))?;
+        let key = fs::read_to_string(&certificates.key).map_err(StackError::io("read a key"))?;
+        write_secret(&own("server.key"), &key).map_err(StackError::io("write a key"))?;
+        hand_over(&own("server.crt"), self.account)?;
+        hand_over(&own("server.key"), self.account)?;
+        let admitted = ["all", "replication"].map(|what| format!("hostssl {what} all 127.0.0.1/32 {method}\n"));
+        fs::write(own("pg_hba.conf"), admitted.concat()).map_err(StackError::io("write pg_hba.conf"))
     }
 
     /// In the file rather than on the command line, so that ALTER SYSTEM can still change it.
@@ -123,9 +144,10 @@ impl Postgres {
             ("fsync", "on"),
             ("shared_buffers", "128MB"),
         ];
+        let tls = self.certificates.iter().map(|_| ("ssl", "on"));
         let theirs = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // Where a name comes twice, the last one holds.
-        let lines = ours.into_iter().chain(theirs).map(|(name, value)| {
+        let lines = ours.into_iter().chain(tls).chain(theirs).map(|(name, value)| {
             let quoted = value.replace('\'', "''");
             format!("{name} = '{quoted}'\n")
         });

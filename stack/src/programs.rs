@@ -24,6 +24,8 @@ pub(crate) struct Programs {
     pub(crate) varnishd: PathBuf,
     /// Likewise for Varnish, which would run compiled code as root.
     pub(crate) varnish_account: Option<Account>,
+    /// Makes the certificates of a secured stack.
+    pub(crate) openssl: PathBuf,
 }
 
 impl Programs {
@@ -53,6 +55,9 @@ impl Programs {
             // Varnish compiles its configuration.
             find("cc")?;
             found.varnish_account = stand_in("nobody")?;
+        }
+        if options.secured.is_some() {
+            found.openssl = find("openssl")?;
         }
         Ok(found)
     }

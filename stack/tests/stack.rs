@@ -9,6 +9,8 @@ mod detached;
 mod edge;
 #[path = "stack/processes.rs"]
 mod processes;
+#[path = "stack/secured.rs"]
+mod secured;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
