@@ -14,6 +14,9 @@ pub struct Endpoints {
     pub temporary: bool,
     /// PostgreSQL: `postgres://postgres@127.0.0.1:<port>/shop`, with the password where there is one.
     pub database_url: String,
+    /// Its standby, in the same form.
+    #[serde(default)]
+    pub standby_url: String,
     /// The Kafka broker: `127.0.0.1:<port>`.
     pub kafka: String,
     /// Kafka's listener for SASL_SSL, where the stack is secured: `127.0.0.1:<port>`.

@@ -1,4 +1,7 @@
-//! PostgreSQL 15, as the source wants it: logical decoding, commit times, nothing relaxed.
+//! PostgreSQL, as the source wants it: logical decoding, commit times, nothing relaxed.
+
+mod copy;
+mod standby;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,7 +12,7 @@ use std::time::Duration;
 use crate::certificates::Certificates;
 use crate::error::StackError;
 use crate::folder::hand_over;
-use crate::options::{Service, StackOptions};
+use crate::options::{PostgresVersion, Service, StackOptions};
 use crate::process::Process;
 use crate::programs::Programs;
 use crate::site::Site;
@@ -26,7 +29,10 @@ const SOCKET_FOLDER_BYTES_MAX: usize = 90;
 
 /// One PostgreSQL server and its folder.
 pub(crate) struct Postgres {
+    service: Service,
+    version: PostgresVersion,
     programs: PathBuf,
+    clients: PathBuf,
     account: Option<Account>,
     /// Ours to hand over; holds `data/` and the socket.
     folder: PathBuf,
@@ -36,20 +42,44 @@ pub(crate) struct Postgres {
     settings: Vec<(String, String)>,
     /// With them, nobody is let in without TLS.
     certificates: Option<Certificates>,
+    standby: Option<Box<Postgres>>,
 }
 
 impl Postgres {
     pub(crate) fn build(site: &mut Site<'_>, programs: &Programs, options: &StackOptions) -> Result<Self, StackError> {
-        Ok(Self {
-            programs: programs.postgres.clone(),
-            account: programs.postgres_account,
-            folder: site.folder.part("postgresql", programs.postgres_account)?,
-            log: site.log("postgresql"),
-            port: site.ports.take()?,
-            password: options.postgres_password.clone(),
-            settings: options.postgres_settings.clone(),
-            certificates: site.certificates.clone(),
-        })
+        let programs_folder = copy::reachable(site, programs)?;
+        let mut server = |service: Service, standby| {
+            let name = service.to_string();
+            Ok::<_, StackError>(Self {
+                service,
+                version: options.postgres_version,
+                programs: programs_folder.clone(),
+                clients: programs.postgres_clients.clone(),
+                account: programs.postgres_account,
+                folder: site.folder.part(&name, programs.postgres_account)?,
+                log: site.log(&name),
+                port: site.ports.take()?,
+                password: options.postgres_password.clone(),
+                settings: options.postgres_settings.clone(),
+                certificates: site.certificates.clone(),
+                standby,
+            })
+        };
+        let standby = options.postgres_standby.then(|| server(Service::Standby, None)).transpose()?;
+        server(Service::Postgres, standby.map(Box::new))
+    }
+
+    pub(crate) fn label(&self) -> &'static str {
+        match (self.version, &self.standby) {
+            (PostgresVersion::V15, None) => "postgresql 15",
+            (PostgresVersion::V18, None) => "postgresql 18",
+            (PostgresVersion::V15, Some(_)) => "postgresql 15 with a standby",
+            (PostgresVersion::V18, Some(_)) => "postgresql 18 with a standby",
+        }
+    }
+
+    pub(crate) fn standby(&self) -> Option<&Self> {
+        self.standby.as_deref()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -58,25 +88,20 @@ impl Postgres {
         format!("postgres://{USER}{password}@127.0.0.1:{}/{DATABASE}", self.port)
     }
 
-    /// A new server with its database in it.
-    pub(crate) fn create(&self, spawner: &Spawner) -> Result<Process, StackError> {
+    /// A new server with its database in it, and its standby.
+    pub(crate) fn create(&self, spawner: &Spawner) -> Result<Vec<(Service, Process)>, StackError> {
         self.init(spawner)?;
         let process = self.start(spawner)?;
-        let address = ["-h", "127.0.0.1", "-U", USER, "-p"];
-        let mut create = self.launch("createdb").arguments(address);
-        create = create.arguments([self.port.to_string(), DATABASE.to_owned()]);
-        let password = self.password.iter().map(|text| ("PGPASSWORD", text.clone()));
-        create.environment.extend(password);
-        // A client that encrypts looks for a certificate in its home, and gives up where it may not enter that.
-        create.environment.push(("HOME", self.folder.display().to_string()));
-        spawner.run(&create, PREPARE_LIMIT)?;
-        Ok(process)
+        spawner.run(&self.client("createdb").arguments([DATABASE]), PREPARE_LIMIT)?;
+        let Some(standby) = &self.standby else { return Ok(vec![(self.service, process)]) };
+        let (process, following) = standby.follow(self, process, spawner)?;
+        Ok(vec![(self.service, process), (standby.service, following)])
     }
 
     /// The server on its folder as it is.
     pub(crate) fn start(&self, spawner: &Spawner) -> Result<Process, StackError> {
         let mut launch = self.launch("postgres").arguments(["-D"]).arguments([self.data()]);
-        launch.name = Service::Postgres.to_string();
+        launch.name = self.service.to_string();
         // The immediate shutdown: the postmaster ends its children and itself, without a checkpoint.
         launch.stop_signal = libc::SIGQUIT;
         let mut process = spawner.spawn(&launch)?;
@@ -152,6 +177,16 @@ impl Postgres {
             format!("{name} = '{quoted}'\n")
         });
         lines.collect()
+    }
+
+    /// A client of Debian's, pointed at this server.
+    fn client(&self, program: &str) -> Launch {
+        let mut launch = self.launch(program);
+        launch.program = self.clients.join(program);
+        launch.environment.extend(self.password.iter().map(|text| ("PGPASSWORD", text.clone())));
+        // A client that encrypts looks for a certificate in its home, and gives up where it may not enter that.
+        launch.environment.push(("HOME", self.folder.display().to_string()));
+        launch.arguments(["-h", "127.0.0.1", "-U", USER, "-p"]).arguments([self.port.to_string()])
     }
 
     fn data(&self) -> PathBuf {

@@ -162,6 +162,16 @@ impl Stack {
         Ok(())
     }
 
+    /// Makes PostgreSQL's standby a server of its own and waits until it takes writes. The primary must be gone.
+    pub fn promote_standby(&mut self) -> Result<(), StackError> {
+        let standby = self.parts.iter().find_map(|part| match part {
+            Part::Postgres(postgres) => postgres.standby(),
+            _ => None,
+        });
+        let service = Service::Standby;
+        standby.ok_or(StackError::NotPart { service })?.promote(&self.spawner)
+    }
+
     /// Stops all servers at once and removes the folder where it is temporary. Takes five seconds at most, or ten
     /// where a server has to be killed. Dropping the stack does the same.
     pub fn stop(self) {}
