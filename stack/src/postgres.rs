@@ -184,8 +184,6 @@ impl Postgres {
         let mut launch = self.launch(program);
         launch.program = self.clients.join(program);
         launch.environment.extend(self.password.iter().map(|text| ("PGPASSWORD", text.clone())));
-        // A client that encrypts looks for a certificate in its home, and gives up where it may not enter that.
-        launch.environment.push(("HOME", self.folder.display().to_string()));
         launch.arguments(["-h", "127.0.0.1", "-U", USER, "-p"]).arguments([self.port.to_string()])
     }
 
@@ -197,6 +195,9 @@ impl Postgres {
         let path = self.programs.join(program);
         let mut launch = Launch::new(program, path, &self.folder, &self.log);
         launch.account = self.account;
+        // Who encrypts as a client, as a standby too, looks for a certificate at home, and gives up where it may not
+        // enter that.
+        launch.environment.push(("HOME", self.folder.display().to_string()));
         launch
     }
 }

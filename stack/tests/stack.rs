@@ -11,6 +11,8 @@ mod edge;
 mod processes;
 #[path = "stack/secured.rs"]
 mod secured;
+#[path = "stack/standby.rs"]
+mod standby;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -47,7 +47,7 @@ impl Postgres {
         let password = primary.password.iter().map(|text| format!(" password={}", quoted(text)));
         let password: String = password.collect();
         let primary = format!("host=127.0.0.1 port={} user={USER} dbname={DATABASE}{password}", primary.port);
-        writeln!(file, "primary_conninfo = '{}'", primary.replace('\'', "''"))?;
+        writeln!(file, "primary_conninfo = {}", quoted(&primary))?;
         writeln!(file, "primary_slot_name = '{SLOT}'\nhot_standby_feedback = on")?;
         // Of the primary's slots, those that may fail over are kept here too.
         if self.version == PostgresVersion::V18 {
@@ -63,7 +63,7 @@ impl Postgres {
     }
 }
 
-/// A value of a connection string.
+/// A value of a connection string, or of a setting: both take backslashes.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
