@@ -137,7 +137,7 @@ pub fn explain(url: &Url, error: sqlx::Error) -> Failure {
             .remedy("check the database's name in LOCKSTEP_DATABASE_URL"),
         _ => Failure::unavailable(format!("can't reach the database at {url}"))
             .because(error)
-            .remedy("check that PostgreSQL runs there and that the address is right"),
+            .remedy("check that PostgreSQL runs there and that LOCKSTEP_DATABASE_URL is right"),
     }
 }
 
