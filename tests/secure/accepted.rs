@@ -20,7 +20,9 @@ pub fn each_mechanism_gets_through(shop: &Shop) -> Vec<String> {
         ("plain", By::File, By::File),
     ];
     let each = ways.into_iter().map(|(sasl, database, kafka)| get_through(shop, sasl, database, kafka));
-    each.flatten().collect()
+    let said = each.flatten().collect();
+    assert_eq!(shop.sql("SELECT array_agg(epoch ORDER BY epoch) FROM lockstep.epoch"), "{9,10}");
+    said
 }
 
 fn get_through(shop: &Shop, sasl: &str, database: By, kafka: By) -> [String; 2] {

@@ -43,7 +43,7 @@ impl Shop {
         assert_eq!(admin.ask(&["migrate"]), "the database is up to date\n");
         let setup = admin.ask(&["setup", "--print-sql"]);
         self.sql(&format!("DROP PUBLICATION lockstep; {setup}; ALTER ROLE {USER} PASSWORD '{PASSWORD}'"));
-        // A database with a past: as text, the tenth epoch would come before it.
+        // A database with a past: as text, the tenth epoch would come before it, and be doubted at each start.
         self.sql("INSERT INTO lockstep.epoch VALUES (9, 'another', '00000001', 'lockstep', 'first start')");
     }
 
@@ -98,11 +98,12 @@ impl Shop {
         )
     }
 
-    pub fn sql(&self, statements: &str) {
+    pub fn sql(&self, statements: &str) -> String {
         let mut psql = Command::new(PSQL);
         psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.admin_url(), "-c", statements]);
         let output = psql.output().expect("psql");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
 
     /// Neither in what the program said, nor in what the servers wrote of it.
