@@ -2,6 +2,7 @@
 
 use lockstep_process::Failure;
 use lockstep_process::config::Url;
+use lockstep_source::database::explain;
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
@@ -11,12 +12,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// Brings the database up to date.
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
     let shown = Url::parse("the database URL", url, &["postgres", "postgresql"])?;
-    let away = |error: sqlx::Error| {
-        Failure::unavailable(format!("can't reach the database at {shown}"))
-            .because(error)
-            .remedy("check LOCKSTEP_DATABASE_URL, and that PostgreSQL runs there")
-    };
-    let mut connection = PgConnection::connect(url).await.map_err(away)?;
+    let mut connection = PgConnection::connect(url).await.map_err(|error| explain(&shown, error))?;
     MIGRATIONS
         .run(&mut connection)
         .await

@@ -7,13 +7,12 @@ use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Shutdown, retry};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
-use lockstep_schemas::topics;
+use lockstep_schemas::{brokers, topics};
 use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -24,7 +23,6 @@ use crate::progress;
 use crate::pump::Pump;
 use crate::refill::Refill;
 
-const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the engine until shutdown.
@@ -81,22 +79,10 @@ async fn topics_exist(
     shutdown: &Shutdown,
 ) -> Result<Option<()>, Failure> {
     let names: Vec<String> = policy.followed_groups().map(|group| topics::of_group(&group.name)).collect();
-    let look = || {
-        let (config, names) = (topics::client(kafka, "engine-start"), names.clone());
-        async move {
-            let look = move || {
-                let client: BaseConsumer = config.create()?;
-                let metadata = client.fetch_metadata(None, METADATA_WAIT_MAX)?;
-                let count = |name: &String| {
-                    metadata.topics().iter().find(|topic| topic.name() == name).map(|topic| topic.partitions().len())
-                };
-                Ok::<_, KafkaError>(names.iter().map(count).collect::<Option<Vec<_>>>())
-            };
-            let counts = tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?;
-            counts
-                .map_err(|error| error.to_string())?
-                .ok_or_else(|| "its topics do not exist yet; ingest creates them".to_owned())
-        }
+    let look = || async {
+        let counts = brokers::partition_counts(kafka, "engine-start").await.map_err(|failure| failure.to_string())?;
+        let counts: Option<Vec<usize>> = names.iter().map(|name| counts.get(name).copied()).collect();
+        counts.ok_or_else(|| "its topics do not exist yet; ingest creates them".to_owned())
     };
     let Some(counts) = retry::until_ok("looking for the log", shutdown, look).await else { return Ok(None) };
     match counts.iter().find(|count| **count != partitions as usize) {

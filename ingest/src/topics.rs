@@ -1,16 +1,16 @@
 //! The topics are created explicitly, and refused where they are not what they must be.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockstep_process::Failure;
 use lockstep_process::config::KafkaConfig;
+use lockstep_process::failure::FailureKind;
+use lockstep_schemas::brokers;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics::{self, TopicSpec};
 use lockstep_source::preflight::Check;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -18,7 +18,13 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Creates what is missing; compares the partition counts of what is there. Returns whether a topic was missing: then
 /// what it held is gone, and with it the places of all who read it.
 pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<bool, Failure> {
-    let (admin, known) = (admin(kafka)?, partition_counts(kafka).await?);
+    // Once ingest runs, whatever keeps it from the brokers may pass.
+    let passing = |mut failure: Failure| {
+        failure.kind = FailureKind::Unavailable;
+        failure
+    };
+    let known = brokers::partition_counts(kafka, "admin").await.map_err(passing)?;
+    let admin = admin(kafka)?;
     let mut missing = false;
     for spec in &specs(policy, partitions) {
         match known.get(&spec.name) {
@@ -34,7 +40,7 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
 
 /// Every topic as it is, against what it must be.
 pub async fn checks(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Vec<Check> {
-    let looked = async { Ok((admin(kafka)?, partition_counts(kafka).await?)) };
+    let looked = async { Ok((admin(kafka)?, brokers::partition_counts(kafka, "admin").await?)) };
     let (admin, known) = match looked.await {
         Ok(looked) => looked,
         Err(failure) => return vec![Check::new(format!("Kafka at {}", kafka.brokers), Err(failure))],
@@ -62,8 +68,8 @@ fn admin(kafka: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, Failu
     admin.map_err(|error| Failure::configuration("Kafka's settings").because(error))
 }
 
-fn same_count(spec: &TopicSpec, count: i32) -> Result<(), Failure> {
-    if count == spec.partitions {
+fn same_count(spec: &TopicSpec, count: usize) -> Result<(), Failure> {
+    if count as i32 == spec.partitions {
         return Ok(());
     }
     let what = format!("topic {} has {count} partitions, not {}", spec.name, spec.partitions);
@@ -91,22 +97,6 @@ async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSp
         }
     }
     Ok(format!("{} partitions", spec.partitions))
-}
-
-async fn partition_counts(kafka: &KafkaConfig) -> Result<BTreeMap<String, i32>, Failure> {
-    let config = topics::client(kafka, "admin");
-    let brokers = kafka.brokers.clone();
-    let fetched = tokio::task::spawn_blocking(move || {
-        let client: rdkafka::consumer::BaseConsumer = config.create()?;
-        let metadata = rdkafka::consumer::Consumer::fetch_metadata(&client, None, ANSWER_WAIT_MAX)?;
-        let topics = metadata.topics().iter();
-        Ok::<_, KafkaError>(topics.map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect())
-    });
-    let away = || {
-        Failure::unavailable(format!("can't reach Kafka at {brokers}"))
-            .remedy("check that a broker runs there and that LOCKSTEP_KAFKA_BROKERS is right")
-    };
-    fetched.await.map_err(Failure::internal)?.map_err(|error| away().because(error))
 }
 
 async fn create(

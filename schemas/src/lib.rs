@@ -3,6 +3,7 @@
 //! themselves vocabulary (schemas and progress).
 
 pub mod avro;
+pub mod brokers;
 pub mod change;
 pub mod column;
 pub mod control;

@@ -1,14 +1,11 @@
 //! The topics: names, settings, and clients for them.
 
-use std::time::Duration;
-
 use lockstep_process::Failure;
 use lockstep_process::config::{KafkaConfig, SaslMechanism};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
 use secrecy::ExposeSecret as _;
 
+use crate::brokers;
 use crate::policy::Policy;
 
 /// Complete up to where? One partition.
@@ -29,8 +26,6 @@ pub const CONTROL_HEADER: &str = "lockstep.control";
 pub fn of_group(group: &str) -> String {
     format!("lockstep.{group}")
 }
-
-const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A topic as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,22 +59,9 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
 /// Refuses to work with another partition count than that of the groups' topics: keys would be looked for in other
 /// partitions than those in which they are kept up to date. Topics that do not exist yet are nobody's mistake.
 pub async fn insist_on_partitions(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<(), Failure> {
-    let config = client(kafka, "start");
-    let names: Vec<String> = policy.groups.keys().map(|group| of_group(group)).collect();
-    let look = move || {
-        let client: BaseConsumer = config.create()?;
-        let metadata = client.fetch_metadata(None, METADATA_WAIT_MAX)?;
-        let known = metadata.topics().iter().filter(|topic| names.iter().any(|name| name == topic.name()));
-        let other = known.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
-        Ok::<_, KafkaError>(other.collect::<Vec<_>>())
-    };
-    let looked = tokio::task::spawn_blocking(look).await.map_err(Failure::internal)?;
-    let counts = looked.map_err(|error| {
-        Failure::unavailable(format!("can't reach Kafka at {}", kafka.brokers))
-            .because(error)
-            .remedy("check that a broker runs there and that LOCKSTEP_KAFKA_BROKERS is right")
-    })?;
-    match counts.into_iter().find(|(_, count)| *count != partitions as usize) {
+    let counts = brokers::partition_counts(kafka, "start").await?;
+    let of_groups = policy.groups.keys().filter_map(|group| counts.get_key_value(&of_group(group)));
+    match of_groups.into_iter().find(|(_, count)| **count != partitions as usize) {
         None => Ok(()),
         Some((topic, count)) => {
             Err(Failure::configuration(format!("topic {topic} has {count} partitions, not {partitions}"))

@@ -1,10 +1,11 @@
 //! The connection to the catalogue database.
 
+use std::io::ErrorKind;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use lockstep_process::Failure;
-use lockstep_process::config::DatabaseConfig;
+use lockstep_process::config::{DatabaseConfig, Url};
 use lockstep_schemas::table_name::split;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
@@ -65,7 +66,7 @@ impl Database {
         let options = PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(error))?;
         let options = options.application_name(application).statement_cache_capacity(0).options(SESSION);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_WAIT_MAX);
-        let pool = pool.connect_with(options).await.map_err(|error| explain(config, error))?;
+        let pool = pool.connect_with(options).await.map_err(|error| explain(&config.url, error))?;
         Ok(Database { pool })
     }
 
@@ -127,17 +128,38 @@ pub fn literal(text: &str) -> String {
     format!("convert_from(decode('{hex}','hex'),'UTF8')")
 }
 
-fn explain(config: &DatabaseConfig, error: sqlx::Error) -> Failure {
+/// Why a first connection failed: what an operator must mend, or a database that is away.
+pub fn explain(url: &Url, error: sqlx::Error) -> Failure {
+    if is_distrust(url, &error) {
+        return Failure::configuration(format!("{url}: no encrypted connection that we trust")).because(error).remedy(
+            "check sslmode and sslrootcert in the database URL, and that it names the host as the certificate does",
+        );
+    }
     let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
-    let url = &config.url;
     match code.as_deref() {
-        Some("28P01" | "28000") => Failure::configuration(format!("{url} refuses our user or password"))
+        Some("28000") => Failure::configuration(format!("{url} does not let us in"))
+            .because(error)
+            .remedy("check pg_hba.conf, and user and sslmode in LOCKSTEP_DATABASE_URL"),
+        Some("28P01") => Failure::configuration(format!("{url} refuses our user or password"))
             .because(error)
             .remedy("check user and password in LOCKSTEP_DATABASE_URL, and pg_hba.conf"),
         Some("3D000") => Failure::configuration(format!("{url}: there is no such database"))
             .remedy("check the database's name in LOCKSTEP_DATABASE_URL"),
         _ => Failure::unavailable(format!("can't reach the database at {url}"))
             .because(error)
-            .remedy("check that PostgreSQL runs there and that the address is right"),
+            .remedy("check that PostgreSQL runs there and that LOCKSTEP_DATABASE_URL is right"),
+    }
+}
+
+/// Whether TLS failed by what was configured: the certificate that the server shows, or the authorities that we are told
+/// to trust. Both come as failed input and output.
+fn is_distrust(url: &Url, error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => true,
+        sqlx::Error::Io(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            url.expose().contains("sslrootcert=")
+        }
+        _ => false,
     }
 }

@@ -17,7 +17,9 @@ pub struct Epoch {
 
 /// The newest epoch in the table.
 pub async fn current(database: &Database) -> Result<Option<Epoch>, DatabaseError> {
-    let sql = "SELECT epoch::text, system_identifier, timeline, slot FROM lockstep.epoch ORDER BY epoch DESC LIMIT 1";
+    // `ORDER BY epoch` would mean the column of the result, a text: the ninth epoch would come after the tenth.
+    let sql = "SELECT e.epoch::text, e.system_identifier, e.timeline, e.slot FROM lockstep.epoch AS e \
+               ORDER BY e.epoch DESC LIMIT 1";
     let rows = database.texts(sql.to_owned()).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let number = required(row, 0, "an epoch")?;

@@ -1,6 +1,7 @@
 //! What must be right before ingest begins. Each check names its remedy; `lockstep check` prints them all, ingest stops at
 //! the first that fails.
 
+mod failover;
 mod holder;
 mod publication;
 mod server;
@@ -46,6 +47,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     checks.extend(publication::checks(database, config, policy).await);
     checks.extend(slot::checks(database, &config.slot).await);
+    checks.extend(failover::check(database, &config.slot).await);
     checks.push(server::privileges(database).await);
     checks
 }
@@ -64,6 +66,10 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     for check in publication::checks(database, config, policy).await {
         check.found?;
+    }
+    // What would be forgotten only by a fail-over is no reason not to run.
+    if let Some(Err(failure)) = failover::check(database, &config.slot).await.map(|check| check.found) {
+        tracing::warn!(%failure, "the slot is not safe in a fail-over");
     }
     Ok(())
 }

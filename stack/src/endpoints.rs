@@ -14,8 +14,17 @@ pub struct Endpoints {
     pub temporary: bool,
     /// PostgreSQL: `postgres://postgres@127.0.0.1:<port>/shop`, with the password where there is one.
     pub database_url: String,
+    /// Its standby, in the same form.
+    #[serde(default)]
+    pub standby_url: String,
     /// The Kafka broker: `127.0.0.1:<port>`.
     pub kafka: String,
+    /// Kafka's listener for SASL_SSL, where the stack is secured: `127.0.0.1:<port>`.
+    #[serde(default)]
+    pub kafka_secured: String,
+    /// The authority that vouches for the servers of a secured stack (PEM).
+    #[serde(default)]
+    pub ca_file: PathBuf,
     /// L2: `redis://127.0.0.1:<port>/`.
     pub l2: String,
     /// L1: the URL of each node, in the order of [`crate::Service::L1`].

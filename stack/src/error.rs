@@ -17,6 +17,12 @@ pub enum StackError {
         /// The program, by name or path.
         program: String,
     },
+    /// PostgreSQL 18 is not where it should be.
+    #[error("there is no PostgreSQL 18 in {}; remedy: run `scripts/bootstrap`, which fetches it", folder.display())]
+    MissingPostgres {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// The broker's jars are not where they should be.
     #[error("there is no kafka broker in {}; remedy: run `scripts/bootstrap`, which fetches it", folder.display())]
     MissingJars {

@@ -110,7 +110,7 @@ pub(crate) fn hand_over(path: &Path, account: Option<Account>) -> Result<(), Sta
 }
 
 /// The folder, on the way down to `path`, that other users may not enter.
-fn closed_part(path: &Path) -> Option<PathBuf> {
+pub(crate) fn closed_part(path: &Path) -> Option<PathBuf> {
     let open = |part: &Path| fs::metadata(part).is_ok_and(|found| found.mode() & 0o001 != 0);
     path.ancestors().find(|part| !open(part)).map(Path::to_owned)
 }

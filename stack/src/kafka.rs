@@ -2,6 +2,7 @@
 
 mod archive;
 mod jars;
+mod secured;
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::StackError;
 use crate::kafka::jars::Jars;
+use crate::kafka::secured::SecuredListener;
 use crate::options::{Service, StackOptions};
 use crate::probe::{self, KafkaCluster};
 use crate::process::Process;
@@ -30,7 +32,7 @@ const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -61,6 +63,7 @@ pub(crate) struct Kafka {
     log: PathBuf,
     port: u16,
     controller_port: u16,
+    secured: Option<SecuredListener>,
     cluster_id: String,
 }
 
@@ -75,8 +78,14 @@ impl Kafka {
             log: site.log("kafka"),
             port: site.ports.take()?,
             controller_port: site.ports.take()?,
+            secured: SecuredListener::build(site, options)?,
             cluster_id: new_cluster_id(),
         })
+    }
+
+    /// Empty where the broker has no secured listener.
+    pub(crate) fn secured_address(&self) -> String {
+        self.secured.as_ref().map(SecuredListener::address).unwrap_or_default()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -109,19 +118,24 @@ impl Kafka {
 
     fn format(&self, spawner: &Spawner) -> Result<(), StackError> {
         let (port, controller_port) = (self.port, self.controller_port);
-        let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        if let Some(secured) = &self.secured {
+            listeners = format!("{listeners},SECURED://{}", secured.address());
+        }
         let data = self.folder.join("data");
         let settings = format!(
             "{SETTINGS}listeners={listeners}\nadvertised.listeners={listeners}\n\
-             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n",
-            data.display()
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n{}",
+            data.display(),
+            self.secured.as_ref().map(SecuredListener::settings).unwrap_or_default()
         );
         fs::write(self.settings_file(), settings).map_err(StackError::io("write the broker's settings"))?;
         let run = |archive: Vec<String>| {
             let launch = self.launch("kafka's format", archive);
             let launch = launch.arguments(["kafka.tools.StorageTool", "format", "--standalone", "-t"]);
             let launch = launch.arguments([&self.cluster_id, "-c"]).arguments([self.settings_file()]);
-            spawner.run(&launch, FORMAT_LIMIT)
+            let scram = self.secured.iter().flat_map(SecuredListener::scram_arguments);
+            spawner.run(&launch.arguments(scram), FORMAT_LIMIT)
         };
         // An archive that does not fit is passed over by the JVM, but a damaged one breaks it.
         run(self.archived()).or_else(|error| match archive::discard(&self.java, &self.jars) {

@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "no runtime here: a thread may sleep")]
 
+mod certificates;
 pub mod detached;
 mod endpoints;
 mod error;
@@ -31,5 +32,5 @@ mod varnish;
 
 pub use crate::endpoints::Endpoints;
 pub use crate::error::{Failed, StackError};
-pub use crate::options::{L1_NODES, Service, Services, StackOptions};
+pub use crate::options::{L1_NODES, PostgresVersion, Secured, Service, Services, StackOptions};
 pub use crate::stack::Stack;

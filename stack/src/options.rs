@@ -23,6 +23,14 @@ pub struct StackOptions {
     pub postgres_settings: Vec<(String, String)>,
     /// Asks everyone for this password of the user `postgres` (SCRAM). `None`: everyone is trusted.
     pub postgres_password: Option<String>,
+    /// Which PostgreSQL.
+    pub postgres_version: PostgresVersion,
+    /// PostgreSQL 18, as its package has it: `bin/`, `lib/`, `share/`.
+    pub postgres_18: PathBuf,
+    /// A standby beside PostgreSQL that follows it through the slot `standby`; of 18, slots that may fail over go with it.
+    pub postgres_standby: bool,
+    /// PostgreSQL by TLS only, and Kafka with a listener that encrypts and asks who its clients are. `None`: neither.
+    pub secured: Option<Secured>,
     /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
     pub redis_l2_persist: bool,
 }
@@ -33,21 +41,56 @@ impl Default for StackOptions {
             dir: None,
             services: Services::default(),
             gateway_port: None,
-            kafka_jars: default_kafka_jars(),
+            kafka_jars: cache().join("kafka-4.3.1/lib"),
             kafka_throughput: false,
             postgres_settings: Vec::new(),
             postgres_password: None,
+            postgres_version: PostgresVersion::default(),
+            postgres_18: cache().join("postgresql-18.4/native"),
+            postgres_standby: false,
+            secured: None,
             redis_l2_persist: false,
         }
     }
 }
 
-fn default_kafka_jars() -> PathBuf {
-    let cache = match std::env::var_os("LOCKSTEP_CACHE") {
+/// How servers prove who they are, by an authority that is made with the stack, and whom Kafka knows.
+#[derive(Clone)]
+pub struct Secured {
+    /// Names and addresses that the servers' certificate is for.
+    pub names: Vec<String>,
+    /// The one user of Kafka's secured listener.
+    pub kafka_user: String,
+    /// The user's password, for PLAIN and SCRAM alike. No quotes, backslashes, commas or brackets.
+    pub kafka_password: String,
+}
+
+impl Default for Secured {
+    fn default() -> Self {
+        Self {
+            names: ["localhost", "127.0.0.1"].map(str::to_owned).to_vec(),
+            kafka_user: "lockstep".to_owned(),
+            kafka_password: "lockstep".to_owned(),
+        }
+    }
+}
+
+/// Where `scripts/bootstrap` puts what no package of the system has.
+fn cache() -> PathBuf {
+    match std::env::var_os("LOCKSTEP_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/lockstep"),
-    };
-    cache.join("kafka-4.3.1/lib")
+    }
+}
+
+/// Versions of PostgreSQL that a stack can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PostgresVersion {
+    /// Debian's.
+    #[default]
+    V15,
+    /// Knows slots that a standby takes over.
+    V18,
 }
 
 /// Which services a stack has.
@@ -81,6 +124,8 @@ impl Default for Services {
 pub enum Service {
     /// PostgreSQL, the source.
     Postgres,
+    /// The standby of PostgreSQL.
+    Standby,
     /// Kafka, one broker.
     Kafka,
     /// The Redis node that is L2.
@@ -95,6 +140,7 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres => f.write_str("postgresql"),
+            Self::Standby => f.write_str("standby"),
             Self::Kafka => f.write_str("kafka"),
             Self::L2 => f.write_str("l2"),
             Self::L1(node) => write!(f, "l1-{node}"),

@@ -53,7 +53,7 @@ impl Part {
         match self {
             Self::Kafka(_) => "kafka",
             Self::L1(_) => "redis cluster of 6 (L1)",
-            Self::Postgres(_) => "postgresql 15",
+            Self::Postgres(postgres) => postgres.label(),
             Self::Varnish(_) => "varnish with xkey (the edge)",
             Self::L2(_) => "redis (L2)",
         }
@@ -61,9 +61,15 @@ impl Part {
 
     pub(crate) fn add_to(&self, endpoints: &mut Endpoints) {
         match self {
-            Self::Kafka(kafka) => endpoints.kafka = kafka.address(),
+            Self::Kafka(kafka) => {
+                endpoints.kafka = kafka.address();
+                endpoints.kafka_secured = kafka.secured_address();
+            }
             Self::L1(cluster) => endpoints.l1 = cluster.urls(),
-            Self::Postgres(postgres) => endpoints.database_url = postgres.url(),
+            Self::Postgres(postgres) => {
+                endpoints.database_url = postgres.url();
+                endpoints.standby_url = postgres.standby().map(Postgres::url).unwrap_or_default();
+            }
             Self::Varnish(varnish) => endpoints.edge = varnish.url(),
             Self::L2(node) => endpoints.l2 = node.url(),
         }
@@ -78,7 +84,7 @@ impl Part {
                 let processes = cluster.create(spawner)?;
                 Ok((0..L1_NODES).map(Service::L1).zip(processes).collect())
             }
-            Self::Postgres(postgres) => one(Service::Postgres, postgres.create(spawner)?),
+            Self::Postgres(postgres) => postgres.create(spawner),
             Self::Varnish(varnish) => one(Service::Varnish, varnish.start(spawner)?),
             Self::L2(node) => one(Service::L2, node.start(spawner)?),
         }
@@ -87,6 +93,7 @@ impl Part {
     pub(crate) fn has(&self, service: Service) -> bool {
         match (self, service) {
             (Self::L1(cluster), Service::L1(node)) => cluster.node(node).is_some(),
+            (Self::Postgres(postgres), Service::Standby) => postgres.standby().is_some(),
             (Self::Kafka(_), Service::Kafka)
             | (Self::Postgres(_), Service::Postgres)
             | (Self::Varnish(_), Service::Varnish)
@@ -101,6 +108,7 @@ impl Part {
             (Self::L1(cluster), Service::L1(node)) => cluster.node(node).is_some_and(|node| node.serves(pid)),
             (Self::Kafka(kafka), Service::Kafka) => kafka.serves(),
             (Self::Postgres(postgres), Service::Postgres) => postgres.serves(pid),
+            (Self::Postgres(postgres), Service::Standby) => postgres.standby().is_some_and(|it| it.serves(pid)),
             (Self::Varnish(varnish), Service::Varnish) => varnish.serves(),
             (Self::L2(node), Service::L2) => node.serves(pid),
             _ => false,
@@ -113,6 +121,7 @@ impl Part {
             (Self::Kafka(kafka), Service::Kafka) => Some(kafka.start(spawner)),
             (Self::L1(cluster), Service::L1(node)) => cluster.node(node).map(|node| node.start(spawner)),
             (Self::Postgres(postgres), Service::Postgres) => Some(postgres.start(spawner)),
+            (Self::Postgres(postgres), Service::Standby) => postgres.standby().map(|it| it.start(spawner)),
             (Self::Varnish(varnish), Service::Varnish) => Some(varnish.start(spawner)),
             (Self::L2(node), Service::L2) => Some(node.start(spawner)),
             _ => None,

@@ -1,4 +1,7 @@
-//! PostgreSQL 15, as the source wants it: logical decoding, commit times, nothing relaxed.
+//! PostgreSQL, as the source wants it: logical decoding, commit times, nothing relaxed.
+
+mod copy;
+mod standby;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,9 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::certificates::Certificates;
 use crate::error::StackError;
 use crate::folder::hand_over;
-use crate::options::{Service, StackOptions};
+use crate::options::{PostgresVersion, Service, StackOptions};
 use crate::process::Process;
 use crate::programs::Programs;
 use crate::site::Site;
@@ -25,7 +29,10 @@ const SOCKET_FOLDER_BYTES_MAX: usize = 90;
 
 /// One PostgreSQL server and its folder.
 pub(crate) struct Postgres {
+    service: Service,
+    version: PostgresVersion,
     programs: PathBuf,
+    clients: PathBuf,
     account: Option<Account>,
     /// Ours to hand over; holds `data/` and the socket.
     folder: PathBuf,
@@ -33,19 +40,46 @@ pub(crate) struct Postgres {
     port: u16,
     password: Option<String>,
     settings: Vec<(String, String)>,
+    /// With them, nobody is let in without TLS.
+    certificates: Option<Certificates>,
+    standby: Option<Box<Postgres>>,
 }
 
 impl Postgres {
     pub(crate) fn build(site: &mut Site<'_>, programs: &Programs, options: &StackOptions) -> Result<Self, StackError> {
-        Ok(Self {
-            programs: programs.postgres.clone(),
-            account: programs.postgres_account,
-            folder: site.folder.part("postgresql", programs.postgres_account)?,
-            log: site.log("postgresql"),
-            port: site.ports.take()?,
-            password: options.postgres_password.clone(),
-            settings: options.postgres_settings.clone(),
-        })
+        let programs_folder = copy::reachable(site, programs)?;
+        let mut server = |service: Service, standby| {
+            let name = service.to_string();
+            Ok::<_, StackError>(Self {
+                service,
+                version: options.postgres_version,
+                programs: programs_folder.clone(),
+                clients: programs.postgres_clients.clone(),
+                account: programs.postgres_account,
+                folder: site.folder.part(&name, programs.postgres_account)?,
+                log: site.log(&name),
+                port: site.ports.take()?,
+                password: options.postgres_password.clone(),
+                settings: options.postgres_settings.clone(),
+                certificates: site.certificates.clone(),
+                standby,
+            })
+        };
+        let standby = options.postgres_standby.then(|| server(Service::Standby, None)).transpose()?;
+        server(Service::Postgres, standby.map(Box::new))
+    }
+
+    pub(crate) fn label(&self) -> &'static str {
+        match (self.version, &self.standby) {
+            (PostgresVersion::V15, None) => "postgresql 15",
+            (PostgresVersion::V18, None) => "postgresql 18",
+            (PostgresVersion::V15, Some(_)) => "postgresql 15 with a standby",
+            (PostgresVersion::V18, Some(_)) => "postgresql 18 with a standby",
+        }
+    }
+
+    pub(crate) fn standby(&self) -> Option<&Self> {
+        self.standby.as_deref()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -54,23 +88,20 @@ impl Postgres {
         format!("postgres://{USER}{password}@127.0.0.1:{}/{DATABASE}", self.port)
     }
 
-    /// A new server with its database in it.
-    pub(crate) fn create(&self, spawner: &Spawner) -> Result<Process, StackError> {
+    /// A new server with its database in it, and its standby.
+    pub(crate) fn create(&self, spawner: &Spawner) -> Result<Vec<(Service, Process)>, StackError> {
         self.init(spawner)?;
         let process = self.start(spawner)?;
-        let address = ["-h", "127.0.0.1", "-U", USER, "-p"];
-        let mut create = self.launch("createdb").arguments(address);
-        create = create.arguments([self.port.to_string(), DATABASE.to_owned()]);
-        let password = self.password.iter().map(|text| ("PGPASSWORD", text.clone()));
-        create.environment.extend(password);
-        spawner.run(&create, PREPARE_LIMIT)?;
-        Ok(process)
+        spawner.run(&self.client("createdb").arguments([DATABASE]), PREPARE_LIMIT)?;
+        let Some(standby) = &self.standby else { return Ok(vec![(self.service, process)]) };
+        let (process, following) = standby.follow(self, process, spawner)?;
+        Ok(vec![(self.service, process), (standby.service, following)])
     }
 
     /// The server on its folder as it is.
     pub(crate) fn start(&self, spawner: &Spawner) -> Result<Process, StackError> {
         let mut launch = self.launch("postgres").arguments(["-D"]).arguments([self.data()]);
-        launch.name = Service::Postgres.to_string();
+        launch.name = self.service.to_string();
         // The immediate shutdown: the postmaster ends its children and itself, without a checkpoint.
         launch.stop_signal = libc::SIGQUIT;
         let mut process = spawner.spawn(&launch)?;
@@ -100,9 +131,24 @@ impl Postgres {
         if self.password.is_some() {
             fs::remove_file(&secret).map_err(StackError::io("remove a password file"))?;
         }
+        if let Some(certificates) = &self.certificates {
+            self.secure(certificates, method)?;
+        }
         let file = File::options().append(true).open(self.data().join("postgresql.conf"));
         let written = file.and_then(|mut file| file.write_all(self.configuration().as_bytes()));
         written.map_err(StackError::io("write postgresql.conf"))
+    }
+
+    /// The server takes its key only from a file of its own that nobody else can read.
+    fn secure(&self, certificates: &Certificates, method: &str) -> Result<(), StackError> {
+        let own = |name: &str| self.data().join(name);
+        fs::copy(&certificates.certificate, own("server.crt")).map_err(StackError::io("copy a certificate"))?;
+        let key = fs::read_to_string(&certificates.key).map_err(StackError::io("read a key"))?;
+        write_secret(&own("server.key"), &key).map_err(StackError::io("write a key"))?;
+        hand_over(&own("server.crt"), self.account)?;
+        hand_over(&own("server.key"), self.account)?;
+        let admitted = ["all", "replication"].map(|what| format!("hostssl {what} all 127.0.0.1/32 {method}\n"));
+        fs::write(own("pg_hba.conf"), admitted.concat()).map_err(StackError::io("write pg_hba.conf"))
     }
 
     /// In the file rather than on the command line, so that ALTER SYSTEM can still change it.
@@ -123,13 +169,22 @@ impl Postgres {
             ("fsync", "on"),
             ("shared_buffers", "128MB"),
         ];
+        let tls = self.certificates.iter().map(|_| ("ssl", "on"));
         let theirs = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // Where a name comes twice, the last one holds.
-        let lines = ours.into_iter().chain(theirs).map(|(name, value)| {
+        let lines = ours.into_iter().chain(tls).chain(theirs).map(|(name, value)| {
             let quoted = value.replace('\'', "''");
             format!("{name} = '{quoted}'\n")
         });
         lines.collect()
+    }
+
+    /// A client of Debian's, pointed at this server.
+    fn client(&self, program: &str) -> Launch {
+        let mut launch = self.launch(program);
+        launch.program = self.clients.join(program);
+        launch.environment.extend(self.password.iter().map(|text| ("PGPASSWORD", text.clone())));
+        launch.arguments(["-h", "127.0.0.1", "-U", USER, "-p"]).arguments([self.port.to_string()])
     }
 
     fn data(&self) -> PathBuf {
@@ -140,6 +195,9 @@ impl Postgres {
         let path = self.programs.join(program);
         let mut launch = Launch::new(program, path, &self.folder, &self.log);
         launch.account = self.account;
+        // Who encrypts as a client, as a standby too, looks for a certificate at home, and gives up where it may not
+        // enter that.
+        launch.environment.push(("HOME", self.folder.display().to_string()));
         launch
     }
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::StackError;
-use crate::options::StackOptions;
+use crate::options::{PostgresVersion, StackOptions};
 use crate::sys::{self, Account};
 
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
@@ -16,6 +16,8 @@ const DAEMONS: &str = "/usr/sbin";
 pub(crate) struct Programs {
     /// The folder of PostgreSQL's server programs.
     pub(crate) postgres: PathBuf,
+    /// The folder of its clients: Debian's, which any version serves.
+    pub(crate) postgres_clients: PathBuf,
     /// PostgreSQL refuses root; where we are root it runs as this user.
     pub(crate) postgres_account: Option<Account>,
     pub(crate) java: PathBuf,
@@ -24,6 +26,8 @@ pub(crate) struct Programs {
     pub(crate) varnishd: PathBuf,
     /// Likewise for Varnish, which would run compiled code as root.
     pub(crate) varnish_account: Option<Account>,
+    /// Makes the certificates of a secured stack.
+    pub(crate) openssl: PathBuf,
 }
 
 impl Programs {
@@ -36,7 +40,14 @@ impl Programs {
                 let program = postgres.join("postgres").display().to_string();
                 return Err(StackError::MissingProgram { program });
             }
-            found.postgres = postgres.to_owned();
+            found.postgres_clients = postgres.to_owned();
+            found.postgres = match options.postgres_version {
+                PostgresVersion::V15 => postgres.to_owned(),
+                PostgresVersion::V18 => options.postgres_18.join("bin"),
+            };
+            if !found.postgres.join("postgres").exists() {
+                return Err(StackError::MissingPostgres { folder: options.postgres_18.clone() });
+            }
             found.postgres_account = stand_in("postgres")?;
         }
         if services.kafka {
@@ -53,6 +64,9 @@ impl Programs {
             // Varnish compiles its configuration.
             find("cc")?;
             found.varnish_account = stand_in("nobody")?;
+        }
+        if options.secured.is_some() {
+            found.openssl = find("openssl")?;
         }
         Ok(found)
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::certificates::Certificates;
 use crate::error::StackError;
 use crate::folder::Folder;
 use crate::ports::Ports;
@@ -10,13 +11,15 @@ use crate::ports::Ports;
 pub(crate) struct Site<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) ports: Ports,
+    /// Where the stack is secured.
+    pub(crate) certificates: Option<Certificates>,
     logs: PathBuf,
 }
 
 impl<'a> Site<'a> {
     pub(crate) fn open(folder: &'a Folder) -> Result<Self, StackError> {
         let logs = folder.part("logs", None)?;
-        Ok(Self { folder, ports: Ports::default(), logs })
+        Ok(Self { folder, ports: Ports::default(), certificates: None, logs })
     }
 
     /// The log of one server.

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use crate::certificates::Certificates;
 use crate::endpoints::Endpoints;
 use crate::error::StackError;
 use crate::folder::Folder;
@@ -54,6 +55,9 @@ impl Stack {
     ) -> Result<Self, StackError> {
         let spawner = Spawner::start()?;
         let mut site = Site::open(&folder)?;
+        if let Some(secured) = &options.secured {
+            site.certificates = Some(Certificates::make(&site, &programs.openssl, &secured.names, &spawner)?);
+        }
         let gateway_port = match options.gateway_port {
             Some(port) => port,
             None => site.ports.take()?,
@@ -66,6 +70,7 @@ impl Stack {
             ..Endpoints::default()
         };
         parts.iter().for_each(|part| part.add_to(&mut endpoints));
+        endpoints.ca_file = site.certificates.as_ref().map(|made| made.authority.clone()).unwrap_or_default();
         make_archive(&parts, &site, &spawner, progress);
         drop(site);
         let servers = BTreeMap::new();
@@ -155,6 +160,16 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// Makes PostgreSQL's standby a server of its own and waits until it takes writes. The primary must be gone.
+    pub fn promote_standby(&mut self) -> Result<(), StackError> {
+        let standby = self.parts.iter().find_map(|part| match part {
+            Part::Postgres(postgres) => postgres.standby(),
+            _ => None,
+        });
+        let service = Service::Standby;
+        standby.ok_or(StackError::NotPart { service })?.promote(&self.spawner)
     }
 
     /// Stops all servers at once and removes the folder where it is temporary. Takes five seconds at most, or ten

@@ -9,6 +9,10 @@ mod detached;
 mod edge;
 #[path = "stack/processes.rs"]
 mod processes;
+#[path = "stack/secured.rs"]
+mod secured;
+#[path = "stack/standby.rs"]
+mod standby;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use crate::harness::lockstep::Lockstep;
+#[allow(unused_imports, reason = "each of the test binaries uses its part")]
 pub use crate::harness::program::Program;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

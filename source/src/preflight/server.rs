@@ -13,7 +13,7 @@ pub(super) async fn checks(database: &Database) -> Vec<Check> {
     vec![wal_level(database).await, wal_keep(database).await, clock(database).await]
 }
 
-async fn setting(database: &Database, name: &str) -> Result<String, Failure> {
+pub(super) async fn setting(database: &Database, name: &str) -> Result<String, Failure> {
     let rows = database.texts(format!("SHOW {name}")).await.map_err(away)?;
     Ok(rows.into_iter().next().and_then(|mut row| row.remove(0)).unwrap_or_default())
 }

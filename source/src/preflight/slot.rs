@@ -3,7 +3,7 @@
 use lockstep_process::Failure;
 use lockstep_schemas::position::Lsn;
 
-use super::{Check, away};
+use super::{Check, away, failover};
 use crate::database::{Database, DatabaseError, literal};
 
 /// Our replication slot, as the server has it.
@@ -41,9 +41,11 @@ pub async fn find(database: &Database, name: &str) -> Result<Option<Slot>, Datab
     }))
 }
 
-/// Creates our slot and gives its consistent point.
+/// Creates our slot, one that standbys take over where the server knows such slots, and gives its consistent point.
 pub async fn create(database: &Database, name: &str) -> Result<Lsn, DatabaseError> {
-    let sql = format!("SELECT lsn::text FROM pg_create_logical_replication_slot({}, 'pgoutput')", literal(name));
+    let options = if failover::is_known(database).await? { ", failover => true" } else { "" };
+    let name = literal(name);
+    let sql = format!("SELECT lsn::text FROM pg_create_logical_replication_slot({name}, 'pgoutput'{options})");
     let rows = database.texts(sql).await?;
     let text = rows.first().and_then(|row| row[0].as_deref()).unwrap_or("nothing");
     text.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: text.to_owned() })
