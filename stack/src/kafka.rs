@@ -30,7 +30,7 @@ const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -61,6 +61,8 @@ pub(crate) struct Kafka {
     log: PathBuf,
     port: u16,
     controller_port: u16,
+    /// Where the broker listens for clients of a proxy, and the proxy's port.
+    proxied: Option<(u16, u16)>,
     cluster_id: String,
 }
 
@@ -75,12 +77,20 @@ impl Kafka {
             log: site.log("kafka"),
             port: site.ports.take()?,
             controller_port: site.ports.take()?,
+            proxied: options
+                .kafka_proxy_port
+                .map(|proxy| Ok::<_, StackError>((site.ports.take()?, proxy)))
+                .transpose()?,
             cluster_id: new_cluster_id(),
         })
     }
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn address_behind_proxy(&self) -> String {
+        self.proxied.map(|(port, _)| format!("127.0.0.1:{port}")).unwrap_or_default()
     }
 
     /// A new broker with no topic. With the archive of classes it starts in half the time; the first stack on this
@@ -109,10 +119,15 @@ impl Kafka {
 
     fn format(&self, spawner: &Spawner) -> Result<(), StackError> {
         let (port, controller_port) = (self.port, self.controller_port);
-        let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        let mut advertised = listeners.clone();
+        if let Some((port, proxy_port)) = self.proxied {
+            listeners += &format!(",PROXIED://127.0.0.1:{port}");
+            advertised += &format!(",PROXIED://127.0.0.1:{proxy_port}");
+        }
         let data = self.folder.join("data");
         let settings = format!(
-            "{SETTINGS}listeners={listeners}\nadvertised.listeners={listeners}\n\
+            "{SETTINGS}listeners={listeners}\nadvertised.listeners={advertised}\n\
              controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n",
             data.display()
         );

@@ -61,7 +61,10 @@ impl Part {
 
     pub(crate) fn add_to(&self, endpoints: &mut Endpoints) {
         match self {
-            Self::Kafka(kafka) => endpoints.kafka = kafka.address(),
+            Self::Kafka(kafka) => {
+                endpoints.kafka = kafka.address();
+                endpoints.kafka_behind_proxy = kafka.address_behind_proxy();
+            }
             Self::L1(cluster) => endpoints.l1 = cluster.urls(),
             Self::Postgres(postgres) => endpoints.database_url = postgres.url(),
             Self::Varnish(varnish) => endpoints.edge = varnish.url(),

@@ -56,6 +56,7 @@ impl Kafka {
             log: site.log("kafka-archive"),
             port: ports.take()?,
             controller_port: ports.take()?,
+            proxied: None,
             ..self.clone()
         };
         drop(ports);
