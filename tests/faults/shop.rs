@@ -1,0 +1,229 @@
+//! A shop between real servers, with a way to each that can be cut, and the program that carries its log.
+
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use lockstep_stack::{Services, Stack, StackOptions};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::runtime::Runtime;
+
+use crate::harness::cut::Cut;
+use crate::harness::process::is_alive;
+use crate::harness::{Lockstep, Program, until};
+use crate::tables::{GROUPS, POLICY, TABLES_SQL};
+
+pub const PARTITIONS: u32 = 4;
+/// Nothing that has to happen may take longer, on a busy machine.
+pub const WAIT_MAX: Duration = Duration::from_secs(90);
+const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
+
+/// Servers, the ways to them, and `lockstep` pointed at both.
+pub struct Shop {
+    pub stack: Stack,
+    /// Leads to PostgreSQL.
+    pub database: Cut,
+    /// Leads to Kafka.
+    pub kafka: Cut,
+    pub runtime: Runtime,
+    lockstep: Lockstep,
+    reader: KafkaConfig,
+    _folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Shop {
+    pub fn open() -> Self {
+        Self::with(Services { postgres: true, kafka: true, ..Services::NONE })
+    }
+
+    /// Waits for its turn: two shops side by side would only take each other's time.
+    pub fn with(services: Services) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        lockstep_process::install_crypto_provider();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (database, kafka) = (Cut::open(runtime.handle()), Cut::open(runtime.handle()));
+        let options = StackOptions { services, kafka_proxy_port: Some(kafka.port), ..StackOptions::default() };
+        let stack = Stack::start(options, &mut |line| eprintln!("{line}"));
+        let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+        let endpoints = stack.endpoints();
+        kafka.lead_to(&endpoints.kafka_behind_proxy);
+        database.lead_to(&host_of(&endpoints.database_url));
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("policy.toml"), POLICY).expect("a written policy");
+        let lockstep = Lockstep::new(folder.path()).exports(&endpoints.exports());
+        let lockstep = lockstep.set("LOCKSTEP_PARTITIONS", &PARTITIONS.to_string());
+        let brokers = Some(endpoints.kafka.clone());
+        let config = Config::load(&ConfigArgs { kafka_brokers: brokers, ..ConfigArgs::default() });
+        let reader = config.expect("a configuration").kafka().expect("Kafka").clone();
+        let shop = Shop { stack, database, kafka, runtime, lockstep, reader, _folder: folder, _turn: turn };
+        shop.sql(TABLES_SQL);
+        shop.sql(&shop.lockstep.ask(&["setup", "--print-sql"]));
+        shop
+    }
+
+    /// Ingest, on a direct way to both servers.
+    pub fn ingest(&self) -> Ingest {
+        Ingest::of(self.lockstep.start(&["run", "--role", "ingest"]))
+    }
+
+    /// Ingest on the ways that can be cut.
+    pub fn ingest_by_the_ways(&self) -> Ingest {
+        let url = &self.stack.endpoints().database_url;
+        let url = url.replace(&host_of(url), &format!("127.0.0.1:{}", self.database.port));
+        let lockstep = self.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &url);
+        let lockstep = lockstep.set("LOCKSTEP_KAFKA_BROKERS", &format!("127.0.0.1:{}", self.kafka.port));
+        Ingest::of(lockstep.start(&["run", "--role", "ingest"]))
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.lockstep.ask(&["status", "-o", "json"])).expect("JSON")
+    }
+
+    pub fn sql(&self, statement: &str) -> String {
+        self.try_sql(statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
+        let mut psql = Command::new(PSQL);
+        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.stack.endpoints().database_url, "-c", statement]);
+        let output = psql.output().expect("psql");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+
+    /// The server's process that streams from our slot.
+    pub fn streaming_pid(&self) -> Option<u32> {
+        // A slot that is still being made is active too.
+        let streams = "SELECT max(pid) FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid \
+                       WHERE slot_name = 'lockstep'";
+        self.try_sql(streams).ok()?.parse().ok()
+    }
+
+    pub fn until_streaming(&self) -> u32 {
+        until("the log to be streamed", WAIT_MAX, || self.streaming_pid())
+    }
+
+    /// The newest progress; `None` where there is none, or Kafka does not answer.
+    pub fn progress(&self) -> Option<Progress> {
+        self.runtime.block_on(async {
+            let mut tail = Tail::open(&self.reader, "test-progress", topics::PROGRESS, Begin::Newest).await.ok()?;
+            let message = tail.next_before_end().await.ok()??;
+            Progress::from_json(message.payload()?).ok()
+        })
+    }
+
+    /// Waits until everything that is committed by now is said to be in Kafka.
+    pub fn until_complete(&self) -> Progress {
+        let epoch: u16 = until("an epoch", WAIT_MAX, || {
+            self.sql("SELECT coalesce(max(epoch), 0) FROM lockstep.epoch").parse().ok().filter(|epoch| *epoch > 0)
+        });
+        let now: Lsn = self.sql("SELECT pg_current_wal_lsn()").parse().expect("an LSN");
+        let began = Instant::now();
+        let complete = until("everything to be in Kafka", WAIT_MAX, || {
+            self.progress().filter(|progress| progress.position.epoch >= epoch && progress.position.lsn >= now)
+        });
+        eprintln!("complete after {:.1} s", began.elapsed().as_secs_f64());
+        complete
+    }
+
+    pub fn reader(&self) -> &KafkaConfig {
+        &self.reader
+    }
+
+    /// The end of each partition of a topic.
+    pub fn ends(&self, topic: &str, partitions: u32) -> Vec<i64> {
+        let consumer: BaseConsumer = topics::reader(&self.reader, "test-ends").create().expect("a consumer");
+        let end = |partition| consumer.fetch_watermarks(topic, partition, WAIT_MAX).expect("an end").1;
+        (0..partitions as i32).map(end).collect()
+    }
+
+    /// Records of all groups.
+    pub fn records(&self) -> i64 {
+        GROUPS.iter().flat_map(|group| self.ends(&topics::of_group(group), PARTITIONS)).sum()
+    }
+
+    pub fn pid(&self, service: &str) -> u32 {
+        self.stack.endpoints().pids[service]
+    }
+}
+
+fn host_of(url: &str) -> String {
+    let rest = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+/// Ingest, as a process of its own. Where a test fails, its last lines are shown.
+pub struct Ingest {
+    program: Program,
+}
+
+/// What ingest says when a connection broke, and it will try again.
+pub const INTERRUPTED: &str = "ingest was interrupted";
+pub const STANDING_BY: &str = "standing by";
+pub const STREAMING: &str = " streaming";
+pub const NEW_EPOCH: &str = "a new epoch begins";
+const LINES_SHOWN: usize = 30;
+
+impl Ingest {
+    fn of(program: Program) -> Self {
+        Ingest { program }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
+    pub fn send(&self, signal: i32) {
+        crate::harness::process::send(self.pid(), signal);
+    }
+
+    /// How often it has said something.
+    pub fn said(&self, what: &str) -> usize {
+        self.program.text().lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// Waits until it has said something more often than so many times.
+    pub fn says(&self, what: &str, more_than: usize) {
+        until(&format!("ingest to say `{what}`"), WAIT_MAX, || (self.said(what) > more_than).then_some(()));
+    }
+
+    pub fn must_live(&self) {
+        assert!(is_alive(self.pid()), "ingest ended by itself");
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(self) {
+        self.must_live();
+        self.send(libc::SIGKILL);
+        let pid = self.pid();
+        until("a killed process to be gone", WAIT_MAX, || (!is_alive(pid)).then_some(()));
+    }
+
+    /// Asks it to end, which it must do in order.
+    pub fn stop(mut self) {
+        self.must_live();
+        self.program.terminate();
+        let code = self.program.exit_code(WAIT_MAX);
+        assert_eq!(code, Some(0), "an end that was asked for is no failure");
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = self.program.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+            eprintln!("--- the last lines of ingest {}:\n{}\n---", self.pid(), last.join("\n"));
+        }
+    }
+}
