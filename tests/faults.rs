@@ -1,8 +1,8 @@
 //! Ingest while everything around it fails: a writer goes on, a fault strikes, and in the end every row that Kafka holds
 //! is counted against what was committed. Each case shows that its fault has struck.
 //!
-//! Each case is there twice: short, so that all of them take a minute or two, and at full length (`--ignored`), where
-//! faults last longer than every time-out and at least 40,000 changes are written.
+//! At full length (`--ignored`) faults last longer than every time-out, and at least 40,000 changes are written. The
+//! commonest are also there in short, for every change of the code.
 
 #[path = "faults/check.rs"]
 mod check;
@@ -45,18 +45,20 @@ impl Length {
     }
 }
 
-/// Each case as two tests; what is short enough to be run with every change comes first.
+/// A test for each case: at full length in `full`, and some of them also in `short`.
 macro_rules! cases {
-    ($($module:ident::$case:ident)*) => {
+    (short $($module:ident::$case:ident)*) => {
         mod short {
             $(#[test]
             fn $case() {
                 crate::$module::$case(crate::Length::Short);
             })*
         }
+    };
+    (full $($module:ident::$case:ident)*) => {
         mod full {
             $(#[test]
-            #[ignore = "lasts longer than every time-out"]
+            #[ignore = "takes minutes"]
             fn $case() {
                 crate::$module::$case(crate::Length::Full);
             })*
@@ -65,6 +67,18 @@ macro_rules! cases {
 }
 
 cases! {
+    short
+    processes::killed_again_and_again
+    processes::woken_after_another_took_over
+    processes::two_at_once_and_the_first_is_killed
+    servers::kafka_is_killed
+    servers::postgres_is_killed
+    network::the_way_to_the_database
+    history::the_slot_is_dropped_beneath_it
+}
+
+cases! {
+    full
     processes::killed_again_and_again
     processes::stopped_and_woken_alone
     processes::woken_after_another_took_over
@@ -78,6 +92,7 @@ cases! {
     network::the_way_to_kafka
     network::forgotten_connections_to_the_database
     network::forgotten_connections_to_kafka
+    history::killed_as_soon_as_it_streams
     history::the_slot_is_dropped_beneath_it
     history::the_slot_is_dropped_without_it
     history::the_topics_are_deleted_beneath_it

@@ -33,10 +33,29 @@ pub fn the_topics_are_deleted_without_it(length: Length) {
     breaks_without_it(length, delete_topics);
 }
 
+/// Once it streams, the epoch is noted on both sides: no kill leaves a doubt, and so no other epoch.
+pub fn killed_as_soon_as_it_streams(length: Length) {
+    let shop = Shop::open();
+    let writer = Writer::start(&shop);
+    // Nothing before the slot is in the log.
+    let first = shop.ingest();
+    first.says(STREAMING, 0);
+    first.kill();
+    for _ in 0..length.of(1, 3) {
+        let next = shop.ingest();
+        next.says(STREAMING, 0);
+        next.kill();
+    }
+    let last = shop.ingest();
+    last.says(STREAMING, 0);
+    let counted = all_is_exact(&shop, writer, length.changes(), Reach::NewestEpoch);
+    assert_eq!(counted.epoch, 1, "a kill began another epoch");
+    last.stop();
+}
+
 fn breaks_beneath_it(length: Length, break_it: impl Fn(&Shop)) {
     let shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     writer.writes(length.changes() / 4);
     let (epoch, told) = (epoch(&shop), ingest.said(NEW_EPOCH));
@@ -47,8 +66,7 @@ fn breaks_beneath_it(length: Length, break_it: impl Fn(&Shop)) {
 
 fn breaks_without_it(length: Length, break_it: impl Fn(&Shop)) {
     let shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     writer.writes(length.changes() / 4);
     ingest.stop();

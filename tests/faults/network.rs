@@ -8,7 +8,7 @@ use crate::check::all_is_exact;
 use crate::exact::Reach;
 use crate::harness::cut::{Cut, Mode, Towards};
 use crate::harness::until;
-use crate::shop::{Ingest, STREAMING, Shop, WAIT_MAX};
+use crate::shop::{Ingest, Shop, WAIT_MAX};
 use crate::writer::Writer;
 
 const BREAKS: [Mode; 2] = [Mode::Refuse, Mode::Reset];
@@ -18,7 +18,7 @@ const SILENCES: [Mode; 3] = [Mode::Silent(Towards::Server), Mode::Silent(Towards
 struct Lasts(u32, u32);
 
 pub fn the_way_to_the_database(length: Length) {
-    let lasts = Lasts(length.of(1, 10), length.of(4, 30));
+    let lasts = Lasts(length.of(1, 10), length.of(3, 30));
     on_a_way(|shop| &shop.database, &lasts, length);
 }
 
@@ -30,8 +30,7 @@ pub fn the_way_to_kafka(length: Length) {
 
 fn on_a_way(way: impl Fn(&Shop) -> &Cut, lasts: &Lasts, length: Length) {
     let shop = Shop::open();
-    let ingest = shop.ingest_by_the_ways();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest_by_the_ways();
     let writer = Writer::start(&shop);
     let way = way(&shop);
     for mode in BREAKS {
@@ -71,8 +70,7 @@ pub fn forgotten_connections_to_kafka(length: Length) {
 
 fn forgotten(way: impl Fn(&Shop) -> &Cut, length: Length) {
     let shop = Shop::open();
-    let ingest = shop.ingest_by_the_ways();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest_by_the_ways();
     let writer = Writer::start(&shop);
     writer.writes_for(1);
     let way = way(&shop);

@@ -8,8 +8,9 @@ use crate::Length;
 use crate::check::all_is_exact;
 use crate::exact::Reach;
 use crate::harness::cut::{Mode, Towards};
+use crate::harness::process::send;
 use crate::harness::until;
-use crate::shop::{INTERRUPTED, STANDING_BY, STREAMING, Shop, WAIT_MAX};
+use crate::shop::{INTERRUPTED, Ingest, STANDING_BY, STREAMING, Shop, WAIT_MAX};
 use crate::writer::Writer;
 
 /// Changes between two kills, so that they come at any moment of a start too.
@@ -18,8 +19,7 @@ const BETWEEN_KILLS: std::ops::Range<usize> = 50..3_000;
 /// SIGKILL at random moments; each time another process goes on.
 pub fn killed_again_and_again(length: Length) {
     let shop = Shop::open();
-    let mut ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let mut ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     let (kills, mut while_streaming) = (length.of(5, 20), 0);
     for _ in 0..kills {
@@ -38,8 +38,7 @@ pub fn killed_again_and_again(length: Length) {
 /// SIGSTOP for longer than the server waits for it, and nobody else there.
 pub fn stopped_and_woken_alone(length: Length) {
     let shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     writer.writes_for(1);
     ingest.send(libc::SIGSTOP);
@@ -54,39 +53,50 @@ pub fn stopped_and_woken_alone(length: Length) {
     ingest.stop();
 }
 
-/// SIGSTOP, and another one takes over; the sleeper wakes, with whatever it still had to send, and stands by.
+/// SIGSTOP with records in hand, and another one takes over; the sleeper wakes, sends what it still had, and stands by.
+/// Every second time the other is killed at that moment, so that nothing of its own comes behind what the sleeper said.
 pub fn woken_after_another_took_over(length: Length) {
     let shop = Shop::open();
-    let sleeper = shop.ingest();
-    sleeper.says(STREAMING, 0);
+    let sleeper = shop.streaming_ingest();
     let writer = Writer::start(&shop);
-    // What it has in hand when it is stopped it sends when it wakes.
-    for round in 0..length.of(2, 6) {
-        writer.writes(fastrand::usize(1_000..2_000));
-        sleeper.send(libc::SIGSTOP);
+    for round in 0..length.of(2, 8) {
+        writer.writes(fastrand::usize(500..1_000));
+        stop_with_records_in_hand(&shop, &sleeper, &writer);
         let began = Instant::now();
         let other = shop.ingest();
         other.says(STREAMING, 0);
         eprintln!("round {round}: taken over after {:.1} s", began.elapsed().as_secs_f64());
         writer.writes_for(if round == 0 { length.of(3, 60) } else { 3 });
         let (interrupted, stood_by) = (sleeper.said(INTERRUPTED), sleeper.said(STANDING_BY));
+        let (streamed, before) = (sleeper.said(STREAMING), shop.records());
         sleeper.send(libc::SIGCONT);
         sleeper.says(INTERRUPTED, interrupted);
-        sleeper.says(STANDING_BY, stood_by);
-        writer.writes_for(1);
-        let streamed = sleeper.said(STREAMING);
-        other.stop();
+        if round % 2 == 1 {
+            other.kill();
+        } else {
+            sleeper.says(STANDING_BY, stood_by);
+            assert!(shop.records() > before);
+            other.stop();
+        }
         sleeper.says(STREAMING, streamed);
     }
     all_is_exact(&shop, writer, length.changes(), Reach::All);
     sleeper.stop();
 }
 
+/// Kafka stands still until the client has much to send; then ingest does, and only Kafka goes on.
+fn stop_with_records_in_hand(shop: &Shop, ingest: &Ingest, writer: &Writer) {
+    let broker = shop.pid("kafka");
+    send(broker, libc::SIGSTOP);
+    writer.writes(1_500);
+    ingest.send(libc::SIGSTOP);
+    send(broker, libc::SIGCONT);
+}
+
 /// One streams, the other says that it stands by; then the first is killed.
 pub fn two_at_once_and_the_first_is_killed(length: Length) {
     let shop = Shop::with(Services { varnish: false, ..Services::default() });
-    let mut first = shop.ingest();
-    first.says(STREAMING, 0);
+    let mut first = shop.streaming_ingest();
     let mut second = shop.ingest();
     second.says(STANDING_BY, 0);
     let writer = Writer::start(&shop);
@@ -117,8 +127,7 @@ pub fn two_at_once_and_the_first_is_killed(length: Length) {
 /// again, it stands by.
 pub fn two_at_once_and_the_first_is_cut_off(length: Length) {
     let shop = Shop::open();
-    let first = shop.ingest_by_the_ways();
-    first.says(STREAMING, 0);
+    let first = shop.streaming_ingest_by_the_ways();
     let second = shop.ingest();
     second.says(STANDING_BY, 0);
     let writer = Writer::start(&shop);

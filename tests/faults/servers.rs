@@ -11,7 +11,7 @@ use crate::check::all_is_exact;
 use crate::exact::Reach;
 use crate::harness::process::{is_alive, limit_file_bytes, send};
 use crate::harness::until;
-use crate::shop::{INTERRUPTED, STREAMING, Shop, WAIT_MAX};
+use crate::shop::{INTERRUPTED, Shop, WAIT_MAX};
 use crate::writer::Writer;
 
 /// Beyond every time-out of a Kafka client: the longest is a minute.
@@ -22,8 +22,7 @@ const ROOM_BYTES: u64 = 32 * 1024;
 /// The broker is there and does not answer.
 pub fn kafka_stands_still(length: Length) {
     let shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     writer.writes_for(1);
     let broker = shop.pid("kafka");
@@ -40,8 +39,7 @@ pub fn kafka_stands_still(length: Length) {
 /// The broker is killed, is away for a while, and comes back with what it had.
 pub fn kafka_is_killed(length: Length) {
     let mut shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     for round in 0..length.of(1, 3) {
         writer.writes_for(1);
@@ -60,8 +58,7 @@ pub fn kafka_is_killed(length: Length) {
 /// No file of the broker's can grow any more, until room is made and it is started again.
 pub fn kafka_has_no_room(length: Length) {
     let mut shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     for _ in 0..length.of(1, 3) {
         writer.writes_for(2);
@@ -98,8 +95,7 @@ fn complaints(dir: &Path) -> usize {
 /// The database is killed in the middle of everything, and recovers.
 pub fn postgres_is_killed(length: Length) {
     let mut shop = Shop::open();
-    let ingest = shop.ingest();
-    ingest.says(STREAMING, 0);
+    let ingest = shop.streaming_ingest();
     let writer = Writer::start(&shop);
     for _ in 0..length.of(2, 8) {
         writer.writes(fastrand::usize(1_000..3_000));

@@ -121,6 +121,22 @@ impl Shop {
         })
     }
 
+    /// Ingest that streams, and has noted once how far it is: what interrupts it from now on is no doubt of the history.
+    pub fn streaming_ingest(&self) -> Ingest {
+        self.once_noted(self.ingest())
+    }
+
+    pub fn streaming_ingest_by_the_ways(&self) -> Ingest {
+        self.once_noted(self.ingest_by_the_ways())
+    }
+
+    fn once_noted(&self, ingest: Ingest) -> Ingest {
+        ingest.says(STREAMING, 0);
+        let noted = || (self.ends(topics::CHECKPOINT, 1)[0] > 0).then_some(());
+        until("the first checkpoint", WAIT_MAX, noted);
+        ingest
+    }
+
     /// Waits until everything that is committed by now is said to be in Kafka.
     pub fn until_complete(&self) -> Progress {
         let epoch: u16 = until("an epoch", WAIT_MAX, || {

@@ -47,7 +47,8 @@ impl Writer {
         let options = PgConnectOptions::from_str(&shop.stack.endpoints().database_url).expect("a URL");
         let pen = Pen { options: options.disable_statement_logging(), connection: None };
         let (counted, stop) = (written.clone(), enough.clone());
-        let runtime = shop.runtime.handle().clone();
+        // Of its own, so that a test that fails leaves nothing that stumbles over the end of another.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let thread = thread::spawn(move || runtime.block_on(write(pen, &counted, &stop)));
         Writer { written, enough, thread }
     }
