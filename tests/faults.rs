@@ -15,6 +15,8 @@ mod history;
 mod log;
 #[path = "faults/network.rs"]
 mod network;
+#[path = "faults/play.rs"]
+mod play;
 #[path = "faults/processes.rs"]
 mod processes;
 #[path = "faults/servers.rs"]
@@ -25,6 +27,8 @@ mod shop;
 mod tables;
 #[path = "faults/writer.rs"]
 mod writer;
+
+use crate::exact::Reach;
 
 /// How long a case lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,56 +49,78 @@ impl Length {
     }
 }
 
-/// A test for each case: at full length in `full`, and some of them also in `short`.
-macro_rules! cases {
-    (short $($module:ident::$case:ident)*) => {
-        mod short {
-            $(#[test]
-            fn $case() {
-                crate::$module::$case(crate::Length::Short);
-            })*
-        }
+/// Each fault with its name.
+macro_rules! faults {
+    ($($module:ident::$fault:ident),* $(,)?) => {
+        &[$((stringify!($fault), $module::$fault as fn(&mut play::Play))),*]
     };
-    (full $($module:ident::$case:ident)*) => {
-        mod full {
+}
+
+#[test]
+fn what_interrupts_ingest_in_short() {
+    play::Play::of(
+        Length::Short,
+        Reach::All,
+        faults![
+            processes::killed_again_and_again,
+            processes::stopped_and_woken_alone,
+            processes::woken_after_another_took_over,
+            processes::two_at_once_and_the_first_is_killed,
+            processes::two_at_once_and_the_first_is_cut_off,
+            servers::postgres_is_killed,
+            servers::kafka_stands_still,
+            servers::kafka_is_killed,
+            network::the_way_to_the_database,
+        ],
+    );
+}
+
+#[test]
+fn what_breaks_the_history_in_short() {
+    play::Play::of(
+        Length::Short,
+        Reach::NewestEpoch,
+        faults![history::the_topics_are_deleted_without_it, history::the_slot_is_dropped_beneath_it],
+    );
+}
+
+/// A test for each fault at full length.
+macro_rules! at_length {
+    ($($module:ident::$fault:ident in $reach:ident)*) => {
+        mod at_length {
             $(#[test]
             #[ignore = "takes minutes"]
-            fn $case() {
-                crate::$module::$case(crate::Length::Full);
+            fn $fault() {
+                let fault = crate::$module::$fault;
+                crate::play::Play::of(crate::Length::Full, crate::Reach::$reach, &[(stringify!($fault), fault)]);
             })*
         }
     };
 }
 
-cases! {
-    short
-    processes::killed_again_and_again
-    processes::woken_after_another_took_over
-    processes::two_at_once_and_the_first_is_killed
-    servers::kafka_is_killed
-    servers::postgres_is_killed
-    network::the_way_to_the_database
-    history::the_slot_is_dropped_beneath_it
+at_length! {
+    processes::killed_again_and_again in All
+    processes::stopped_and_woken_alone in All
+    processes::woken_after_another_took_over in All
+    processes::woken_as_the_other_is_killed in All
+    processes::two_at_once_and_the_first_is_killed in All
+    processes::two_at_once_and_the_first_is_cut_off in All
+    servers::kafka_stands_still in All
+    servers::kafka_is_killed in All
+    servers::kafka_has_no_room in All
+    servers::postgres_is_killed in All
+    network::the_way_to_the_database in All
+    network::the_way_to_kafka in All
+    network::forgotten_connections_to_the_database in All
+    network::forgotten_connections_to_kafka in All
+    history::the_slot_is_dropped_beneath_it in NewestEpoch
+    history::the_slot_is_dropped_without_it in NewestEpoch
+    history::the_topics_are_deleted_beneath_it in NewestEpoch
+    history::the_topics_are_deleted_without_it in NewestEpoch
 }
 
-cases! {
-    full
-    processes::killed_again_and_again
-    processes::stopped_and_woken_alone
-    processes::woken_after_another_took_over
-    processes::two_at_once_and_the_first_is_killed
-    processes::two_at_once_and_the_first_is_cut_off
-    servers::kafka_stands_still
-    servers::kafka_is_killed
-    servers::kafka_has_no_room
-    servers::postgres_is_killed
-    network::the_way_to_the_database
-    network::the_way_to_kafka
-    network::forgotten_connections_to_the_database
-    network::forgotten_connections_to_kafka
-    history::killed_as_soon_as_it_streams
-    history::the_slot_is_dropped_beneath_it
-    history::the_slot_is_dropped_without_it
-    history::the_topics_are_deleted_beneath_it
-    history::the_topics_are_deleted_without_it
+#[test]
+#[ignore = "takes minutes, with the others"]
+fn killed_as_soon_as_it_streams() {
+    history::killed_as_soon_as_it_streams();
 }

@@ -1,7 +1,7 @@
 //! What breaks the history: the slot is dropped, the topics are deleted. A new epoch begins, is greater than all before,
 //! and says so in each partition; from there on the log is exact again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_schemas::topics;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -11,85 +11,55 @@ use crate::Length;
 use crate::check::all_is_exact;
 use crate::exact::Reach;
 use crate::harness::until;
-use crate::shop::{Ingest, NEW_EPOCH, PARTITIONS, STREAMING, Shop, WAIT_MAX};
+use crate::play::Play;
+use crate::shop::{NEW_EPOCH, PARTITIONS, STREAMING, Shop, WAIT_MAX};
 use crate::tables::GROUPS;
 use crate::writer::Writer;
 
 const DELETION_WAIT_MAX: Duration = Duration::from_secs(30);
 
-pub fn the_slot_is_dropped_beneath_it(length: Length) {
-    breaks_beneath_it(length, drop_slot);
+pub fn the_slot_is_dropped_beneath_it(play: &mut Play) {
+    breaks_beneath_it(play, drop_slot);
 }
 
-pub fn the_slot_is_dropped_without_it(length: Length) {
-    breaks_without_it(length, drop_slot);
+pub fn the_slot_is_dropped_without_it(play: &mut Play) {
+    breaks_without_it(play, drop_slot);
 }
 
-pub fn the_topics_are_deleted_beneath_it(length: Length) {
-    breaks_beneath_it(length, delete_topics);
+pub fn the_topics_are_deleted_beneath_it(play: &mut Play) {
+    breaks_beneath_it(play, delete_topics);
 }
 
-pub fn the_topics_are_deleted_without_it(length: Length) {
-    breaks_without_it(length, delete_topics);
+pub fn the_topics_are_deleted_without_it(play: &mut Play) {
+    breaks_without_it(play, delete_topics);
 }
 
-/// Once it streams, the epoch is noted on both sides: no kill leaves a doubt, and so no other epoch.
-pub fn killed_as_soon_as_it_streams(length: Length) {
-    let shop = Shop::open();
-    let writer = Writer::start(&shop);
-    // Nothing before the slot is in the log.
-    let first = shop.ingest();
-    first.says(STREAMING, 0);
-    first.kill();
-    for _ in 0..length.of(1, 3) {
-        let next = shop.ingest();
-        next.says(STREAMING, 0);
-        next.kill();
-    }
-    let last = shop.ingest();
-    last.says(STREAMING, 0);
-    let counted = all_is_exact(&shop, writer, length.changes(), Reach::NewestEpoch);
-    assert_eq!(counted.epoch, 1, "a kill began another epoch");
-    last.stop();
+fn breaks_beneath_it(play: &mut Play, break_it: impl Fn(&Shop)) {
+    play.writer.writes_for(play.length.of(1, 5));
+    let (epoch, told) = (play.shop.epoch(), play.ingest.said(NEW_EPOCH));
+    let began = Instant::now();
+    break_it(&play.shop);
+    play.ingest.says(NEW_EPOCH, told);
+    eprintln!("a new epoch after {:.1} s", began.elapsed().as_secs_f64());
+    goes_on_in_a_newer_epoch(play, epoch);
 }
 
-fn breaks_beneath_it(length: Length, break_it: impl Fn(&Shop)) {
-    let shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
-    writer.writes(length.changes() / 4);
-    let (epoch, told) = (epoch(&shop), ingest.said(NEW_EPOCH));
-    break_it(&shop);
-    ingest.says(NEW_EPOCH, told);
-    ends_in_a_newer_epoch(&shop, writer, ingest, length, epoch);
+fn breaks_without_it(play: &mut Play, break_it: impl Fn(&Shop)) {
+    play.writer.writes_for(play.length.of(1, 5));
+    play.ingest.stop();
+    let epoch = play.shop.epoch();
+    break_it(&play.shop);
+    play.writer.writes_for(play.length.of(1, 5));
+    play.ingest = play.shop.ingest_by_the_ways();
+    play.ingest.says(NEW_EPOCH, 0);
+    goes_on_in_a_newer_epoch(play, epoch);
 }
 
-fn breaks_without_it(length: Length, break_it: impl Fn(&Shop)) {
-    let shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
-    writer.writes(length.changes() / 4);
-    ingest.stop();
-    let epoch = epoch(&shop);
-    break_it(&shop);
-    writer.writes(length.changes() / 4);
-    let ingest = shop.ingest();
-    ingest.says(NEW_EPOCH, 0);
-    ends_in_a_newer_epoch(&shop, writer, ingest, length, epoch);
-}
-
-fn ends_in_a_newer_epoch(shop: &Shop, writer: Writer, ingest: Ingest, length: Length, before: u16) {
-    shop.until_streaming();
-    writer.writes(length.changes() / 4);
-    let counted = all_is_exact(shop, writer, length.changes(), Reach::NewestEpoch);
-    assert!(counted.epoch > before, "epoch {} after epoch {before}", counted.epoch);
-    assert_eq!(counted.epoch, epoch(shop), "the newest epoch of the table is that of the log");
-    assert!(counted.commits > 0 && counted.rows > 0);
-    ingest.stop();
-}
-
-fn epoch(shop: &Shop) -> u16 {
-    shop.sql("SELECT max(epoch) FROM lockstep.epoch").parse().expect("an epoch")
+fn goes_on_in_a_newer_epoch(play: &Play, before: u16) {
+    play.shop.until_streaming();
+    play.writer.writes_for(play.length.of(1, 5));
+    let now = play.shop.until_complete().position.epoch;
+    assert!(now > before, "epoch {now} after epoch {before}");
 }
 
 fn drop_slot(shop: &Shop) {
@@ -109,4 +79,24 @@ fn delete_topics(shop: &Shop) {
     for deleted in shop.runtime.block_on(admin.delete_topics(&names, &options)).expect("an answer") {
         deleted.expect("a deleted topic");
     }
+}
+
+/// Once it streams, the epoch is noted on both sides: no kill leaves a doubt, and so no other epoch.
+pub fn killed_as_soon_as_it_streams() {
+    let shop = Shop::open();
+    let writer = Writer::start(&shop);
+    // Nothing before the slot is in the log.
+    let first = shop.ingest();
+    first.says(STREAMING, 0);
+    first.kill();
+    for _ in 0..3 {
+        let next = shop.ingest();
+        next.says(STREAMING, 0);
+        next.kill();
+    }
+    let mut last = shop.ingest();
+    last.says(STREAMING, 0);
+    let counted = all_is_exact(&shop, writer, Length::Short.changes(), Reach::NewestEpoch);
+    assert_eq!(counted.epoch, 1, "a kill began another epoch");
+    last.stop();
 }

@@ -6,13 +6,10 @@ use std::time::Instant;
 
 use lockstep_stack::Service;
 
-use crate::Length;
-use crate::check::all_is_exact;
-use crate::exact::Reach;
 use crate::harness::process::{is_alive, limit_file_bytes, send};
 use crate::harness::until;
+use crate::play::Play;
 use crate::shop::{INTERRUPTED, Shop, WAIT_MAX};
-use crate::writer::Writer;
 
 /// Beyond every time-out of a Kafka client: the longest is a minute.
 const BEYOND_TIMEOUTS_S: u32 = 75;
@@ -20,46 +17,37 @@ const BEYOND_TIMEOUTS_S: u32 = 75;
 const ROOM_BYTES: u64 = 32 * 1024;
 
 /// The broker is there and does not answer.
-pub fn kafka_stands_still(length: Length) {
-    let shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
+pub fn kafka_stands_still(play: &mut Play) {
+    let Play { length, writer, ingest, shop } = play;
     writer.writes_for(1);
     let broker = shop.pid("kafka");
     send(broker, libc::SIGSTOP);
-    let nothing_more = NothingMore::after(&shop);
+    let nothing_more = NothingMore::after(shop);
     writer.writes_for(length.of(3, BEYOND_TIMEOUTS_S));
-    nothing_more.check(&shop);
+    nothing_more.check(shop);
     ingest.must_live();
     send(broker, libc::SIGCONT);
-    all_is_exact(&shop, writer, length.changes(), Reach::All);
-    ingest.stop();
+    shop.until_complete();
 }
 
 /// The broker is killed, is away for a while, and comes back with what it had.
-pub fn kafka_is_killed(length: Length) {
-    let mut shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
+pub fn kafka_is_killed(play: &mut Play) {
+    let Play { length, writer, ingest, shop } = play;
     for round in 0..length.of(1, 3) {
         writer.writes_for(1);
         shop.stack.kill(Service::Kafka).expect("a killed broker");
-        let nothing_more = NothingMore::after(&shop);
+        let nothing_more = NothingMore::after(shop);
         writer.writes_for(if round == 0 { length.of(2, BEYOND_TIMEOUTS_S) } else { 2 });
-        nothing_more.check(&shop);
+        nothing_more.check(shop);
         ingest.must_live();
         shop.stack.restart(Service::Kafka).expect("a broker");
         shop.until_complete();
     }
-    all_is_exact(&shop, writer, length.changes(), Reach::All);
-    ingest.stop();
 }
 
 /// No file of the broker's can grow any more, until room is made and it is started again.
-pub fn kafka_has_no_room(length: Length) {
-    let mut shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
+pub fn kafka_has_no_room(play: &mut Play) {
+    let Play { length, writer, ingest, shop } = play;
     for _ in 0..length.of(1, 3) {
         writer.writes_for(2);
         let (broker, dir) = (shop.pid("kafka"), shop.stack.endpoints().dir.clone());
@@ -75,8 +63,6 @@ pub fn kafka_has_no_room(length: Length) {
         shop.stack.restart(Service::Kafka).expect("a broker with room");
         shop.until_complete();
     }
-    all_is_exact(&shop, writer, length.changes(), Reach::All);
-    ingest.stop();
 }
 
 fn longest_segment(data: &Path) -> u64 {
@@ -93,10 +79,8 @@ fn complaints(dir: &Path) -> usize {
 }
 
 /// The database is killed in the middle of everything, and recovers.
-pub fn postgres_is_killed(length: Length) {
-    let mut shop = Shop::open();
-    let ingest = shop.streaming_ingest();
-    let writer = Writer::start(&shop);
+pub fn postgres_is_killed(play: &mut Play) {
+    let Play { length, writer, ingest, shop } = play;
     for _ in 0..length.of(2, 8) {
         writer.writes(fastrand::usize(1_000..3_000));
         let interrupted = ingest.said(INTERRUPTED);
@@ -105,8 +89,6 @@ pub fn postgres_is_killed(length: Length) {
         shop.stack.restart(Service::Postgres).expect("a database");
         shop.until_streaming();
     }
-    all_is_exact(&shop, writer, length.changes(), Reach::All);
-    ingest.stop();
 }
 
 /// PostgreSQL is told of nothing that Kafka can't have.

@@ -39,18 +39,16 @@ pub struct Shop {
 }
 
 impl Shop {
+    /// Waits for its turn: two shops side by side would only take each other's time. The tiers are there for
+    /// `lockstep status`.
     pub fn open() -> Self {
-        Self::with(Services { postgres: true, kafka: true, ..Services::NONE })
-    }
-
-    /// Waits for its turn: two shops side by side would only take each other's time.
-    pub fn with(services: Services) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         lockstep_process::install_crypto_provider();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (database, kafka) = (Cut::open(runtime.handle()), Cut::open(runtime.handle()));
+        let services = Services { varnish: false, ..Services::default() };
         let options = StackOptions { services, kafka_proxy_port: Some(kafka.port), ..StackOptions::default() };
         let stack = Stack::start(options, &mut |line| eprintln!("{line}"));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
@@ -123,25 +121,21 @@ impl Shop {
 
     /// Ingest that streams, and has noted once how far it is: what interrupts it from now on is no doubt of the history.
     pub fn streaming_ingest(&self) -> Ingest {
-        self.once_noted(self.ingest())
-    }
-
-    pub fn streaming_ingest_by_the_ways(&self) -> Ingest {
-        self.once_noted(self.ingest_by_the_ways())
-    }
-
-    fn once_noted(&self, ingest: Ingest) -> Ingest {
+        let ingest = self.ingest_by_the_ways();
         ingest.says(STREAMING, 0);
         let noted = || (self.ends(topics::CHECKPOINT, 1)[0] > 0).then_some(());
         until("the first checkpoint", WAIT_MAX, noted);
         ingest
     }
 
+    /// The newest epoch; 0 where there is none.
+    pub fn epoch(&self) -> u16 {
+        self.sql("SELECT coalesce(max(epoch), 0) FROM lockstep.epoch").parse().expect("an epoch")
+    }
+
     /// Waits until everything that is committed by now is said to be in Kafka.
     pub fn until_complete(&self) -> Progress {
-        let epoch: u16 = until("an epoch", WAIT_MAX, || {
-            self.sql("SELECT coalesce(max(epoch), 0) FROM lockstep.epoch").parse().ok().filter(|epoch| *epoch > 0)
-        });
+        let epoch = until("an epoch", WAIT_MAX, || Some(self.epoch()).filter(|epoch| *epoch > 0));
         let now: Lsn = self.sql("SELECT pg_current_wal_lsn()").parse().expect("an LSN");
         let began = Instant::now();
         let complete = until("everything to be in Kafka", WAIT_MAX, || {
@@ -217,7 +211,7 @@ impl Ingest {
     }
 
     /// Kills it, and waits until it is gone.
-    pub fn kill(self) {
+    pub fn kill(&self) {
         self.must_live();
         self.send(libc::SIGKILL);
         let pid = self.pid();
@@ -225,7 +219,7 @@ impl Ingest {
     }
 
     /// Asks it to end, which it must do in order.
-    pub fn stop(mut self) {
+    pub fn stop(&mut self) {
         self.must_live();
         self.program.terminate();
         let code = self.program.exit_code(WAIT_MAX);

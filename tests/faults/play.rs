@@ -1,0 +1,43 @@
+//! A case from its beginning to its end: servers, a writer who goes on, ingest at work, and in the end everything counted.
+
+use std::time::Instant;
+
+use crate::Length;
+use crate::check::all_is_exact;
+use crate::exact::Reach;
+use crate::shop::{Ingest, Shop};
+use crate::writer::Writer;
+
+/// What a fault strikes. Each fault leaves it as it was: ingest streams, on the ways that can be cut.
+pub struct Play {
+    pub length: Length,
+    pub writer: Writer,
+    pub ingest: Ingest,
+    pub shop: Shop,
+}
+
+impl Play {
+    /// Plays these faults one after the other in one shop.
+    pub fn of(length: Length, reach: Reach, faults: &[(&str, fn(&mut Play))]) {
+        let shop = Shop::open();
+        let ingest = shop.streaming_ingest();
+        let writer = Writer::start(&shop);
+        let mut play = Play { length, writer, ingest, shop };
+        for (name, fault) in faults {
+            let began = Instant::now();
+            fault(&mut play);
+            eprintln!("{name}: {:.1} s", began.elapsed().as_secs_f64());
+        }
+        play.end(reach);
+    }
+
+    fn end(self, reach: Reach) {
+        let Play { length, writer, mut ingest, shop } = self;
+        let began = Instant::now();
+        let counted = all_is_exact(&shop, writer, length.changes(), reach);
+        eprintln!("counted after {:.1} s", began.elapsed().as_secs_f64());
+        assert_eq!(counted.epoch, shop.epoch(), "the newest epoch of the table is that of the log");
+        assert!(counted.commits > 0 && counted.rows > 0);
+        ingest.stop();
+    }
+}
