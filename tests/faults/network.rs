@@ -10,6 +10,8 @@ use crate::shop::WAIT_MAX;
 
 const BREAKS: [Mode; 2] = [Mode::Refuse, Mode::Reset];
 const SILENCES: [Mode; 3] = [Mode::Silent(Towards::Server), Mode::Silent(Towards::Client), Mode::Silent(Towards::Both)];
+/// In short: the abrupt one, and the one that nobody is told of.
+const IN_SHORT: [Mode; 2] = [BREAKS[1], SILENCES[2]];
 
 /// Seconds for which connections are refused, and for which they are silent.
 struct Lasts(u32, u32);
@@ -26,15 +28,12 @@ pub fn the_way_to_kafka(play: &mut Play) {
 }
 
 fn on_a_way(play: &Play, way: &Cut, lasts: &Lasts) {
-    for mode in BREAKS {
-        let broken = way.broken();
-        struck(play, way, mode, lasts.0);
-        assert!(way.broken() > broken, "{mode:?} met nothing");
-    }
-    for mode in SILENCES {
-        let kept = way.bytes_kept();
-        struck(play, way, mode, lasts.1);
-        assert!(way.bytes_kept() > kept, "{mode:?} met nothing");
+    let at_length = [&BREAKS[..], &SILENCES[..]].concat();
+    for mode in play.length.of(IN_SHORT.to_vec(), at_length) {
+        let (broken, kept) = (way.broken(), way.bytes_kept());
+        let seconds = if BREAKS.contains(&mode) { lasts.0 } else { lasts.1 };
+        struck(play, way, mode, seconds);
+        assert!(way.broken() > broken || way.bytes_kept() > kept, "{mode:?} met nothing");
     }
 }
 

@@ -14,7 +14,7 @@ const BETWEEN_KILLS: std::ops::Range<usize> = 50..3_000;
 
 /// SIGKILL at random moments; each time another process goes on.
 pub fn killed_again_and_again(play: &mut Play) {
-    let (kills, mut while_streaming) = (play.length.of(4, 20), 0);
+    let (kills, mut while_streaming) = (play.length.of(3, 20), 0);
     for _ in 0..kills {
         play.writer.writes(fastrand::usize(BETWEEN_KILLS));
         while_streaming += usize::from(play.ingest.said(STREAMING) > 0);

@@ -81,7 +81,7 @@ fn complaints(dir: &Path) -> usize {
 /// The database is killed in the middle of everything, and recovers.
 pub fn postgres_is_killed(play: &mut Play) {
     let Play { length, writer, ingest, shop } = play;
-    for _ in 0..length.of(2, 8) {
+    for _ in 0..length.of(1, 8) {
         writer.writes(fastrand::usize(1_000..3_000));
         let interrupted = ingest.said(INTERRUPTED);
         shop.stack.kill(Service::Postgres).expect("a killed database");
