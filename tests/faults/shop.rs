@@ -21,7 +21,7 @@ use crate::tables::{GROUPS, POLICY, TABLES_SQL};
 
 pub const PARTITIONS: u32 = 4;
 /// Nothing that has to happen may take longer, on a busy machine.
-pub const WAIT_MAX: Duration = Duration::from_secs(90);
+pub const WAIT_MAX: Duration = Duration::from_secs(180);
 const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
 
 /// Servers, the ways to them, and `lockstep` pointed at both.
