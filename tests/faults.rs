@@ -52,7 +52,7 @@ impl Length {
 /// Each fault with its name.
 macro_rules! faults {
     ($($module:ident::$fault:ident),* $(,)?) => {
-        &[$((stringify!($fault), $module::$fault as fn(&mut play::Play))),*]
+        &[$((stringify!($fault), $module::$fault as play::Fault)),*]
     };
 }
 

@@ -52,19 +52,23 @@ fn check(spoil: impl FnOnce(&mut Vec<Record>, &mut Vec<Commit>, &mut Contents), 
     assert!(as_expected, "{finding}: {found:?}");
 }
 
+fn without<T>(all: &mut Vec<T>, at: usize) {
+    all.remove(at);
+}
+
 #[test]
 fn what_is_wrong_is_found() {
     check(|_, _, _| {}, "");
     // A suffix that comes twice is no fault; neither is a zombie's, which ends before the newest.
     check(|records, _, _| records.splice(4..4, records[1..4].to_vec()).for_each(drop), "");
     check(|records, _, _| records.insert(4, records[1].clone()), "");
-    check(|records, _, _| drop(records.remove(1)), "a commit is missing");
-    check(|records, _, _| drop(records.remove(2)), "a row is missing");
-    check(|records, _, _| drop(records.remove(3)), "another row");
+    check(|records, _, _| without(records, 1), "a commit is missing");
+    check(|records, _, _| without(records, 2), "a row is missing");
+    check(|records, _, _| without(records, 3), "another row");
     check(|records, _, _| records.swap(1, 2), "late");
     check(|records, _, _| records[2].said = records[1].said.clone(), "a row is missing");
-    check(|records, _, _| drop(records.remove(4)), "an epoch that was not announced");
-    check(|_, commits, _| drop(commits.remove(0)), "a commit that nobody made");
+    check(|records, _, _| without(records, 4), "an epoch that was not announced");
+    check(|_, commits, _| without(commits, 0), "a commit that nobody made");
     check(|_, commits, _| commits.swap(0, 1), "another order");
     check(|_, _, contents| contents.clear(), "another row");
     let other = |records: &mut Vec<Record>| {

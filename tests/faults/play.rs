@@ -8,7 +8,7 @@ use crate::exact::Reach;
 use crate::shop::{Ingest, Shop};
 use crate::writer::Writer;
 
-/// What a fault strikes. Each fault leaves it as it was: ingest streams, on the ways that can be cut.
+/// What a fault strikes. Ingest streams, on the ways that can be cut.
 pub struct Play {
     pub length: Length,
     pub writer: Writer,
@@ -16,9 +16,12 @@ pub struct Play {
     pub shop: Shop,
 }
 
+/// What strikes. It leaves the play as it was.
+pub type Fault = fn(&mut Play);
+
 impl Play {
     /// Plays these faults one after the other in one shop.
-    pub fn of(length: Length, reach: Reach, faults: &[(&str, fn(&mut Play))]) {
+    pub fn of(length: Length, reach: Reach, faults: &[(&str, Fault)]) {
         let shop = Shop::open();
         let ingest = shop.streaming_ingest();
         let writer = Writer::start(&shop);
