@@ -11,14 +11,20 @@ mod exact;
 mod harness;
 #[path = "faults/history.rs"]
 mod history;
+#[path = "faults/ingest.rs"]
+mod ingest;
 #[path = "faults/log.rs"]
 mod log;
 #[path = "faults/network.rs"]
 mod network;
+#[path = "faults/pen.rs"]
+mod pen;
 #[path = "faults/play.rs"]
 mod play;
 #[path = "faults/processes.rs"]
 mod processes;
+#[path = "faults/reading.rs"]
+mod reading;
 #[path = "faults/servers.rs"]
 mod servers;
 #[path = "faults/shop.rs"]

@@ -1,10 +1,11 @@
 //! The end of every case: whatever happened, the log is exactly what the database did.
 
 use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::progress::Progress;
 
 use crate::exact::{Counted, Examination, Reach};
 use crate::log::{Log, Place, Record, Said};
-use crate::shop::Shop;
+use crate::shop::{PARTITIONS, Shop};
 use crate::tables::{Commit, Contents, GROUPS, RowChange, RowKey, TABLES};
 use crate::writer::{Writer, read_tables};
 
@@ -30,8 +31,7 @@ fn small() -> (Vec<Record>, Vec<Commit>, Contents) {
     let commit = |xid, lsn: u64, changes: &[RowChange]| Commit { xid, after: lsn - 1, changes: changes.to_vec() };
     let commits = vec![commit(7, 10, &changes[..1]), commit(8, 20, &changes[1..])];
     let at = |lsn, ordinal| Position { epoch: 1, lsn: Lsn(lsn), ordinal };
-    let places =
-        (0..GROUPS.len()).flat_map(|group| (0..crate::shop::PARTITIONS).map(move |partition| (group, partition)));
+    let places = (0..GROUPS.len()).flat_map(|group| (0..PARTITIONS).map(move |partition| (group, partition)));
     let record = |place: Place, offset, said| Record { place, offset, said };
     let mut records: Vec<Record> = places.map(|place| record(place, 0, Said::Epoch(at(5, 0)))).collect();
     let rows = [(at(10, 1), 7), (at(20, 1), 8), (at(20, 2), 8)].into_iter().zip(changes);
@@ -79,4 +79,17 @@ fn what_is_wrong_is_found() {
         records.insert(4, again);
     };
     check(|records, _, _| other(records), "a position with two contents");
+}
+
+#[test]
+fn progress_that_says_too_much_is_found() {
+    let (records, commits, contents) = small();
+    let said = |next: i64| Progress {
+        position: Position { epoch: 1, lsn: Lsn(20), ordinal: 0 },
+        at: 0,
+        next: GROUPS.iter().map(|group| (group.to_string(), vec![next; PARTITIONS as usize])).collect(),
+    };
+    let findings = |next| Examination::of(&records, &[said(next)], &commits, &contents, Reach::All).findings.len();
+    // The commit before it lies at offset 1.
+    assert_eq!((findings(2), findings(1)), (0, 1));
 }

@@ -1,11 +1,12 @@
 //! Whether the log is exactly what the database did. Pure, so that it can be shown to find what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::position::Lsn;
 use lockstep_schemas::progress::Progress;
 
 use crate::log::{Place, Record, Said};
+use crate::reading::Taken;
 use crate::tables::{Commit, Contents, GROUPS, RowChange, RowKey};
 
 /// Of each kind of finding, so many are told.
@@ -35,18 +36,9 @@ pub struct Counted {
 /// The log, the writer's account, the tables, and what is wrong between them.
 pub struct Examination<'a> {
     reach: Reach,
-    records: &'a [Record],
+    pub records: &'a [Record],
     pub counted: Counted,
     pub findings: Vec<String>,
-}
-
-/// What a reader has taken in: of each commit of an epoch its rows by ordinal, and each row's last state.
-#[derive(Default)]
-struct Taken {
-    commits: BTreeMap<(u16, Lsn), (u32, BTreeMap<u32, RowChange>)>,
-    contents: Contents,
-    /// Of each partition, the positions that were new, with their offsets.
-    first: HashMap<Place, Vec<(Position, i64)>>,
 }
 
 impl<'a> Examination<'a> {
@@ -66,51 +58,10 @@ impl<'a> Examination<'a> {
         this
     }
 
-    fn finds(&mut self, kind: &str, what: impl FnOnce() -> String) {
+    pub fn finds(&mut self, kind: &str, what: impl FnOnce() -> String) {
         if self.findings.iter().filter(|known| known.starts_with(kind)).count() < TOLD_MAX {
             self.findings.push(format!("{kind}: {}", what()));
         }
-    }
-
-    /// As every reader must: what is not beyond the newest position of its partition is passed over. What is passed over
-    /// must have been there before, alike, or be of an epoch that is over.
-    fn read_in_order(&mut self) -> Taken {
-        let mut taken = Taken::default();
-        let mut newest: HashMap<Place, Position> = HashMap::new();
-        let mut known: HashMap<(Place, Position), RowChange> = HashMap::new();
-        for record in self.records {
-            let (position, xid, change) = match &record.said {
-                Said::Change(position, xid, change) => (*position, *xid, *change),
-                Said::Epoch(position) => {
-                    self.counted.epoch = self.counted.epoch.max(position.epoch);
-                    let newest = newest.entry(record.place).or_default();
-                    *newest = (*newest).max(*position);
-                    continue;
-                }
-                Said::Other => continue,
-            };
-            let newest = newest.entry(record.place).or_default();
-            if position > *newest {
-                *newest = position;
-                known.insert((record.place, position), change);
-                self.counted.changes += 1;
-                change.apply(&mut taken.contents);
-                taken.first.entry(record.place).or_default().push((position, record.offset));
-                let commit = taken.commits.entry((position.epoch, position.lsn)).or_insert((xid, BTreeMap::new()));
-                if commit.0 != xid || commit.1.insert(position.ordinal, change).is_some() {
-                    self.finds("one position twice", || format!("{position} {change:?} at {record:?}"));
-                }
-                continue;
-            }
-            self.counted.repeated += 1;
-            match known.get(&(record.place, position)) {
-                Some(known) if *known == change => {}
-                Some(known) => self.finds("a position with two contents", || format!("{known:?} and then {record:?}")),
-                None if position.epoch < newest.epoch => {}
-                None => self.finds("late", || format!("{record:?} comes after {newest}")),
-            }
-        }
-        taken
     }
 
     /// In each partition, the newest epoch's first record says that it begins.

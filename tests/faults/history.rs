@@ -11,8 +11,9 @@ use crate::Length;
 use crate::check::all_is_exact;
 use crate::exact::Reach;
 use crate::harness::until;
+use crate::ingest::{NEW_EPOCH, STREAMING};
 use crate::play::Play;
-use crate::shop::{NEW_EPOCH, PARTITIONS, STREAMING, Shop, WAIT_MAX};
+use crate::shop::{PARTITIONS, Shop, WAIT_MAX};
 use crate::tables::GROUPS;
 use crate::writer::Writer;
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 use crate::Length;
 use crate::check::all_is_exact;
 use crate::exact::Reach;
-use crate::shop::{Ingest, Shop};
+use crate::ingest::Ingest;
+use crate::shop::Shop;
 use crate::writer::Writer;
 
 /// What a fault strikes. Ingest streams, on the ways that can be cut.

@@ -6,8 +6,9 @@ use std::time::Instant;
 use crate::harness::cut::{Mode, Towards};
 use crate::harness::process::send;
 use crate::harness::until;
+use crate::ingest::{INTERRUPTED, Ingest, STANDING_BY, STREAMING};
 use crate::play::Play;
-use crate::shop::{INTERRUPTED, STANDING_BY, STREAMING, WAIT_MAX};
+use crate::shop::WAIT_MAX;
 
 /// Changes between two kills, so that they come at any moment of a start too.
 const BETWEEN_KILLS: std::ops::Range<usize> = 50..3_000;
@@ -70,7 +71,7 @@ pub fn woken_as_the_other_is_killed(play: &mut Play) {
 }
 
 /// Kafka stands still until the client has much to send; then ingest does, and only Kafka goes on.
-fn took_over_from_a_sleeper(play: &Play) -> crate::shop::Ingest {
+fn took_over_from_a_sleeper(play: &Play) -> Ingest {
     let broker = play.shop.pid("kafka");
     send(broker, libc::SIGSTOP);
     play.writer.writes(1_000);

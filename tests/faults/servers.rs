@@ -8,8 +8,9 @@ use lockstep_stack::Service;
 
 use crate::harness::process::{is_alive, limit_file_bytes, send};
 use crate::harness::until;
+use crate::ingest::INTERRUPTED;
 use crate::play::Play;
-use crate::shop::{INTERRUPTED, Shop, WAIT_MAX};
+use crate::shop::{Shop, WAIT_MAX};
 
 /// Beyond every time-out of a Kafka client: the longest is a minute.
 const BEYOND_TIMEOUTS_S: u32 = 75;
