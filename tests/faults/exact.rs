@@ -116,11 +116,11 @@ impl<'a> Examination<'a> {
     /// The commits that the newest epoch may not lack.
     fn must_be_there<'c>(&mut self, commits: &'c [Commit]) -> &'c [Commit] {
         let epoch = self.counted.epoch;
-        if self.reach == Reach::All {
-            if epoch != 1 {
-                self.finds("another epoch", || format!("{epoch}"));
-            }
+        if self.reach == Reach::All && epoch == 1 {
             return commits;
+        }
+        if self.reach == Reach::All {
+            self.finds("another epoch", || format!("{epoch}"));
         }
         let begins = self.records.iter().filter_map(|record| match record.said {
             Said::Epoch(position) if position.epoch == epoch => Some(position.lsn.0),
