@@ -25,6 +25,9 @@ pub struct Endpoints {
     /// The authority that vouches for the servers of a secured stack (PEM).
     #[serde(default)]
     pub ca_file: PathBuf,
+    /// The broker's listener for clients of a proxy: `127.0.0.1:<port>`.
+    #[serde(default)]
+    pub kafka_behind_proxy: String,
     /// L2: `redis://127.0.0.1:<port>/`.
     pub l2: String,
     /// L1: the URL of each node, in the order of [`crate::Service::L1`].

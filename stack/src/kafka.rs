@@ -32,7 +32,7 @@ const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL,PROXIED:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -64,6 +64,8 @@ pub(crate) struct Kafka {
     port: u16,
     controller_port: u16,
     secured: Option<SecuredListener>,
+    /// Where the broker listens for clients of a proxy, and the proxy's port.
+    proxied: Option<(u16, u16)>,
     cluster_id: String,
 }
 
@@ -79,6 +81,10 @@ impl Kafka {
             port: site.ports.take()?,
             controller_port: site.ports.take()?,
             secured: SecuredListener::build(site, options)?,
+            proxied: options
+                .kafka_proxy_port
+                .map(|proxy| Ok::<_, StackError>((site.ports.take()?, proxy)))
+                .transpose()?,
             cluster_id: new_cluster_id(),
         })
     }
@@ -90,6 +96,10 @@ impl Kafka {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn address_behind_proxy(&self) -> String {
+        self.proxied.map(|(port, _)| format!("127.0.0.1:{port}")).unwrap_or_default()
     }
 
     /// A new broker with no topic. With the archive of classes it starts in half the time; the first stack on this
@@ -122,9 +132,14 @@ impl Kafka {
         if let Some(secured) = &self.secured {
             listeners = format!("{listeners},SECURED://{}", secured.address());
         }
+        let mut advertised = listeners.clone();
+        if let Some((port, proxy_port)) = self.proxied {
+            listeners += &format!(",PROXIED://127.0.0.1:{port}");
+            advertised += &format!(",PROXIED://127.0.0.1:{proxy_port}");
+        }
         let data = self.folder.join("data");
         let settings = format!(
-            "{SETTINGS}listeners={listeners}\nadvertised.listeners={listeners}\n\
+            "{SETTINGS}listeners={listeners}\nadvertised.listeners={advertised}\n\
              controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\nlog.dirs={}\n{}",
             data.display(),
             self.secured.as_ref().map(SecuredListener::settings).unwrap_or_default()

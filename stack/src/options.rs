@@ -19,6 +19,8 @@ pub struct StackOptions {
     pub kafka_jars: PathBuf,
     /// A broker for benches of throughput: 1 GiB of heap and the optimizing compiler. It starts more slowly.
     pub kafka_throughput: bool,
+    /// Gives Kafka one more listener, which sends its clients to this port of 127.0.0.1: that of a proxy before it.
+    pub kafka_proxy_port: Option<u16>,
     /// Settings of PostgreSQL beside those that this crate makes, name and value; they win over ours.
     pub postgres_settings: Vec<(String, String)>,
     /// Asks everyone for this password of the user `postgres` (SCRAM). `None`: everyone is trusted.
@@ -43,6 +45,7 @@ impl Default for StackOptions {
             gateway_port: None,
             kafka_jars: cache().join("kafka-4.3.1/lib"),
             kafka_throughput: false,
+            kafka_proxy_port: None,
             postgres_settings: Vec::new(),
             postgres_password: None,
             postgres_version: PostgresVersion::default(),

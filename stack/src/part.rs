@@ -64,6 +64,7 @@ impl Part {
             Self::Kafka(kafka) => {
                 endpoints.kafka = kafka.address();
                 endpoints.kafka_secured = kafka.secured_address();
+                endpoints.kafka_behind_proxy = kafka.address_behind_proxy();
             }
             Self::L1(cluster) => endpoints.l1 = cluster.urls(),
             Self::Postgres(postgres) => {

@@ -37,3 +37,13 @@ pub fn is_alive(pid: u32) -> bool {
     let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
+
+/// Files of a running process may not grow beyond so many bytes: for it, the disk is full.
+#[expect(unsafe_code, reason = "prlimit(2)")]
+pub fn limit_file_bytes(pid: u32, bytes: u64) {
+    let pid = libc::pid_t::try_from(pid).expect("a process id");
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the new limit is a valid struct of ours, and the old one is not asked for.
+    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "a limit for {pid}: {}", io::Error::last_os_error());
+}

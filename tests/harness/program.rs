@@ -106,9 +106,20 @@ impl Program {
         }
     }
 
+    /// All that it has said so far.
+    pub fn text(&self) -> String {
+        self.said.lock().text(None)
+    }
+
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
         send(self.pid(), libc::SIGTERM);
+    }
+
+    /// Waits for its end; `None` where a signal brought it.
+    pub fn exit_code(&mut self, limit: Duration) -> Option<i32> {
+        let status = until(&format!("{} to end", self.name), limit, || self.child.try_wait().expect("a child of ours"));
+        status.code()
     }
 
     /// Waits for its end.

@@ -57,6 +57,7 @@ impl Kafka {
             port: ports.take()?,
             controller_port: ports.take()?,
             secured: None,
+            proxied: None,
             ..self.clone()
         };
         drop(ports);
