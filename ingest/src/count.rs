@@ -17,7 +17,7 @@ pub async fn count_rows(config: &DatabaseConfig, until: Lsn) -> Result<u64, Fail
     let (system_identifier, timeline) = epoch::server_identity(&database).await.map_err(away)?;
     database.close().await;
     let epoch = Epoch { number: 0, system_identifier, timeline, slot: config.slot.clone() };
-    let mut transport = Transport::connect(config, &epoch).await?;
+    let mut transport = Transport::connect(config, &epoch, Lsn(0)).await?;
     let mut rows = 0;
     loop {
         transport.fill().await?;

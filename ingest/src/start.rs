@@ -160,9 +160,20 @@ async fn session(
     let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
     let (checkpoint, outdated) = read_checkpoints(kafka).await.map_err(kafka_failed)?;
     let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
-    let ends = end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)?;
+    let ends = end_offsets(kafka, groups.clone(), config.partitions).await.map_err(kafka_failed)?;
     let log = LogState { made_anew, checkpoint, ends };
-    let (epoch, confirmed, news) = establish(database, &database_config.slot, &log).await?;
+    let history = establish(database, &database_config.slot, &log).await?;
+    // The slot first: only who holds it writes.
+    let mut transport = Transport::connect(database_config, &history.epoch, history.confirmed).await?;
+    *last_backend = Some(transport.backend);
+    if end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)? != log.ends {
+        return Err(Failure::unavailable("another ingest wrote to the log while we took the slot"));
+    }
+    let news = match history.new_because {
+        Some(reason) => Some(begin(database, &history, reason).await?),
+        None => None,
+    };
+    let History { epoch, confirmed, .. } = history;
     let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
@@ -212,13 +223,12 @@ async fn session(
         signals_from: None,
     };
     let failed = |error: StreamError| Failure::unavailable(error);
-    // The slot first: only who holds it writes.
-    let mut transport = Transport::connect(database_config, &epoch).await?;
-    *last_backend = Some(transport.backend);
     stream.tables.held_by(transport.backend);
     stream.tables.register_fixed(database, &stream.state).await.map_err(|error| failed(error.into()))?;
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
+        // With its first checkpoint: who is killed now goes on with this epoch.
+        stream.acknowledge(&transport).await.map_err(failed)?;
     }
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     let beside = async {
@@ -236,12 +246,17 @@ async fn session(
     streamed.map_err(failed)
 }
 
-/// Finds out which history this is: the same as before, or, on any doubt, a new epoch.
-async fn establish(
-    database: &Database,
-    slot_name: &str,
-    log: &LogState,
-) -> Result<(Epoch, Lsn, Option<Control>), Failure> {
+/// Which history this is, and where in it we are.
+struct History {
+    epoch: Epoch,
+    /// Everything that ends before it is in Kafka, or before our time.
+    confirmed: Lsn,
+    /// Why it is a new one, where it is.
+    new_because: Option<&'static str>,
+}
+
+/// Finds out which history this is: the same as before, or, on any doubt, a new epoch. Makes the slot, and nothing else.
+async fn establish(database: &Database, slot_name: &str, log: &LogState) -> Result<History, Failure> {
     let away = |error| Failure::unavailable("the database").because(error);
     let known = epoch::current(database).await.map_err(away)?;
     let (system_identifier, timeline) = epoch::server_identity(database).await.map_err(away)?;
@@ -250,15 +265,16 @@ async fn establish(
         return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}")));
     }
     let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), slot.as_ref(), log);
-    if let (None, Some(epoch), Some(slot)) = (&doubt, &known, &slot) {
-        return Ok((epoch.clone(), slot.confirmed_flush, None));
+    if let (None, Some(epoch), Some(checkpoint)) = (&doubt, &known, &log.checkpoint) {
+        // After a crash the server's slot may stand where it stood at its last checkpoint; ours is further.
+        return Ok(History { epoch: epoch.clone(), confirmed: checkpoint.confirmed, new_because: None });
     }
     let lost = slot.as_ref().is_some_and(|slot| slot.wal_status == "lost");
     if lost {
         return Err(Failure::configuration(format!("slot {slot_name} has lost its log (wal_status = lost)"))
             .remedy("drop it with pg_drop_replication_slot; ingest then begins a new epoch with a new slot"));
     }
-    let start = match slot {
+    let confirmed = match slot {
         Some(slot) => slot.confirmed_flush,
         None => preflight::create_slot(database, slot_name).await.map_err(|error| {
             Failure::configuration(format!("can't create slot {slot_name}"))
@@ -268,12 +284,18 @@ async fn establish(
     };
     let greatest =
         known.map_or(0, |epoch| epoch.number).max(log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
-    let reason = doubt.unwrap_or("first start");
     let epoch = Epoch { number: greatest + 1, system_identifier, timeline, slot: slot_name.to_owned() };
-    epoch::begin(database, &epoch, reason).await.map_err(away)?;
-    tracing::warn!(epoch = epoch.number, reason, "a new epoch begins");
-    let position = Position::before(epoch.number, start);
-    Ok((epoch, start, Some(Control { kind: ControlKind::Epoch, position, xid: 0, table: None })))
+    Ok(History { epoch, confirmed, new_because: Some(doubt.unwrap_or("first start")) })
+}
+
+/// Writes a new epoch down, once its log can be read: an attempt that comes to nothing uses up no number.
+async fn begin(database: &Database, history: &History, reason: &str) -> Result<Control, Failure> {
+    let away = |error| Failure::unavailable("the database").because(error);
+    epoch::begin(database, &history.epoch, reason).await.map_err(away)?;
+    let number = history.epoch.number;
+    tracing::warn!(epoch = number, reason, "a new epoch begins");
+    let position = Position::before(number, history.confirmed);
+    Ok(Control { kind: ControlKind::Epoch, position, xid: 0, table: None })
 }
 
 /// Why this may not be the history that we read before. Pure.

@@ -409,7 +409,7 @@ impl Stream {
     }
 
     /// The checkpoint first, PostgreSQL after: so a slot that is past its checkpoint is a gap.
-    async fn acknowledge(&mut self, transport: &Transport) -> Result<(), StreamError> {
+    pub async fn acknowledge(&mut self, transport: &Transport) -> Result<(), StreamError> {
         let (confirmed, _) = self.ledger.confirmed();
         if confirmed > self.checkpoint.confirmed {
             (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());

@@ -52,8 +52,8 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// Connects, makes sure that this very connection leads to the server of the epoch (an address may have moved since we
-    /// asked), and starts to stream.
-    pub async fn connect(config: &DatabaseConfig, epoch: &Epoch) -> Result<Self, TransportError> {
+    /// asked), and starts to stream what ends after `from`.
+    pub async fn connect(config: &DatabaseConfig, epoch: &Epoch, from: Lsn) -> Result<Self, TransportError> {
         let target = Target::parse(config.url.expose())?;
         let connect = async {
             let mut handshake = Handshake::connect(&target).await?;
@@ -61,7 +61,7 @@ impl Transport {
             if server.system_identifier != epoch.system_identifier || server.timeline != epoch.timeline {
                 return Err(TransportError::OtherServer);
             }
-            handshake.start_replication(&config.slot, &config.publication).await?;
+            handshake.start_replication(&config.slot, &config.publication, from).await?;
             Ok(handshake)
         };
         let connected = tokio::time::timeout(CONNECT_WAIT_MAX, connect).await;

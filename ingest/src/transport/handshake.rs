@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use fallible_iterator::FallibleIterator as _;
+use lockstep_schemas::position::Lsn;
 use lockstep_source::database::{SESSION, identifier};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
@@ -92,10 +93,10 @@ impl Handshake {
         system.ok_or(TransportError::Protocol("no answer to IDENTIFY_SYSTEM"))
     }
 
-    pub async fn start_replication(&mut self, slot: &str, publication: &str) -> Result<(), TransportError> {
+    pub async fn start_replication(&mut self, slot: &str, publication: &str, from: Lsn) -> Result<(), TransportError> {
         let publication = identifier(publication).replace('\'', "''");
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names '{publication}', messages 'true')",
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names '{publication}', messages 'true')",
             identifier(slot)
         );
         self.send(|out| frontend::query(&command, out)).await?;
