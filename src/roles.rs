@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockstep_process::config::Config;
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -17,10 +17,18 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(12);
 pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     listen_for_signals(shutdown.clone())?;
+    let metrics = Metrics::default();
+    let serving = config.metrics_listen.clone().map(|listen| {
+        let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+        async move { metrics.serve(&listen, shutdown).await }
+    });
     let mut running = JoinSet::new();
+    if let Some(serving) = serving {
+        running.spawn(async move { (None, serving.await) });
+    }
     for role in roles {
-        let (config, policy, shutdown) = (config.clone(), policy.clone(), shutdown.clone());
-        running.spawn(async move { (role, run_one(role, &config, &policy, shutdown).await) });
+        let (config, policy, metrics, shutdown) = (config.clone(), policy.clone(), metrics.clone(), shutdown.clone());
+        running.spawn(async move { (Some(role), run_one(role, &config, &policy, &metrics, shutdown).await) });
     }
     let mut first_failure = None;
     let late = async {
@@ -55,10 +63,16 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
     first_failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-async fn run_one(role: Role, config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+async fn run_one(
+    role: Role,
+    config: &Config,
+    policy: &Policy,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     match role {
-        Role::Ingest => lockstep_ingest::run(config, policy, shutdown).await,
-        Role::Engine => lockstep_coherence::run(config, policy, shutdown).await,
+        Role::Ingest => lockstep_ingest::run(config, policy, metrics, shutdown).await,
+        Role::Engine => lockstep_coherence::run(config, policy, metrics, shutdown).await,
         Role::Gateway => lockstep_gateway::run(config, policy, shutdown).await,
         Role::Forecast => lockstep_warmer::forecast::run(config, shutdown).await,
         Role::Warmer => lockstep_warmer::hot::run(config, policy, shutdown).await,

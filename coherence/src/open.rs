@@ -1,5 +1,6 @@
 //! How a lane begins, and begins again: from the watermarks that it finds on the tiers (docs/protocol.md, [4c]).
 
+use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub offsets: Arc<BaseConsumer>,
     pub reached: Reached,
     pub refill: Refill,
+    /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
+    pub repeated: Counter,
 }
 
 /// One tier's side of a lane.

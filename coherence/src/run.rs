@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_process::config::{Config, KafkaConfig};
-use lockstep_process::{Failure, Shutdown, retry};
+use lockstep_process::{Failure, Metrics, Shutdown, retry};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::{brokers, topics};
@@ -12,6 +12,7 @@ use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
+use prometheus_client::metrics::counter::Counter;
 use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -26,7 +27,7 @@ use crate::refill::Refill;
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the engine until shutdown.
-pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
     let kafka = config.kafka()?.clone();
     let edge_config = config.edge()?;
     let database = Database::connect(config.database()?, "lockstep-engine").await?;
@@ -39,7 +40,10 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let policy = Arc::new(policy.clone());
     let (tasks, reached) = (TaskTracker::new(), Reached::default());
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
+    let repeated = Counter::default();
+    metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
     let shared = Arc::new(Shared {
+        repeated,
         planner: Planner::new(&policy),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,

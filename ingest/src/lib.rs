@@ -7,6 +7,7 @@
 mod control;
 mod count;
 mod ledger;
+mod metrics;
 mod pgoutput;
 mod progress;
 mod publisher;
@@ -18,6 +19,7 @@ mod stream;
 mod tables;
 mod topics;
 mod transport;
+mod watch;
 
 pub use count::count_rows;
 pub use standby::STANDBY_APPLICATION;

@@ -18,6 +18,8 @@ pub(crate) struct RowRecord {
     pub value: Option<Vec<u8>>,
     /// Debezium's header of a key change, and the other key.
     pub other_key: Option<(&'static str, Vec<u8>)>,
+    /// Whether it was too large, and goes without its values.
+    pub is_hollow: bool,
 }
 
 /// A row's change, as the log has it.
@@ -129,7 +131,7 @@ impl Maker<'_> {
 
     fn delete(&self, old: &[Datum<'_>], stamp: &Stamp<'_>) -> Result<Vec<RowRecord>, RowError> {
         let record = self.record(Op::Delete, Some(old), None, stamp)?;
-        let tombstone = RowRecord { value: None, key: record.key.clone(), other_key: None, ..record };
+        let tombstone = RowRecord { value: None, key: record.key.clone(), other_key: None, is_hollow: false, ..record };
         Ok(vec![record, tombstone])
     }
 
@@ -167,14 +169,15 @@ impl Maker<'_> {
         let keyed = table.columns.iter().any(|column| column.identity);
         let key = if keyed { Some(table.key(self.table.key_schema, row).ok_or_else(identity)?) } else { None };
         let mut value = table.envelope(self.table.value_schema, op, before, after, stamp);
-        if value.len() > RECORD_BYTES_MAX {
+        let is_hollow = value.len() > RECORD_BYTES_MAX;
+        if is_hollow {
             tracing::warn!(table = %table.full_name(), bytes = value.len(), "a row too large for a record is published without its values");
             let (before, after) = (before.map(|row| self.hollow(row)), after.map(|row| self.hollow(row)));
             let stamp = Stamp { incomplete: true, ..stamp.clone() };
             value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), &stamp);
         }
         let partition = partition_of(&entity, self.partitions) as i32;
-        Ok(RowRecord { partition, key, value: Some(value), other_key: None })
+        Ok(RowRecord { partition, key, value: Some(value), other_key: None, is_hollow })
     }
 
     /// The row with nothing but its identity.

@@ -7,6 +7,7 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_source::Database;
 use lockstep_source::preflight::{self, Holder};
 
+use crate::metrics::IngestMetrics;
 use crate::transport::{APPLICATION, SENDER_TIMEOUT};
 
 /// What `pg_stat_activity` calls us while we wait; `status` counts those.
@@ -22,6 +23,7 @@ const SILENT_MAX: Duration = SENDER_TIMEOUT.saturating_add(Duration::from_secs(2
 pub(crate) async fn wait_for_slot(
     config: &DatabaseConfig,
     database: &Database,
+    metrics: &IngestMetrics,
     last_backend: Option<i32>,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
@@ -29,6 +31,7 @@ pub(crate) async fn wait_for_slot(
     let look = async |database: &Database| preflight::holder(database, &config.slot, APPLICATION).await.map_err(away);
     let Some(holder) = look(database).await? else { return Ok(()) };
     if Some(holder.pid) == last_backend && holder.is_ours {
+        metrics.stale_connections.inc();
         end(database, config, &holder, "it served our own last connection").await;
     }
     // A connection under another name, for all to see that we stand by.
@@ -39,6 +42,7 @@ pub(crate) async fn wait_for_slot(
             let Some(holder) = look(&ours).await? else { return Ok(()) };
             let silent = holder.silent_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
             if holder.is_ours && silent.is_some_and(|silent| silent > SILENT_MAX) {
+                metrics.stale_connections.inc();
                 end(&ours, config, &holder, "its client is silent").await;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
 use lockstep_process::failure::FailureKind;
 use lockstep_process::retry::Pauses;
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::{Lsn, Position};
@@ -21,6 +21,7 @@ use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ledger;
+use crate::metrics::IngestMetrics;
 use crate::progress::ProgressKeeper;
 use crate::publisher::{Publisher, StatePublisher};
 use crate::snapshot::{Reader, SnapshotKeeper};
@@ -28,6 +29,7 @@ use crate::standby;
 use crate::stream::{Stream, StreamError};
 use crate::tables::Tables;
 use crate::transport::Transport;
+use crate::watch;
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -105,13 +107,14 @@ impl Checkpoint {
 }
 
 /// Runs ingest until shutdown. Returns early only for what an operator must mend; whatever may pass is tried again.
-pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
     let (database_config, kafka) = (config.database()?, config.kafka()?);
     let database = Database::connect(database_config, "lockstep-ingest").await?;
     preflight::insist(&database, database_config, policy).await?;
     topics::insist_on_partitions(kafka, policy, config.partitions).await?;
     let mut pauses = Pauses::default();
     let mut last_backend = None;
+    let metrics = IngestMetrics::register(metrics);
     while !shutdown.is_cancelled() {
         let began = std::time::Instant::now();
         // A broker that is away holds the end up for so long; what it has not acknowledged is published again.
@@ -120,13 +123,14 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
             tokio::time::sleep(DRAIN_WAIT_MAX).await;
         };
         let ended = tokio::select! {
-            ended = session(config, database_config, kafka, policy, &database, &mut last_backend, &shutdown) => ended,
+            ended = session(config, database_config, kafka, policy, &database, &metrics, &mut last_backend, &shutdown) => ended,
             () = late => break,
         };
         match ended {
             Ok(()) => break,
             Err(failure) if failure.kind == FailureKind::Configuration => return Err(failure),
             Err(error) => {
+                metrics.interruptions.inc();
                 tracing::warn!(error = %error, "ingest was interrupted; it goes on from what Kafka has acknowledged")
             }
         }
@@ -148,11 +152,12 @@ async fn session(
     kafka: &KafkaConfig,
     policy: &Policy,
     database: &Database,
+    metrics: &IngestMetrics,
     last_backend: &mut Option<i32>,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     // Before anything is written anywhere: who stands by leaves no trace.
-    standby::wait_for_slot(database_config, database, *last_backend, shutdown).await?;
+    standby::wait_for_slot(database_config, database, metrics, *last_backend, shutdown).await?;
     if shutdown.is_cancelled() {
         return Ok(());
     }
@@ -221,6 +226,7 @@ async fn session(
         snapshots: keeper,
         signal_table: database_config.signal_table.clone(),
         signals_from: None,
+        metrics: metrics.clone(),
     };
     let failed = |error: StreamError| Failure::unavailable(error);
     stream.tables.held_by(transport.backend);
@@ -231,14 +237,17 @@ async fn session(
         stream.acknowledge(&transport).await.map_err(failed)?;
     }
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
+    metrics.epoch.set(i64::from(epoch.number));
+    metrics.streaming.set(1);
     let beside = async {
-        reader.run(shutdown.clone()).await;
-        std::future::pending::<()>().await;
+        tokio::join!(reader.run(shutdown.clone()), watch::watch(database, &database_config.slot, metrics));
     };
     let streamed = tokio::select! {
         streamed = stream.run(&mut transport, shutdown) => streamed,
+        // The watch has no end of its own.
         () = beside => Ok(()),
     };
+    metrics.streaming.set(0);
     if streamed.is_ok() {
         stream.drain(&transport, FLUSH_WAIT_MAX).await.map_err(failed)?;
     }

@@ -8,6 +8,7 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::envelope::Stamp;
+use lockstep_schemas::parked::Parked;
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_schemas::signal::{PREFIX, Signal};
 use lockstep_schemas::table_name::full_name;
@@ -18,10 +19,11 @@ use tokio::sync::mpsc;
 
 use crate::control;
 use crate::ledger::Ledger;
+use crate::metrics::IngestMetrics;
 use crate::pgoutput::{self, Message};
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher, Purpose, Record, StatePublisher};
-use crate::records::{RowChange, RowRecord, records};
+use crate::records::{RECORD_BYTES_MAX, RowChange, RowRecord, records};
 use crate::snapshot::SnapshotKeeper;
 use crate::start::Checkpoint;
 use crate::tables::{Announcement, SERVER, TableError, Tables};
@@ -92,6 +94,7 @@ pub(crate) struct Stream {
     pub signal_table: Option<String>,
     /// The table itself, once the log has described it.
     pub signals_from: Option<SignalTable>,
+    pub metrics: IngestMetrics,
 }
 
 impl Stream {
@@ -198,6 +201,7 @@ impl Stream {
                     *previous_commit = transaction.commit;
                     self.announce_tables(&transaction, end).await?;
                     self.ledger.commit(transaction.number, end, transaction.committed_at);
+                    self.metrics.transactions.inc();
                 }
             }
             Message::Logical { prefix, content, .. } => {
@@ -282,17 +286,19 @@ impl Stream {
             server: SERVER,
             incomplete: false,
         };
-        let group = table.group;
+        let (group, position) = (table.group, stamp.position);
         let made = match records(table, &change.as_row(), &stamp, self.partitions) {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!(%error, "a change can't be published; entries of its group are dropped in its stead");
+                self.metrics.lost.inc();
                 let (position, table) = (stamp.position, Some(table.record.full_name()));
                 let control = Control { kind: ControlKind::Lost, position, xid: open.xid, table };
                 return self.broadcast(&control, group, open.number).await;
             }
         };
         // A key change is two rows.
+        self.metrics.rows.inc();
         let more = made.iter().filter(|record| record.value.is_some()).count() as u32 - 1;
         open.ordinal += more;
         *collection_order += i64::from(more);
@@ -301,6 +307,9 @@ impl Stream {
         }
         for record in &made {
             self.publish_row(record, group, open.number).await?;
+            if record.is_hollow {
+                self.park(relation, position, record).await?;
+            }
         }
         Ok(())
     }
@@ -310,6 +319,24 @@ impl Stream {
         if let Some(window) = self.snapshots.window(&name) {
             made.iter().filter_map(|record| record.key.as_deref()).for_each(|key| window.touch(key));
         }
+    }
+
+    /// Leaves a word of a row that was too large, for who has to make it smaller.
+    async fn park(&mut self, relation: u32, position: Position, row: &RowRecord) -> Result<(), StreamError> {
+        self.metrics.incomplete.inc();
+        let table = self.tables.get(relation).map(|table| table.record.full_name()).unwrap_or_default();
+        let parked = Parked {
+            by: "ingest",
+            reason: "row-too-large",
+            cause: format!("a row's record is over {RECORD_BYTES_MAX} bytes, and was published without its values"),
+            remedy: "keep large columns out of the publication, or in a table of their own",
+            table: &table,
+            position,
+        };
+        let (key, value) = (row.key.as_deref(), parked.to_json());
+        let purpose = Purpose::State;
+        let record = Record { topic: topics::PARKED, partition: 0, key, value: Some(&value), headers: &[], purpose };
+        self.publish(&record).await
     }
 
     async fn publish_row(&mut self, row: &RowRecord, group: usize, transaction: u64) -> Result<(), StreamError> {
@@ -418,6 +445,7 @@ impl Stream {
                 self.checkpoint.announced.insert(table, schema);
             }
             let checkpoint = self.checkpoint.to_json();
+            self.metrics.confirmed_at.set(self.ledger.confirmed().1 / 1_000_000);
             self.state.publish(topics::CHECKPOINT, &self.checkpoint_key, Some(&checkpoint)).await?;
             for key in std::mem::take(&mut self.outdated) {
                 self.state.publish(topics::CHECKPOINT, &key, None).await?;

@@ -51,6 +51,9 @@ pub struct ConfigArgs {
     /// Where the gateway listens
     #[arg(long, env = "LOCKSTEP_GATEWAY_LISTEN", global = true)]
     pub gateway_listen: Option<String>,
+    /// Where metrics are served, e.g. 127.0.0.1:9464; nowhere by default
+    #[arg(long, env = "LOCKSTEP_METRICS_LISTEN", global = true)]
+    pub metrics_listen: Option<String>,
     /// Partitions of a group's topic; another count is a new namespace
     #[arg(long, env = "LOCKSTEP_PARTITIONS", global = true)]
     pub partitions: Option<u32>,
@@ -72,6 +75,7 @@ struct File {
     edge: EdgeSection,
     gateway: GatewaySection,
     ingest: IngestSection,
+    metrics: MetricsSection,
 }
 
 #[derive(Default, Deserialize)]
@@ -111,6 +115,12 @@ struct TiersSection {
 struct EdgeSection {
     url: Option<String>,
     response_ms_max: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsSection {
+    listen: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -207,6 +217,8 @@ pub struct Config {
     pub namespace: String,
     /// Of the role ingest.
     pub ingest: IngestConfig,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics_listen: Option<String>,
     database: Option<DatabaseConfig>,
     kafka: Option<KafkaConfig>,
     l2: Option<Url>,
@@ -260,6 +272,7 @@ impl Config {
                 snapshot_initial: file.ingest.snapshot == Some(SnapshotWhen::Initial),
                 snapshot_rows_per_second,
             },
+            metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
                 slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),

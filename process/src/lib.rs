@@ -4,11 +4,13 @@
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod metrics;
 pub mod retry;
 pub mod suggest;
 pub mod telemetry;
 
 pub use failure::Failure;
+pub use metrics::Metrics;
 
 /// The signal to stop, passed to every task.
 pub type Shutdown = tokio_util::sync::CancellationToken;

@@ -10,6 +10,7 @@ pub mod control;
 pub mod entry;
 pub mod envelope;
 pub mod key;
+pub mod parked;
 pub mod partition;
 pub mod policy;
 pub mod position;

@@ -16,6 +16,8 @@ pub const SCHEMAS: &str = "lockstep.schemas";
 pub const CHECKPOINT: &str = "lockstep.checkpoint";
 /// The hot set. One partition, compacted.
 pub const HOT: &str = "lockstep.hot";
+/// What could not be done as it should, with cause and remedy. One partition.
+pub const PARKED: &str = "lockstep.parked";
 /// Forecast scores. One partition.
 pub const SCORES: &str = "forecast.scores";
 
@@ -40,6 +42,7 @@ pub struct TopicSpec {
 
 /// Every topic that Lockstep needs, for groups of `partitions` partitions each.
 pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Vec<TopicSpec> {
+    const MONTH: (&str, &str) = ("retention.ms", "2592000000");
     const WEEK: (&str, &str) = ("retention.ms", "604800000");
     const DAY: (&str, &str) = ("retention.ms", "86400000");
     const DELETE: (&str, &str) = ("cleanup.policy", "delete");
@@ -52,7 +55,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow = [(PROGRESS, DAY), (SCORES, WEEK)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
+    let flow =
+        [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     groups.chain(state).chain(flow).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
@@ -80,12 +80,12 @@ impl Setting {
 
     pub fn ingest(&self) -> Role {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_ingest::run(&config, &policy, stop).await)
+        role(async move |stop| lockstep_ingest::run(&config, &policy, &Metrics::default(), stop).await)
     }
 
     pub fn engine(&self) -> Role {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_coherence::run(&config, &policy, stop).await)
+        role(async move |stop| lockstep_coherence::run(&config, &policy, &Metrics::default(), stop).await)
     }
 
     pub fn gateway(&self) -> Role {

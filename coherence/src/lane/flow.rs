@@ -125,7 +125,11 @@ impl Flow<'_> {
                 self.seen = control.position;
                 Some(Step::Control(control))
             }
-            Event::Change(_) | Event::Control(_) | Event::Nothing => None,
+            Event::Change(_) | Event::Control(_) => {
+                self.lane.shared.repeated.inc();
+                None
+            }
+            Event::Nothing => None,
         }
     }
 

@@ -98,6 +98,7 @@ impl Stream {
             };
             for record in made.iter().filter(|record| record.key.as_deref().is_none_or(|key| window.admits(key))) {
                 open.ordinal += 1;
+                self.metrics.snapshot_rows.inc();
                 self.publish_row(record, group, open.number).await?;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::{DEFAULT, Policy};
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::progress::Progress;
@@ -155,7 +155,8 @@ impl Shop {
     pub async fn start(&self) -> Ingest {
         let (config, policy, stop) = (self.config.clone(), self.policy.clone(), Shutdown::new());
         let until = stop.clone();
-        let task = tokio::spawn(async move { lockstep_ingest::run(&config, &policy, until).await });
+        let task =
+            tokio::spawn(async move { lockstep_ingest::run(&config, &policy, &Metrics::default(), until).await });
         self.until("ingest to stream", async || self.streaming_pid().await).await;
         Ingest { stop, task }
     }

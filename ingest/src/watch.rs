@@ -1,0 +1,42 @@
+//! Watches our slot from the side: what PostgreSQL keeps for us, and that the slot moves although our database is idle.
+
+use std::time::Duration;
+
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::signal::Signal;
+use lockstep_source::{Database, DatabaseError, chunk, preflight};
+
+use crate::metrics::IngestMetrics;
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Other databases have written so much, and our slot has not moved: then our own database shall say a word, for the slot to
+/// move past theirs. (An idle server writes less than this between two looks, our word included.)
+const FOREIGN_BYTES_MIN: u64 = 64 << 10;
+
+/// Looks for as long as it is awaited.
+pub(crate) async fn watch(database: &Database, slot: &str, metrics: &IngestMetrics) {
+    let mut stood_at = None;
+    loop {
+        match look(database, slot, metrics, stood_at).await {
+            Ok(stands_at) => stood_at = stands_at,
+            Err(error) => tracing::debug!(%error, "the slot can't be looked at"),
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Where the slot stands.
+async fn look(
+    database: &Database,
+    name: &str,
+    metrics: &IngestMetrics,
+    stood_at: Option<Lsn>,
+) -> Result<Option<Lsn>, DatabaseError> {
+    let Some(slot) = preflight::slot(database, name).await? else { return Ok(None) };
+    metrics.retained.set(i64::try_from(slot.retained_bytes).unwrap_or(i64::MAX));
+    metrics.unread.set(i64::try_from(slot.unread_bytes).unwrap_or(i64::MAX));
+    if stood_at == Some(slot.confirmed_flush) && slot.unread_bytes >= FOREIGN_BYTES_MIN {
+        chunk::send(database, &Signal::Heartbeat).await?;
+    }
+    Ok(Some(slot.confirmed_flush))
+}
