@@ -3,15 +3,17 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lockstep_stack::{Services, StackOptions};
 use serde_json::json;
 
 use crate::demo::output::{Output, thousands};
-use crate::demo::{Format, on_stage};
+use crate::demo::{Format, on_stage, parse_time};
 
 mod drain;
+mod live;
 mod usage;
 mod workload;
 
@@ -30,6 +32,12 @@ pub(crate) struct IngestArgs {
     /// Rows of the one large transaction
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..=5_000_000))]
     rows: u32,
+    /// Transactions a second of the live part
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    rate: u32,
+    /// How long the live part lasts
+    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_time)]
+    lasts: Duration,
     /// How to print it; the last line of `json` is one object
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -65,13 +73,15 @@ pub(crate) async fn ingest(args: IngestArgs) -> Result<ExitCode> {
             let end = database.write(workload).await.context("write the log")?;
             results.push((workload, rounds(&args, &drains, &database, workload, end, &output).await?));
         }
-        Ok(results)
+        let live = live::live(servers, &drains, (args.rate, args.lasts), &output).await.context("the live part")?;
+        Ok((results, live))
     });
-    let results = results.await?;
+    let (results, live) = results.await?;
     let mut object = serde_json::Map::new();
     for (workload, rounds) in &results {
         object.insert(workload.name.to_owned(), print(&output, workload, rounds));
     }
+    object.insert("live".to_owned(), live);
     output.result(&object.into());
     Ok(ExitCode::SUCCESS)
 }

@@ -110,6 +110,22 @@ impl Drains {
         Ok(Drained { seconds, cpu_seconds, rss_mb_max, rows })
     }
 
+    /// Starts ingest on a slot of its own, and returns once it streams.
+    pub async fn start(&self, slot: &str) -> Result<Child> {
+        let before = self.newest_epoch().await?;
+        let child = self.lockstep(slot, &["run", "--role", "ingest"])?.spawn().context("start ingest")?;
+        tokio::time::timeout(DRAIN_WAIT_MAX, self.published(before, Lsn(0))).await.context("it takes too long")??;
+        Ok(child)
+    }
+
+    /// Ends it in order.
+    pub async fn stop(&self, child: Child) -> Result<()> {
+        terminate(child.id().context("ingest has ended at once")?)?;
+        let output = child.wait_with_output().await?;
+        ensure!(output.status.success(), "ingest says: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     fn pg_recvlogical(&self, slot: &str, end: &str) -> Command {
         let mut command = Command::new(PG_RECVLOGICAL);
         command.args(["--dbname", &self.database_url, "--slot", slot, "--start", "--endpos", end]);
