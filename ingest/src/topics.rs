@@ -106,7 +106,7 @@ async fn partition_counts(kafka: &KafkaConfig) -> Result<BTreeMap<String, i32>, 
         Failure::unavailable(format!("can't reach Kafka at {brokers}"))
             .remedy("check that a broker runs there and that LOCKSTEP_KAFKA_BROKERS is right")
     };
-    fetched.await.map_err(Failure::internal)?.map_err(|error| away().because(error))
+    fetched.await.map_err(|_| Failure::internal("asking Kafka panicked"))?.map_err(|error| away().because(error))
 }
 
 async fn create(

@@ -114,7 +114,8 @@ impl PublishedShape {
         let from = match after {
             None => String::new(),
             Some(values) => {
-                let value = |(at, text): (&usize, &String)| format!("{}::{}", literal(text), self.columns[*at].sql_type);
+                let value =
+                    |(at, text): (&usize, &String)| format!("{}::{}", literal(text), self.columns[*at].sql_type);
                 let values: Vec<String> = key.iter().zip(values).map(value).collect();
                 format!("WHERE ({}) > ({})", ordered.join(", "), values.join(", "))
             }

@@ -7,7 +7,9 @@ use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::table_name::split;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, ValueRef as _};
+
+use crate::sql_error::SqlError;
 
 /// Connections that one process opens at most.
 const CONNECTIONS_MAX: u32 = 12;
@@ -29,7 +31,7 @@ pub const SESSION: [(&str, &str); 5] = [
 pub enum DatabaseError {
     /// The database or the way to it.
     #[error("the database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(SqlError),
     /// No answer in time.
     #[error("the database: no answer within {ANSWER_WAIT_MAX:?}")]
     Silent,
@@ -43,6 +45,12 @@ pub enum DatabaseError {
     },
 }
 
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::Sql(error.into())
+    }
+}
+
 /// The catalogue database. Clones share their connections.
 #[derive(Clone)]
 pub struct Database {
@@ -53,10 +61,13 @@ impl Database {
     /// Connects once, so that what is wrong is said at the start.
     pub async fn connect(config: &DatabaseConfig, application: &str) -> Result<Self, Failure> {
         let refuse = || Failure::configuration("the database URL can't be read");
-        let options = PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(error))?;
-        let options = options.application_name(application).statement_cache_capacity(0).options(SESSION);
+        let options =
+            PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(SqlError::from(error)))?;
+        // A statement holds keys; a slow one would be logged.
+        let options = options.application_name(application).statement_cache_capacity(0).disable_statement_logging();
+        let options = options.options(SESSION);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_WAIT_MAX);
-        let pool = pool.connect_with(options).await.map_err(|error| explain(config, error))?;
+        let pool = pool.connect_with(options).await.map_err(|error| explain(config, error.into()))?;
         Ok(Database { pool })
     }
 
@@ -118,8 +129,8 @@ pub fn literal(text: &str) -> String {
     format!("convert_from(decode('{hex}','hex'),'UTF8')")
 }
 
-fn explain(config: &DatabaseConfig, error: sqlx::Error) -> Failure {
-    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+fn explain(config: &DatabaseConfig, error: SqlError) -> Failure {
+    let code = error.code();
     let url = &config.url;
     match code.as_deref() {
         Some("28P01" | "28000") => Failure::configuration(format!("{url} refuses our user or password"))

@@ -3,6 +3,7 @@
 
 mod holder;
 mod publication;
+mod rules;
 mod server;
 mod slot;
 mod tables;
@@ -44,6 +45,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
     for view in policy.views.values() {
         checks.push(tables::columns(database, view).await);
     }
+    checks.push(rules::check(database, policy).await);
     checks.extend(publication::checks(database, config, policy).await);
     checks.extend(slot::checks(database, &config.slot).await);
     checks.push(server::privileges(database).await);
@@ -58,6 +60,7 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
             tables::identity(database, group, table).await.found?;
         }
     }
+    rules::check(database, policy).await.found?;
     if !publication::exists(database, &config.publication).await.map_err(away)? {
         tracing::info!(publication = %config.publication, "creating the publication");
         create_publication(database, &config.publication, policy).await?;

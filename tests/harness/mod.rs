@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each of the test binaries uses its part")]
 #![allow(clippy::disallowed_methods, reason = "no runtime here: a thread may sleep")]
 
+pub mod kafka;
 pub mod lockstep;
 pub mod process;
 pub mod program;
