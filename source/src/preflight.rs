@@ -1,9 +1,11 @@
 //! What must be right before ingest begins. Each check names its remedy; `lockstep check` prints them all, ingest stops at
 //! the first that fails.
 
+mod completeness;
 mod holder;
 mod publication;
 mod rules;
+mod secrets;
 mod server;
 mod slot;
 mod tables;
@@ -16,6 +18,7 @@ use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{create as create_publication, published_table};
+pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot};
 
 /// One check: what was looked at, and what was found.
@@ -46,7 +49,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
         checks.push(tables::columns(database, view).await);
     }
     checks.push(rules::check(database, policy).await);
-    checks.extend(publication::checks(database, config, policy).await);
+    checks.extend(of_publication(database, config, policy).await);
     checks.extend(slot::checks(database, &config.slot).await);
     checks.push(server::privileges(database).await);
     checks
@@ -62,13 +65,21 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     rules::check(database, policy).await.found?;
     if !publication::exists(database, &config.publication).await.map_err(away)? {
+        secrets::insist(database, policy).await?;
         tracing::info!(publication = %config.publication, "creating the publication");
         create_publication(database, &config.publication, policy).await?;
     }
-    for check in publication::checks(database, config, policy).await {
+    for check in of_publication(database, config, policy).await {
         check.found?;
     }
     Ok(())
+}
+
+async fn of_publication(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Vec<Check> {
+    let mut checks = publication::checks(database, config, policy).await;
+    checks.extend(completeness::checks(database, config, policy).await);
+    checks.push(secrets::check(database, config, policy).await);
+    checks
 }
 
 fn away(error: DatabaseError) -> Failure {
