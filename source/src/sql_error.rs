@@ -55,7 +55,8 @@ pub fn shown(error: &sqlx::Error) -> String {
     }
 }
 
-fn refused(code: &str, message: &str, constraint: Option<&str>, table: Option<&str>) -> String {
+/// The text of a refusal by the server: all of it, or what names no value.
+pub fn refused(code: &str, message: &str, constraint: Option<&str>, table: Option<&str>) -> String {
     let names_only = CLASSES_WITHOUT_VALUES.iter().any(|class| code.starts_with(class)) && code != SYNTAX_ERROR;
     if names_only {
         return format!("{message} (SQLSTATE {code})");
