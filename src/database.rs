@@ -3,8 +3,9 @@
 use lockstep_process::Failure;
 use lockstep_process::config::Url;
 use lockstep_source::database::explain;
+use lockstep_source::sql_error::SqlError;
 use sqlx::Connection as _;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -16,7 +17,15 @@ pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
     MIGRATIONS
         .run(&mut connection)
         .await
-        .map_err(|error| Failure::configuration("a migration failed").because(error))?;
+        .map_err(|error| Failure::configuration("a migration failed").because(refusal(error)))?;
     connection.close().await?;
     Ok(())
+}
+
+/// A migration meets rows that are there already: its error may quote one.
+fn refusal(error: MigrateError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => SqlError::from(error).into(),
+        error => error.into(),
+    }
 }

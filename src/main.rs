@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
+    exit::hide_values_in_panics();
     lockstep_process::install_crypto_provider();
     lockstep_process::telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

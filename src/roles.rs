@@ -53,7 +53,7 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
                 tracing::error!(?role, %failure, "a role failed");
                 Some(failure)
             }
-            Err(panic) => Some(Failure::internal("a role panicked").because(panic)),
+            Err(_) => Some(Failure::internal("a role panicked")),
         };
         if failure.is_some() {
             shutdown.cancel();

@@ -2,6 +2,8 @@
 //! it compares enough, of a pipeline that works as it is meant to.
 
 mod harness;
+#[path = "demo/secrecy.rs"]
+mod secrecy;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,7 @@ use serde_json::Value;
 
 use crate::harness::process::{is_alive, send};
 use crate::harness::{Lockstep, Program};
+use crate::secrecy::{ADDRESS, Backstage};
 
 /// From nothing to an open shop, where servers and compilers are slow.
 const OPEN_LIMIT: Duration = Duration::from_secs(120);
@@ -51,9 +54,20 @@ const FIELDS: [&str; 24] = [
 ];
 
 #[test]
-fn what_is_planted_is_found_and_nothing_else() {
+fn what_is_planted_is_found_and_nothing_private_is_told() {
     let demo = Demo::start(&["--for", "15s", "--plant", "3"]);
+    demo.open_for(2);
+    let backstage = Backstage::of(demo.pid("engine"));
+    backstage.check_that_it_is_there();
+    let commands = backstage.said_by_commands();
     let (code, result, lines) = demo.end();
+    let logs = backstage.logs();
+    assert!(logs.contains("streaming") && commands.contains("checks, 0 failed"), "{commands}");
+    for said in [&logs, &commands, &lines, &result.to_string()] {
+        assert!(!said.contains(ADDRESS), "an address is told: {said}");
+    }
+    let masked = lines.lines().filter(|line| line.contains(":user:") && line.contains("name is `private:")).count();
+    assert_eq!(masked, 1, "one name was planted, and is told as a mask: {lines}");
     assert_eq!(code, Some(1), "stale copies are a failure:\n{lines}");
     for field in FIELDS {
         let value = result.pointer(field).unwrap_or_else(|| panic!("the result has no {field}: {result}"));
@@ -117,7 +131,10 @@ impl Demo {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let program = Lockstep::new(folder.path()).start(&[&["demo", "-o", "json"], arguments].concat());
+        // More than an operator sees: what is not told there is told nowhere.
+        let log = "info,lockstep=debug,sqlx=debug,redis=debug,librdkafka=warn";
+        let lockstep = Lockstep::new(folder.path()).set("LOCKSTEP_LOG", log);
+        let program = lockstep.start(&[&["demo", "-o", "json"], arguments].concat());
         Demo { program, _folder: folder, _turn: turn }
     }
 
@@ -130,10 +147,14 @@ impl Demo {
         self.program.line(&format!("second {seconds} of the shop"), OPEN_LIMIT, passed);
     }
 
+    /// The process of a role, once it runs.
+    fn pid(&self, role: &str) -> u32 {
+        self.program.line(&format!("the pid of {role}"), OPEN_LIMIT, |line| pid_in(line, role, "up"))
+    }
+
     /// Kills a role, and returns how much it had to catch up with when it came back.
     fn kill(&self, role: &str, of_what: &str) -> u64 {
-        let pid = self.program.line(&format!("the pid of {role}"), OPEN_LIMIT, |line| pid_in(line, role, "up"));
-        send(pid, libc::SIGKILL);
+        send(self.pid(role), libc::SIGKILL);
         let died = format!("{role} died (signal 9)");
         self.program.line(&died, BACK_LIMIT, |line| (line == died).then_some(()));
         let back = |line: &str| {
@@ -168,7 +189,7 @@ fn pid_in(line: &str, role: &str, is: &str) -> Option<u32> {
 /// The tier and the key in `  planted  l2   product:all:10080: price_pence 86`.
 fn planted(line: &str) -> Option<(&str, &str)> {
     let (tier, rest) = line.trim_start().strip_prefix("planted  ")?.split_once(' ')?;
-    Some((tier, rest.trim_start().rsplit_once(": price_pence ")?.0))
+    Some((tier, rest.trim_start().rsplit_once(": ")?.0))
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {

@@ -21,6 +21,8 @@ mod elsewhere;
 #[path = "operation/groups.rs"]
 mod groups;
 mod harness;
+#[path = "operation/publications.rs"]
+mod publications;
 #[path = "operation/refusals.rs"]
 mod refusals;
 #[path = "operation/shop.rs"]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 
+use lockstep_schemas::shown::JsonFault;
 use lockstep_schemas::tail::{self, Begin};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
@@ -25,7 +26,9 @@ impl HotSet {
                 message.payload().unwrap_or_default(),
             ) {
                 Ok(set) => drop(tell.send_replace(Arc::new(set))),
-                Err(error) => tracing::warn!(%error, "a hot set that can't be read was passed over"),
+                Err(error) => {
+                    tracing::warn!(error = %JsonFault::from(error), "a hot set that can't be read was passed over")
+                }
             };
             tail::follow(kafka, "hot", topics::HOT, Begin::Newest, shutdown, take).await;
         });

@@ -6,6 +6,9 @@
 
 mod control;
 mod count;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ledger;
 mod metrics;
 mod pgoutput;

@@ -1,9 +1,10 @@
 //! Messages of the logical replication protocol's output plugin, `pgoutput`, protocol version 1
 //! (PostgreSQL documentation, "Logical Replication Message Formats").
 
-use std::str;
+use std::{fmt, str};
 
 use lockstep_schemas::position::Lsn;
+use lockstep_schemas::shown::Shown;
 
 /// Microseconds from 1970 to PostgreSQL's epoch.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -78,12 +79,22 @@ pub(crate) enum OldTuple<'a> {
 pub(crate) type Tuple<'a> = Vec<Field<'a>>;
 
 /// One column of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field<'a> {
     Null,
     /// A TOAST value that did not change, and so is not in the log.
     Unchanged,
     Text(&'a str),
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Null => f.write_str("null"),
+            Field::Unchanged => f.write_str("unchanged"),
+            Field::Text(text) => fmt::Display::fmt(&Shown::private(text), f),
+        }
+    }
 }
 
 /// A message that is not of the protocol's form.

@@ -21,6 +21,8 @@ pub(crate) use handshake::TransportError;
 use handshake::{Handshake, Wire};
 use inbox::Inbox;
 pub(crate) use inbox::LogEvent;
+#[cfg(feature = "fuzz")]
+pub(crate) use inbox::hear;
 use target::Target;
 
 /// What `pg_stat_replication` calls us; a stale connection is known by it.

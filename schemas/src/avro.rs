@@ -159,10 +159,12 @@ impl<'a> Reader<'a> {
                 self.long()?;
             }
             for _ in 0..count.unsigned_abs() {
-                if self.is_empty() {
-                    return Err(AvroError::End);
-                }
+                let left = self.rest.len();
                 item(self)?;
+                // Items of no bytes (nulls, records of nulls) say nothing, however many there are said to be.
+                if self.rest.len() == left {
+                    break;
+                }
             }
         }
     }
@@ -221,6 +223,17 @@ mod tests {
         }
 
         #[test]
+        fn items_of_no_bytes_take_no_time(count: i64) {
+            let mut writer = Writer::default();
+            writer.long(count);
+            // The size of a block whose count is negative.
+            writer.long(0);
+            writer.long(0);
+            let plan = Plan::compile(r#"{"type":"array","items":"null"}"#).expect("a schema");
+            prop_assert_eq!(plan.skip(&mut Reader::new(&writer.bytes)), Ok(()));
+        }
+
+        #[test]
         fn any_bytes_are_an_answer_or_an_error(bytes: Vec<u8>) {
             let schema = r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null",{"type":"array","items":"long"}]},
                 {"name":"b","type":{"type":"map","values":"string"}},{"name":"c","type":["null","R2"]}]}"#.replace("\"R2\"", "\"double\"");
@@ -228,5 +241,32 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             while plan.skip(&mut reader).is_ok() && !reader.is_empty() {}
         }
+    }
+
+    /// A short text can name more than anybody would live to walk.
+    #[test]
+    fn a_schema_that_is_too_much_is_refused() {
+        let named = |n: u32| {
+            format!(
+                r#"{{"type":"record","name":"R{n}","fields":[{{"name":"a","type":"R{0}"}},{{"name":"b","type":"R{0}"}}]}}"#,
+                n - 1
+            )
+        };
+        let nested = |depth| {
+            let first = r#"{"type":"record","name":"R0","fields":[{"name":"n","type":"null"}]}"#.to_owned();
+            let types: Vec<String> = std::iter::once(first).chain((1..depth).map(named)).collect();
+            let fields: Vec<String> =
+                types.iter().enumerate().map(|(at, kind)| format!(r#"{{"name":"f{at}","type":{kind}}}"#)).collect();
+            Plan::compile(&format!(r#"{{"type":"record","name":"All","fields":[{}]}}"#, fields.join(",")))
+        };
+        assert!(nested(12).is_ok());
+        let why = nested(30).expect_err("a thousand million nulls").to_string();
+        assert!(why.contains("100000 parts"), "{why}");
+        let decimal = |scale: u32| {
+            let schema = format!(r#"{{"type":"bytes","logicalType":"decimal","precision":{scale},"scale":{scale}}}"#);
+            Plan::compile(&schema).map(drop)
+        };
+        assert_eq!(decimal(1_000), Ok(()));
+        assert!(decimal(70_000).is_err(), "no text is put together of so many digits");
     }
 }

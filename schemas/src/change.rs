@@ -1,8 +1,10 @@
 //! One row's insert, update, delete or truncate, as the log has it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::position::Position;
+use crate::shown::Shown;
 
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Op {
 }
 
 /// The three states of a column. Unknown is never written anywhere as a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Cell {
     /// Its canonical text ([`crate::column`]).
     Value(String),
@@ -46,6 +48,17 @@ pub enum Cell {
     Null,
     /// The log does not carry it: an unchanged TOAST value, or a column outside the identity of an old row.
     Unknown,
+}
+
+/// Whether the column is private is not known here, so its value is masked.
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cell::Value(text) => fmt::Display::fmt(&Shown::private(text), f),
+            Cell::Null => f.write_str("null"),
+            Cell::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// A row's columns, by name.

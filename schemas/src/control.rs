@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::position::{Position, PositionError};
+use crate::shown::JsonFault;
 
 /// What happened to the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +68,18 @@ impl Control {
     }
 }
 
+impl From<serde_json::Error> for WireError {
+    fn from(error: serde_json::Error) -> Self {
+        WireError::Json(error.into())
+    }
+}
+
 /// A record of ours that can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// Not the JSON that it should be.
     #[error("not a record of this topic: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(JsonFault),
     /// A position that is none.
     #[error(transparent)]
     Position(#[from] PositionError),

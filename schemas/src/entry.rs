@@ -1,16 +1,18 @@
 //! What an entry is made of, between the database that it is read from and the tier that it is written to.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::policy::View;
 use crate::position::Position;
+use crate::shown::{MaskedFields, Shown};
 
 /// An entry's fields with their canonical texts; a null is a field that is not there.
 pub type Fields = Vec<(Arc<str>, String)>;
 
 /// One entity as the database has it, with the bounds of what the reading snapshot can hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The entity.
     pub entity: String,
@@ -20,6 +22,14 @@ pub struct Loaded {
     pub high: Position,
     /// The timeline of the server that was read, eight hexadecimal digits.
     pub timeline: String,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.fields.as_deref().map(MaskedFields);
+        let entity = Shown::private(&self.entity);
+        f.debug_struct("Loaded").field("entity", &entity).field("fields", &fields).field("high", &self.high).finish()
+    }
 }
 
 /// Why a loader could not answer. Its text is for logs; what to do is the caller's to know: nothing is filled.

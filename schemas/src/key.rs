@@ -2,23 +2,37 @@
 
 use std::fmt;
 
+use crate::shown::Shown;
+
 /// What the lease marker of an entry is called, behind the entry's own name. No entity may end like this.
 pub const MARKER_SUFFIX: &str = ":_lease";
 
-/// A name of an entry in a tier, without the tier's layout around it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
+/// A name of an entry in a tier, without the tier's layout around it. Where the entity key is private, it is shown with a
+/// mask in the entity's place.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    text: String,
+    /// Where a private entity stands in `text`.
+    private: Option<(usize, usize)>,
+}
 
 impl Key {
-    /// Its text.
+    /// Its text: for the tiers, not for people.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let Some((from, to)) = self.private else { return f.write_str(&self.text) };
+        write!(f, "{}{}{}", &self.text[..from], Shown::private(&self.text[from..to]), &self.text[to..])
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -27,6 +41,7 @@ impl fmt::Display for Key {
 pub struct KeyPattern {
     head: String,
     tail: String,
+    is_private: bool,
 }
 
 impl KeyPattern {
@@ -46,12 +61,18 @@ impl KeyPattern {
         if head.starts_with('_') || head.contains(is_blank) || tail.contains(is_blank) {
             return Err(refuse("no leading `_`, no white space".to_owned()));
         }
-        Ok(KeyPattern { head: head.to_owned(), tail: tail.to_owned() })
+        Ok(KeyPattern { head: head.to_owned(), tail: tail.to_owned(), is_private: false })
+    }
+
+    /// The same pattern, of an entity key that is private or is not.
+    pub(crate) fn private(self, is_private: bool) -> Self {
+        KeyPattern { is_private, ..self }
     }
 
     /// The key of one entity.
     pub fn key(&self, entity: &str) -> Key {
-        Key(format!("{}{entity}{}", self.head, self.tail))
+        let private = self.is_private.then(|| (self.head.len(), self.head.len() + entity.len()));
+        Key { text: format!("{}{entity}{}", self.head, self.tail), private }
     }
 
     /// Whether some key could be of both patterns: then two entities would share an entry.
@@ -91,6 +112,17 @@ mod tests {
             "_{product_id}",
         ] {
             assert!(KeyPattern::parse(bad, "product_id").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_private_entity_is_masked_where_its_key_is_shown() {
+        let pattern = KeyPattern::parse("user:{email}:v1", "email").expect("a good pattern");
+        assert_eq!(pattern.key("a@b").to_string(), "user:a@b:v1");
+        let key = pattern.private(true).key("a@b");
+        assert_eq!(key.as_str(), "user:a@b:v1");
+        for shown in [key.to_string(), format!("{key:?}")] {
+            assert!(shown.starts_with("user:private:") && shown.ends_with(":v1") && !shown.contains("a@b"), "{shown}");
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod scores;
+pub mod shown;
 pub mod signal;
 pub mod snapshot;
 pub mod table_name;

@@ -1,13 +1,15 @@
 //! The policy: what is cached, where, for how long, and how it changes (docs/policy.md).
 
 mod file;
+mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::Row;
 use crate::key::KeyPattern;
+use crate::shown::Shown;
 
 pub use file::PolicyError;
 
@@ -48,6 +50,8 @@ pub struct Group {
     pub entity_key: Arc<str>,
     /// `schema.table`.
     pub tables: Vec<Arc<str>>,
+    /// Whether the entity key is private in one of them.
+    pub is_key_private: bool,
 }
 
 impl Group {
@@ -55,6 +59,20 @@ impl Group {
     pub fn entity<'r>(&self, row: &'r Row) -> Option<&'r str> {
         row.text(&self.entity_key)
     }
+
+    /// An entity, as people may see it.
+    pub fn shown<'e>(&self, entity: &'e str) -> Shown<'e> {
+        if self.is_key_private { Shown::private(entity) } else { Shown::public(entity) }
+    }
+}
+
+/// What is said of a table's columns.
+#[derive(Clone, Debug, Default)]
+pub struct TableRules {
+    /// Columns whose values are masked wherever people could see them.
+    pub private: BTreeSet<Arc<str>>,
+    /// Columns that are called like secrets, and may be published.
+    pub allow_secret: BTreeSet<Arc<str>>,
 }
 
 /// Columns of one table that a view is made of.
@@ -112,12 +130,24 @@ pub struct Policy {
     pub groups: BTreeMap<Arc<str>, Group>,
     /// By name.
     pub views: BTreeMap<Arc<str>, Arc<View>>,
+    /// By table, where something is said of one.
+    pub rules: BTreeMap<Arc<str>, TableRules>,
 }
 
 impl Policy {
     /// Reads and checks a policy.
     pub fn parse(text: &str) -> Result<Policy, PolicyError> {
         file::parse(text)
+    }
+
+    /// Whether a column's values are for nobody to see.
+    pub fn is_private(&self, table: &str, column: &str) -> bool {
+        self.rules.get(table).is_some_and(|rules| rules.private.contains(column))
+    }
+
+    /// Whether a column may be published though it is called like a secret.
+    pub fn allows_secret(&self, table: &str, column: &str) -> bool {
+        self.rules.get(table).is_some_and(|rules| rules.allow_secret.contains(column))
     }
 
     /// The group of a table.

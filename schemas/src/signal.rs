@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::shown::JsonFault;
+
 /// The prefix of our messages.
 pub const PREFIX: &str = "lockstep";
 
@@ -51,8 +53,8 @@ impl Signal {
     }
 
     /// From the message's content.
-    pub fn from_json(content: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(content)
+    pub fn from_json(content: &[u8]) -> Result<Self, JsonFault> {
+        Ok(serde_json::from_slice(content)?)
     }
 
     /// From a row of Debezium's signal table (its documentation, "Sending signals to a Debezium connector"): `type` and

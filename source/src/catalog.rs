@@ -135,6 +135,24 @@ pub async fn partitioned(database: &Database, names: &[&str]) -> Result<Vec<Stri
     rows.iter().map(|row| Ok(full_name(required(row, 0, "a schema")?, required(row, 1, "a table")?))).collect()
 }
 
+/// Tables that inherit from one of these without being partitions of it: parent and child.
+pub async fn children(database: &Database, names: &[&str]) -> Result<Vec<(String, String)>, DatabaseError> {
+    let names: Vec<_> = names.iter().filter_map(|name| split(name)).collect();
+    let pairs = names.iter().map(|(schema, name)| format!("({},{})", literal(schema), literal(name)));
+    let sql = format!(
+        "SELECT pn.nspname, p.relname, cn.nspname, c.relname FROM pg_inherits i \
+         JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace \
+         JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace \
+         WHERE p.relkind = 'r' AND NOT c.relispartition AND (pn.nspname, p.relname) IN ({}) ORDER BY 1, 2, 3, 4",
+        pairs.collect::<Vec<_>>().join(",")
+    );
+    let rows = database.texts(sql).await?;
+    let name = |row: &[Option<String>], at| {
+        Ok::<_, DatabaseError>(full_name(required(row, at, "a schema")?, required(row, at + 1, "a table")?))
+    };
+    rows.iter().map(|row| Ok((name(row, 0)?, name(row, 2)?))).collect()
+}
+
 /// The columns of a table's primary key; none where it has none.
 pub async fn primary_key(database: &Database, table_name: &str) -> Result<Vec<String>, DatabaseError> {
     let (schema, name) = split(table_name).unwrap_or_else(|| ("public".into(), table_name.into()));

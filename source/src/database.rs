@@ -8,7 +8,9 @@ use lockstep_process::Failure;
 use lockstep_process::config::{DatabaseConfig, Url};
 use lockstep_schemas::table_name::split;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, ValueRef as _};
+
+use crate::sql_error::SqlError;
 
 /// Connections that one process opens at most.
 const CONNECTIONS_MAX: u32 = 12;
@@ -30,7 +32,7 @@ pub const SESSION: [(&str, &str); 5] = [
 pub enum DatabaseError {
     /// The database or the way to it.
     #[error("the database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(SqlError),
     /// No answer in time.
     #[error("the database: no answer within {ANSWER_WAIT_MAX:?}")]
     Silent,
@@ -49,7 +51,13 @@ impl DatabaseError {
     pub fn is_forbidden(&self) -> bool {
         const INSUFFICIENT_PRIVILEGE: &str = "42501";
         let DatabaseError::Sql(error) = self else { return false };
-        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
+        error.code().is_some_and(|code| code == INSUFFICIENT_PRIVILEGE)
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        DatabaseError::Sql(error.into())
     }
 }
 
@@ -63,8 +71,11 @@ impl Database {
     /// Connects once, so that what is wrong is said at the start.
     pub async fn connect(config: &DatabaseConfig, application: &str) -> Result<Self, Failure> {
         let refuse = || Failure::configuration("the database URL can't be read");
-        let options = PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(error))?;
-        let options = options.application_name(application).statement_cache_capacity(0).options(SESSION);
+        let options =
+            PgConnectOptions::from_str(config.url.expose()).map_err(|error| refuse().because(SqlError::from(error)))?;
+        // A statement holds keys; a slow one would be logged.
+        let options = options.application_name(application).statement_cache_capacity(0).disable_statement_logging();
+        let options = options.options(SESSION);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_WAIT_MAX);
         let pool = pool.connect_with(options).await.map_err(|error| explain(&config.url, error))?;
         Ok(Database { pool })
@@ -130,12 +141,14 @@ pub fn literal(text: &str) -> String {
 
 /// Why a first connection failed: what an operator must mend, or a database that is away.
 pub fn explain(url: &Url, error: sqlx::Error) -> Failure {
-    if is_distrust(url, &error) {
+    let distrust = is_distrust(url, &error);
+    let error = SqlError::from(error);
+    if distrust {
         return Failure::configuration(format!("{url}: no encrypted connection that we trust")).because(error).remedy(
             "check sslmode and sslrootcert in the database URL, and that it names the host as the certificate does",
         );
     }
-    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    let code = error.code();
     match code.as_deref() {
         Some("28000") => Failure::configuration(format!("{url} does not let us in"))
             .because(error)

@@ -12,5 +12,6 @@ pub mod gate;
 pub mod loader;
 pub mod preflight;
 pub mod snapshot;
+pub mod sql_error;
 
 pub use database::{Database, DatabaseError};

@@ -1,9 +1,12 @@
 //! What must be right before ingest begins. Each check names its remedy; `lockstep check` prints them all, ingest stops at
 //! the first that fails.
 
+mod completeness;
 mod failover;
 mod holder;
 mod publication;
+mod rules;
+mod secrets;
 mod server;
 mod slot;
 mod tables;
@@ -16,6 +19,7 @@ use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{create as create_publication, published_table};
+pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot};
 
 /// One check: what was looked at, and what was found.
@@ -45,7 +49,8 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
     for view in policy.views.values() {
         checks.push(tables::columns(database, view).await);
     }
-    checks.extend(publication::checks(database, config, policy).await);
+    checks.push(rules::check(database, policy).await);
+    checks.extend(of_publication(database, config, policy).await);
     checks.extend(slot::checks(database, &config.slot).await);
     checks.extend(failover::check(database, &config.slot).await);
     checks.push(server::privileges(database).await);
@@ -60,11 +65,13 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
             tables::identity(database, group, table).await.found?;
         }
     }
+    rules::check(database, policy).await.found?;
     if !publication::exists(database, &config.publication).await.map_err(away)? {
+        secrets::insist(database, policy).await?;
         tracing::info!(publication = %config.publication, "creating the publication");
         create_publication(database, &config.publication, policy).await?;
     }
-    for check in publication::checks(database, config, policy).await {
+    for check in of_publication(database, config, policy).await {
         check.found?;
     }
     // What would be forgotten only by a fail-over is no reason not to run.
@@ -72,6 +79,13 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
         tracing::warn!(%failure, "the slot is not safe in a fail-over");
     }
     Ok(())
+}
+
+async fn of_publication(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Vec<Check> {
+    let mut checks = publication::checks(database, config, policy).await;
+    checks.extend(completeness::checks(database, config, policy).await);
+    checks.push(secrets::check(database, config, policy).await);
+    checks
 }
 
 fn away(error: DatabaseError) -> Failure {

@@ -6,7 +6,7 @@ use lockstep_process::config::Config;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics;
 use lockstep_source::database::{identifier, table};
-use lockstep_source::preflight::published_table;
+use lockstep_source::preflight::{may_publish, published_table};
 use lockstep_source::{Database, catalog};
 
 use crate::cli::SetupArgs;
@@ -66,26 +66,53 @@ fn sql(policy: &Policy, tables: Option<&Tables>) -> Vec<String> {
     }
     let mut published = Vec::new();
     for name in policy.groups.values().flat_map(|group| &group.tables) {
-        let wanted = |column: &str| read.get(&**name).is_some_and(|columns| columns.contains(&column));
-        published.push(match (tables.and_then(|tables| tables.get(&**name)), read.get(&**name)) {
-            (_, None) => {
-                lines.push(format!(
-                    "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
-                ));
-                table(name)
-            }
-            (Some(known), Some(_)) => published_table(name, known, wanted),
-            (None, Some(columns)) => {
-                let list: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
-                format!("{} ({})", table(name), list.join(", "))
-            }
-        });
+        let known = tables.and_then(|tables| tables.get(&**name));
+        let (table, remarks) = publish(policy, name, known, read.get(&**name).map(Vec::as_slice));
+        lines.extend(remarks);
+        published.extend(table);
     }
     lines.push(format!(
         "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH (publish_via_partition_root = true);",
         published.join(",\n    ")
     ));
     lines
+}
+
+/// A table as it is to be published, and what must be said about that. What is called like a secret is left out.
+fn publish(
+    policy: &Policy,
+    name: &str,
+    known: Option<&catalog::Table>,
+    read: Option<&[&str]>,
+) -> (Option<String>, Vec<String>) {
+    let may = |column: &str| may_publish(policy, name, column);
+    let wanted = |column: &str| may(column) && read.is_none_or(|columns| columns.contains(&column));
+    let needed = read.into_iter().flatten().filter(|column| !may(column));
+    let mut remarks: Vec<String> = needed
+        .map(|column| format!("-- {name}: a view needs column {column}, which is called like a secret and left out"))
+        .collect();
+    let logged = known.and_then(|known| known.iter().find(|(column, known)| known.logged && !may(column)));
+    if let Some((column, _)) = logged {
+        remarks
+            .push(format!("-- {name} is left out: its replica identity has {column}, which is called like a secret"));
+        return (None, remarks);
+    }
+    if read.is_none() {
+        remarks.push(format!(
+            "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
+        ));
+    }
+    let table = match (known, read) {
+        (Some(known), None) if known.keys().all(|column| may(column)) => table(name),
+        (Some(known), _) => published_table(name, known, wanted),
+        (None, None) => table(name),
+        (None, Some(columns)) => {
+            let list: Vec<String> =
+                columns.iter().filter(|column| may(column)).map(|column| identifier(column)).collect();
+            format!("{} ({})", table(name), list.join(", "))
+        }
+    };
+    (Some(table), remarks)
 }
 
 /// What views need of each table: the entity key, and their columns.

@@ -189,6 +189,6 @@ async fn ends(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<B
         }
         Ok::<_, KafkaError>(ends)
     };
-    let fetched = tokio::task::spawn_blocking(fetch).await.map_err(Failure::internal)?;
+    let fetched = tokio::task::spawn_blocking(fetch).await.map_err(|_| Failure::internal("asking Kafka panicked"))?;
     fetched.map_err(|error| log_away(kafka, error))
 }

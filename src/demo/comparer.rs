@@ -18,6 +18,7 @@ use crate::demo::comparer::truth::Truth;
 use crate::demo::output::Output;
 use crate::demo::shop::load::{EXTRAS, extra_id};
 use anyhow::Result;
+use lockstep_schemas::policy::{DEFAULT, Policy};
 use sqlx::PgPool;
 
 /// Compares all tiers, from the inside out. The database must be quiet: one reading of it is held against everything, and
@@ -30,11 +31,13 @@ pub async fn compare(
     output: &Output,
 ) -> Result<Findings> {
     let truth = Truth::read(pool).await?;
+    // What may be told of a copy; the demo's roles have the built-in policy too.
+    let policy = Policy::parse(DEFAULT)?;
     let mut findings = Findings::default();
     for tier in [RedisTier::L2, RedisTier::L1] {
-        entries::compare(caches, tier, pool, &truth, output, &mut findings).await?;
+        entries::compare(caches, tier, pool, &truth, &policy, output, &mut findings).await?;
     }
     let come_and_go: Vec<String> = (0..EXTRAS).map(extra_id).collect();
-    pages::compare(edge, http, pool, &truth, &come_and_go, output, &mut findings).await?;
+    pages::compare(edge, http, pool, &truth, &come_and_go, &policy, output, &mut findings).await?;
     Ok(findings)
 }

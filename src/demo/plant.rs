@@ -4,7 +4,9 @@
 use crate::demo::caches::{Caches, RedisTier};
 use crate::demo::comparer::entry::subject;
 use crate::demo::comparer::truth::Subject;
+use crate::demo::shop::customers::ADDRESS;
 use anyhow::{Context, Result};
+use lockstep_schemas::shown::Shown;
 use redis::aio::ConnectionLike;
 use std::collections::HashMap;
 
@@ -41,7 +43,8 @@ impl Planter<'_> {
             let price = change_price(&mut self.caches.l2.clone(), &target.l2_key).await?;
             planted.push(format!("l2   {}: {FIELD} {price}", target.l2_key));
         }
-        for key in hot.filter_map(|target| target.l1_key).take(count) {
+        planted.extend(self.plant_name(count).await?);
+        for key in hot.filter_map(|target| target.l1_key).take(3 * count - planted.len()) {
             let price = change_price(&mut self.caches.l1.clone(), &key).await?;
             planted.push(format!("l1   {key}: {FIELD} {price}"));
         }
@@ -52,6 +55,19 @@ impl Planter<'_> {
             3 * count
         );
         Ok(planted)
+    }
+
+    /// One of L1's is somebody's name, which is private: its report must not tell it.
+    async fn plant_name(&self, count: usize) -> Result<Option<String>> {
+        if count == 0 {
+            return Ok(None);
+        }
+        let profiles = self.caches.keys(RedisTier::L1, "*:user:*").await?;
+        let is_other = |key: &String| matches!(subject(key), Some(Subject::User(id)) if id != "1");
+        let Some(key) = profiles.into_iter().find(is_other) else { return Ok(None) };
+        let mut l1 = self.caches.l1.clone();
+        redis::cmd("HSET").arg(&key).arg("name").arg(ADDRESS).exec_async(&mut l1).await.context("plant a name")?;
+        Ok(Some(format!("l1   {key}: name {}", Shown::private(ADDRESS))))
     }
 
     /// Absences can not be planted: they have no price.

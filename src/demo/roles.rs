@@ -12,6 +12,7 @@ pub mod spawner;
 use crate::demo::lockstep::Lockstep;
 use crate::demo::output::Output;
 use crate::demo::roles::process::Launcher;
+use crate::exit;
 use anyhow::Result;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +92,7 @@ impl Roles {
             ready = ready => ready,
             status = process.wait() => Err(anyhow::anyhow!(keeper::death(role, status?))),
         };
-        ready.map_err(|error| anyhow::anyhow!("{error:#}\n{}", process.last_lines()))?;
+        ready.map_err(|error| anyhow::anyhow!("{}\n{}", exit::text(&error), process.last_lines()))?;
         self.shared.output.line(format!(
             "{} is up (pid {}), {:.1} s",
             role.name(),

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "no runtime here: a thread may sleep")]
 
 pub mod cut;
+pub mod kafka;
 pub mod lockstep;
 pub mod process;
 pub mod program;

@@ -7,22 +7,24 @@ use std::time::Duration;
 use lockstep_stack::{Service, Services, StackOptions};
 
 use crate::harness::{Lockstep, Program, until};
+use crate::publications;
 use crate::shop::Shop;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
 const AWAY_LIMIT: Duration = Duration::from_secs(20);
 
-const TABLES: &str =
-    "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text) PARTITION BY HASH (item);
+const TABLES: &str = "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text,
+        api_token text DEFAULT 's3cr3t-planted') PARTITION BY HASH (item);
     CREATE TABLE items_even PARTITION OF items FOR VALUES WITH (MODULUS 2, REMAINDER 0);
     CREATE TABLE items_odd PARTITION OF items FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    CREATE TABLE boxes (item text PRIMARY KEY, \"cardNumber\" text DEFAULT 's3cr3t-planted');
     CREATE TABLE shelves (shelf bigint PRIMARY KEY, item text NOT NULL)";
 
 const POLICY: &str = r#"
 [groups.items]
 entity_key = "item"
-tables = ["public.items", "public.shelves"]
+tables = ["public.items", "public.shelves", "public.boxes"]
 
 [views.item]
 group = "items"
@@ -49,6 +51,7 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
         "ALTER TABLE \"public\".\"shelves\"",
     );
     shop.sql("ALTER TABLE shelves REPLICA IDENTITY FULL");
+    publications::ingest_publishes_no_secret(&shop, POLICY);
     refused_by_check(&shop.lockstep, "FAIL  publication lockstep: ", "`lockstep setup --print-sql`");
     shop.sql(&shop.lockstep.ask(&["setup", "--print-sql"]));
 
@@ -60,12 +63,17 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     assert!(checked.lines().any(|line| line == partitioned), "{checked}");
     assert!(checked.lines().next_back().is_some_and(|line| line.ends_with(" checks, 0 failed")), "{checked}");
 
+    publications::faults_are_told(&shop, POLICY);
+    let checked = shop.lockstep.ask(&["check"]);
+    assert!(checked.contains(" checks, 0 failed"), "all is mended: {checked}");
+
     writes_go_on_and_are_followed(&shop);
+    publications::no_secret_is_in_the_topic(&shop);
     ends_though_kafka_is_away(&mut shop, ingest);
 }
 
 /// One of its lines says what fails, and that line says what to do.
-fn refused_by_check(lockstep: &Lockstep, fails: &str, remedy: &str) {
+pub fn refused_by_check(lockstep: &Lockstep, fails: &str, remedy: &str) {
     let ended = lockstep.run(&["check"]);
     assert_eq!(ended.code, Some(crate::case::CONFIGURED_WRONGLY), "{ended}");
     let line = ended.stdout.lines().find(|line| line.starts_with(fails));
@@ -75,7 +83,7 @@ fn refused_by_check(lockstep: &Lockstep, fails: &str, remedy: &str) {
 /// No publication of ours may refuse the shop an update or a delete.
 fn writes_go_on_and_are_followed(shop: &Shop) {
     for statement in [
-        "INSERT INTO items VALUES ('a', 'lantern', NULL); INSERT INTO shelves VALUES (1, 'a'), (2, 'a')",
+        "INSERT INTO items VALUES ('a', 'lantern-planted', NULL); INSERT INTO boxes VALUES ('a'); INSERT INTO shelves VALUES (1, 'a'), (2, 'a')",
         "UPDATE items SET note = 'tin'; UPDATE shelves SET item = 'b' WHERE shelf = 1",
         "DELETE FROM shelves; DELETE FROM items",
     ] {

@@ -55,6 +55,7 @@ impl Layout {
 
     /// An entry's name: tagged on a cluster, plain on one node.
     pub(crate) fn entry(&self, place: &Place, key: &Key, tagged: bool) -> String {
+        let key = key.as_str();
         if tagged { format!("{{{}}}:{key}", self.tag(place)) } else { format!("{}{key}", self.namespace) }
     }
 

@@ -24,7 +24,7 @@ const REDIRECTIONS_MAX: u32 = 3;
 pub enum TierError {
     /// Redis, or the way to it.
     #[error("redis: {0}")]
-    Redis(#[from] RedisError),
+    Redis(crate::RedisError),
     /// No answer in time.
     #[error("redis: no answer within {ANSWER_WAIT_MAX:?}")]
     Silent,
@@ -36,6 +36,12 @@ pub enum TierError {
         /// What came, shortened.
         answer: String,
     },
+}
+
+impl From<RedisError> for TierError {
+    fn from(error: RedisError) -> Self {
+        TierError::Redis(error.into())
+    }
 }
 
 #[derive(Clone)]
@@ -78,7 +84,7 @@ impl Link {
     /// Sends one command to where its keys are; loads the library where a node lacks it, and sends again.
     pub async fn call(&self, command: &Cmd) -> Result<Value, TierError> {
         match self.send(command).await {
-            Err(TierError::Redis(error)) if library::is_missing(&error) => {
+            Err(TierError::Redis(error)) if library::is_missing(error.raw()) => {
                 tracing::info!("a node lacks the function library; loading it");
                 self.load_library().await?;
                 self.send(command).await
@@ -113,9 +119,11 @@ impl Link {
 
 fn away(name: TierName, urls: &str, error: RedisError) -> Failure {
     let tier = name.as_str();
-    Failure::unavailable(format!("can't reach {tier} at {urls}")).because(error).remedy(format!(
-        "check that Redis runs there and that LOCKSTEP_{}_URL{} is right",
-        tier.to_uppercase(),
-        if name == TierName::L1 { "S" } else { "" }
-    ))
+    Failure::unavailable(format!("can't reach {tier} at {urls}")).because(crate::RedisError::from(error)).remedy(
+        format!(
+            "check that Redis runs there and that LOCKSTEP_{}_URL{} is right",
+            tier.to_uppercase(),
+            if name == TierName::L1 { "S" } else { "" }
+        ),
+    )
 }

@@ -114,7 +114,9 @@ impl Keeper {
             }
             match self.tiers.get_through(&self.view, &self.beneath, product).await {
                 Ok(_) => filled += 1,
-                Err(error) => tracing::debug!(%product, %error, "a hot product was not filled; a reader will"),
+                Err(error) => {
+                    tracing::debug!(key = %self.view.key.key(product), %error, "a hot product was not filled; a reader will")
+                }
             }
         }
         tracing::info!(members = set.len(), filled, "the hot set changed");

@@ -7,6 +7,7 @@ use bytes::{Buf as _, BytesMut};
 use fallible_iterator::FallibleIterator as _;
 use lockstep_schemas::position::Lsn;
 use lockstep_source::database::{SESSION, identifier};
+use lockstep_source::sql_error::refused;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::backend::{ErrorResponseBody, Message};
@@ -26,7 +27,7 @@ pub(super) type Wire = Box<dyn Duplex>;
 
 /// What the server said in refusal.
 #[derive(Debug, thiserror::Error)]
-#[error("{message} (SQLSTATE {code})")]
+#[error("{}", refused(code, message, None, None))]
 pub(crate) struct ServerError {
     pub code: String,
     pub message: String,

@@ -91,6 +91,16 @@ impl Inbox {
     }
 }
 
+/// Takes in bytes in pieces of one size, and hears whatever they say.
+#[cfg(feature = "fuzz")]
+pub(crate) fn hear(bytes: &[u8], piece: usize) {
+    let (mut inbox, feedback) = (Inbox::new(BytesMut::new()), Feedback::deaf());
+    for piece in bytes.chunks(piece) {
+        inbox.make_room(piece.len()).extend_from_slice(piece);
+        while let Ok(Some(_)) = inbox.next(&feedback) {}
+    }
+}
+
 enum CopyData<'a> {
     Log { lsn: Lsn, message: &'a [u8] },
     KeepAlive { end: Lsn, at: i64, asks: bool },

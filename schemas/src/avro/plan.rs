@@ -48,10 +48,48 @@ pub struct RecordPlan {
     pub name: String,
     /// Field names (the database's, where the schema had to adjust them) and plans.
     pub fields: Vec<(Arc<str>, Plan)>,
+    size: Size,
 }
 
 /// Nesting beyond this is refused: a schema is outside input, and plans are walked recursively.
 const DEPTH_MAX: usize = 32;
+/// Steps of one walk, each named type counted wherever it stands: twenty records of two each name a million.
+const STEPS_MAX: usize = 100_000;
+/// PostgreSQL's numeric has no more digits after its point.
+const SCALE_MAX: u64 = 16_383;
+
+/// What walking a plan takes.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    depth: usize,
+    steps: usize,
+}
+
+impl Size {
+    fn of(plan: &Plan) -> Self {
+        match plan {
+            Plan::Record(record) => record.size,
+            Plan::Array(items) | Plan::Map(items) => Size::around([&**items]),
+            Plan::Union(branches) => Size::around(branches.iter()),
+            _ => Size { depth: 1, steps: 1 },
+        }
+    }
+
+    fn around<'p>(parts: impl IntoIterator<Item = &'p Plan>) -> Self {
+        let around = |size: Size, part| {
+            let part = Size::of(part);
+            Size { depth: size.depth.max(part.depth + 1), steps: size.steps.saturating_add(part.steps) }
+        };
+        parts.into_iter().fold(Size { depth: 1, steps: 1 }, around)
+    }
+
+    fn check(self) -> Result<Self, AvroError> {
+        if self.depth > DEPTH_MAX || self.steps > STEPS_MAX {
+            return Err(AvroError::Schema(format!("deeper than {DEPTH_MAX}, or of more than {STEPS_MAX} parts")));
+        }
+        Ok(self)
+    }
+}
 
 impl Plan {
     /// Compiles a writer's schema. A schema is outside input: the reference implementation says first whether it is one.
@@ -148,7 +186,9 @@ impl Compiler {
             let kind = field.get("type").ok_or_else(|| AvroError::Schema(format!("{full}.{name} without a type")))?;
             plans.push((Arc::from(column), self.plan(kind, &namespace, depth + 1)?));
         }
-        let plan = Plan::Record(Arc::new(RecordPlan { name: full.clone(), fields: plans }));
+        // Here already, for the names of what is too large could be put together to more.
+        let size = Size::around(plans.iter().map(|(_, plan)| plan)).check()?;
+        let plan = Plan::Record(Arc::new(RecordPlan { name: full.clone(), fields: plans, size }));
         self.named.insert(full, plan.clone());
         Ok(plan)
     }
@@ -168,8 +208,13 @@ impl Compiler {
             "double" => Plan::Double,
             "bytes" => {
                 let decimal = schema.get("logicalType").and_then(Json::as_str) == Some("decimal");
-                let scale = schema.get("scale").and_then(Json::as_u64).unwrap_or(0) as u32;
-                Plan::Bytes { scale: decimal.then_some(scale) }
+                let scale = schema.get("scale").and_then(Json::as_u64).unwrap_or(0);
+                if decimal && scale > SCALE_MAX {
+                    return Err(AvroError::Schema(format!(
+                        "a decimal of more than {SCALE_MAX} digits after its point"
+                    )));
+                }
+                Plan::Bytes { scale: decimal.then_some(scale as u32) }
             }
             "string" => Plan::Text,
             name => {

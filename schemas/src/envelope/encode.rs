@@ -22,7 +22,7 @@ pub struct TableColumn {
 }
 
 /// One value of a row, in PostgreSQL's text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Datum<'a> {
     /// SQL null.
     Null,
@@ -30,6 +30,16 @@ pub enum Datum<'a> {
     Unknown,
     /// Its text.
     Text(&'a str),
+}
+
+impl std::fmt::Debug for Datum<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Datum::Null => f.write_str("null"),
+            Datum::Unknown => f.write_str("unknown"),
+            Datum::Text(text) => std::fmt::Display::fmt(&crate::shown::Shown::private(text), f),
+        }
+    }
 }
 
 /// A table, with the texts of its two Avro schemas.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockstep_process::suggest;
 use serde::Deserialize;
 
+use super::rules::{self, TableFile};
 use super::{Group, Policy, TierName, View, ViewSource};
 use crate::key::KeyPattern;
 use crate::table_name;
@@ -23,6 +24,8 @@ struct File {
     groups: BTreeMap<String, GroupFile>,
     #[serde(default)]
     views: BTreeMap<String, ViewFile>,
+    #[serde(default)]
+    tables: BTreeMap<String, TableFile>,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +68,7 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    fn new(place: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(super) fn new(place: impl Into<String>, why: impl Into<String>) -> Self {
         PolicyError { place: place.into(), why: why.into() }
     }
 }
@@ -75,13 +78,15 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
         PolicyError::new(format!("line {line}"), suggest::explain(error.message()))
     })?;
-    let groups = groups(file.groups)?;
+    let mut groups = groups(file.groups)?;
+    let rules = rules::rules(file.tables, &groups)?;
+    rules::mark_private_keys(&mut groups, &rules);
     let mut views = BTreeMap::new();
     for (name, view) in file.views {
         let view = view_of(&name, view, &groups)?;
         views.insert(view.name.clone(), Arc::new(view));
     }
-    let policy = Policy { groups, views };
+    let policy = Policy { groups, views, rules };
     policy.views.values().try_for_each(|view| check_through(view, &policy))?;
     check_keys(&policy)?;
     Ok(policy)
@@ -112,7 +117,7 @@ fn groups(files: BTreeMap<String, GroupFile>) -> Result<BTreeMap<Arc<str>, Group
             }
         }
         let name: Arc<str> = name.into();
-        groups.insert(name.clone(), Group { name, entity_key: file.entity_key.into(), tables });
+        groups.insert(name.clone(), Group { name, entity_key: file.entity_key.into(), tables, is_key_private: false });
     }
     Ok(groups)
 }
@@ -130,7 +135,10 @@ fn view_of(name: &str, file: ViewFile, groups: &BTreeMap<Arc<str>, Group>) -> Re
         _ => return Err(refuse("a view lives on one tier; declare an L1 view `through` the one on L2".to_owned())),
     };
     let tier = tier.ok_or_else(|| refuse(format!("there is no tier `{}`; tiers are l1, l2, l3", file.tiers[0])))?;
-    let pattern = |text: &str| KeyPattern::parse(text, &group.entity_key).map_err(|error| refuse(error.to_string()));
+    let pattern = |text: &str| {
+        let pattern = KeyPattern::parse(text, &group.entity_key).map_err(|error| refuse(error.to_string()))?;
+        Ok(pattern.private(group.is_key_private))
+    };
     let tag = file.tag.as_deref().map(pattern).transpose()?;
     if (tier == TierName::L3) != tag.is_some() {
         return Err(refuse("a view on l3 is purged by its `tag`; views on l1 and l2 have none".to_owned()));
@@ -179,7 +187,7 @@ fn sources(files: Vec<SourceFile>, group: &Group) -> Result<Vec<ViewSource>, Str
 }
 
 /// A table's one text, however the file writes it.
-fn table_of(text: &str) -> Result<Arc<str>, String> {
+pub(super) fn table_of(text: &str) -> Result<Arc<str>, String> {
     let (schema, table) =
         table_name::split(text).ok_or_else(|| format!("write table `{text}` with its schema: `public.{text}`"))?;
     Ok(table_name::full_name(&schema, &table).into())
@@ -274,5 +282,9 @@ mod tests {
         check("[groups.sales]", "[groups.progress]", "a topic of Lockstep's own");
         check("\"public.orders\"", "\"public.prices\"", "in group catalogue already");
         check("columns = [\"price_pence\", \"currency\"]", "columns = [\"price_pence\"]", "not in view product_all");
+        check("[tables.\"public.users\"]", "[tables.\"public.user\"]", "did you mean `public.users`?");
+        check("[tables.\"public.users\"]", "[tables.users]", "with its schema: `public.users`");
+        check("private = [", "privat = [", "did you mean `private`?");
+        check("private = [", "private = [\"email\", ", "column email is named twice");
     }
 }

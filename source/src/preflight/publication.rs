@@ -79,7 +79,7 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
 }
 
 /// The columns of each published table.
-async fn published(database: &Database, name: &str) -> Result<BTreeMap<String, Vec<String>>, DatabaseError> {
+pub(super) async fn published(database: &Database, name: &str) -> Result<BTreeMap<String, Vec<String>>, DatabaseError> {
     let sql = format!(
         "SELECT schemaname, tablename, unnest(attnames)::text FROM pg_publication_tables WHERE pubname = {}",
         literal(name)

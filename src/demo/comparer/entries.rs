@@ -1,11 +1,12 @@
 //! Every entry of a Redis tier against its row.
 
 use crate::demo::caches::{Caches, RedisTier, scan};
-use crate::demo::comparer::entry::{Entry, Verdict, judge, subject, watermark};
+use crate::demo::comparer::entry::{Entry, Secrecy, Verdict, judge, subject, watermark};
 use crate::demo::comparer::findings::{Findings, Stale, TierFindings};
 use crate::demo::comparer::truth::{Fields, Subject, Truth, row_now};
 use crate::demo::output::Output;
 use anyhow::Result;
+use lockstep_schemas::policy::Policy;
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,7 @@ pub async fn compare(
     tier: RedisTier,
     pool: &PgPool,
     truth: &Truth,
+    policy: &Policy,
     output: &Output,
     findings: &mut Findings,
 ) -> Result<()> {
@@ -35,7 +37,7 @@ pub async fn compare(
             keys.into_iter().filter_map(|key| subject(&key).map(|subject| (key, subject))).collect();
         let bar = output.bar(&format!("comparing {}", tier.name()), copies.len());
         for chunk in copies.chunks(ENTRIES_PER_CALL) {
-            let mut look = Comparison { tier, node: &mut node, pool, floors: &floors, findings };
+            let mut look = Comparison { tier, node: &mut node, pool, policy, floors: &floors, findings };
             look.compare(chunk, truth).await?;
             bar.inc(chunk.len() as u64);
         }
@@ -48,6 +50,7 @@ struct Comparison<'a> {
     tier: RedisTier,
     node: &'a mut MultiplexedConnection,
     pool: &'a PgPool,
+    policy: &'a Policy,
     floors: &'a Floors,
     findings: &'a mut Findings,
 }
@@ -57,7 +60,7 @@ impl Comparison<'_> {
         let keys: Vec<&str> = copies.iter().map(|(key, _)| key.as_str()).collect();
         let entries = read_entries(self.node, &keys).await?;
         for ((key, subject), entry) in copies.iter().zip(entries) {
-            let mut verdict = self.judge(key, &entry, truth.row(subject));
+            let mut verdict = self.judge(key, subject, &entry, truth.row(subject));
             let mut low = entry.low().map(str::to_owned);
             if matches!(verdict, Verdict::Stale(_)) {
                 (verdict, low) = self.look_again(key, subject).await?;
@@ -71,12 +74,12 @@ impl Comparison<'_> {
     async fn look_again(&mut self, key: &str, subject: &Subject) -> Result<(Verdict, Option<String>)> {
         let row = row_now(self.pool, subject).await?;
         let entry = read_entries(self.node, &[key]).await?.pop().unwrap_or_default();
-        Ok((self.judge(key, &entry, row.as_ref()), entry.low().map(str::to_owned)))
+        Ok((self.judge(key, subject, &entry, row.as_ref()), entry.low().map(str::to_owned)))
     }
 
-    fn judge(&self, key: &str, entry: &Entry, row: Option<&Fields>) -> Verdict {
+    fn judge(&self, key: &str, subject: &Subject, entry: &Entry, row: Option<&Fields>) -> Verdict {
         let floor = watermark(key).and_then(|watermark| self.floors.get(&watermark));
-        judge(entry, floor.map(String::as_str), row)
+        judge(entry, floor.map(String::as_str), row, Secrecy::of(self.policy, subject))
     }
 
     fn count(&mut self, key: &str, verdict: Verdict, low: Option<String>) {

@@ -1,6 +1,8 @@
 //! Whether one cached copy says what the row says. Pure.
 
 use crate::demo::comparer::truth::{Fields, Subject};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::shown::Shown;
 
 /// Fields that begin so are Lockstep's own.
 const OWN: char = '_';
@@ -45,6 +47,30 @@ pub fn subject(key: &str) -> Option<Subject> {
     product.or_else(|| name.strip_prefix("user:").map(|id| Subject::User(id.to_owned())))
 }
 
+/// Which columns of a copy are for nobody to see.
+#[derive(Clone, Copy)]
+pub struct Secrecy<'a> {
+    policy: &'a Policy,
+    tables: &'static [&'static str],
+}
+
+impl<'a> Secrecy<'a> {
+    /// As the policy has it for what the subject's rows are made of.
+    pub fn of(policy: &'a Policy, subject: &Subject) -> Self {
+        let tables: &[&str] = match subject {
+            Subject::Product(_) => &["public.products", "public.prices", "public.inventory"],
+            Subject::User(_) => &["public.users"],
+        };
+        Secrecy { policy, tables }
+    }
+
+    /// A column's value, as a report may have it.
+    pub fn shown<'t>(&self, column: &str, text: &'t str) -> Shown<'t> {
+        let is_private = self.tables.iter().any(|table| self.policy.is_private(table, column));
+        if is_private { Shown::private(text) } else { Shown::public(text) }
+    }
+}
+
 /// The watermark hash that speaks for a key, where its name tells.
 pub fn watermark(key: &str) -> Option<String> {
     let (tag, _) = key.strip_prefix('{')?.split_once("}:")?;
@@ -52,7 +78,7 @@ pub fn watermark(key: &str) -> Option<String> {
 }
 
 /// Compares an entry with its row. Positions compare as text.
-pub fn judge(entry: &Entry, floor: Option<&str>, row: Option<&Fields>) -> Verdict {
+pub fn judge(entry: &Entry, floor: Option<&str>, row: Option<&Fields>, secrecy: Secrecy<'_>) -> Verdict {
     if entry.fields.is_empty() || entry.pttl_ms == -2 {
         return Verdict::Gone;
     }
@@ -73,16 +99,18 @@ pub fn judge(entry: &Entry, floor: Option<&str>, row: Option<&Fields>) -> Verdic
         };
     }
     let columns = entry.fields.iter().filter(|(name, _)| !name.starts_with(OWN));
-    judge_columns(&columns.map(|(name, value)| (name.clone(), value.clone())).collect(), row)
+    judge_columns(&columns.map(|(name, value)| (name.clone(), value.clone())).collect(), row, secrecy)
 }
 
 /// Compares the columns of a copy with those of its row.
-pub fn judge_columns(columns: &Fields, row: Option<&Fields>) -> Verdict {
+pub fn judge_columns(columns: &Fields, row: Option<&Fields>, secrecy: Secrecy<'_>) -> Verdict {
     let Some(row) = row else {
         return Verdict::Stale("the row does not exist".to_owned());
     };
-    let shown =
-        |fields: &Fields, name: &str| fields.get(name).map_or_else(|| "null".to_owned(), |value| format!("`{value}`"));
+    let shown = |fields: &Fields, name: &str| match fields.get(name) {
+        Some(value) => format!("`{}`", secrecy.shown(name, value)),
+        None => "null".to_owned(),
+    };
     let names = columns.keys().chain(row.keys().filter(|name| !columns.contains_key(*name)));
     let differing: Vec<String> = names
         .filter(|name| columns.get(*name) != row.get(*name))
@@ -118,6 +146,9 @@ mod tests {
 
     #[test]
     fn an_entry_is_equal_dead_gone_or_stale() {
+        let policy = Policy::parse(lockstep_schemas::policy::DEFAULT).expect("the default policy");
+        let secrecy = Secrecy::of(&policy, &Subject::Product("1".to_owned()));
+        let judge = |entry: &Entry, floor, row| super::judge(entry, floor, row, secrecy);
         let row = fields(&[("product_id", "1"), ("stock", "5")]);
         let entry = |of: &[(&str, &str)], pttl_ms| Entry { fields: fields(of), pttl_ms };
         let good = entry(&[("product_id", "1"), ("stock", "5"), ("_low", "0001"), ("_high", "0002")], 100);
@@ -136,5 +167,22 @@ mod tests {
         let other = entry(&[("product_id", "1"), ("stock", "4"), ("_low", "0001")], 100);
         let words = "stock is `4`, the database has `5`";
         assert_eq!(judge(&other, None, Some(&row)), Verdict::Stale(words.to_owned()));
+    }
+
+    #[test]
+    fn a_private_value_is_told_as_a_mask() {
+        let policy = Policy::parse(lockstep_schemas::policy::DEFAULT).expect("the default policy");
+        let of = |subject| Secrecy::of(&policy, &subject);
+        let (copy, row) = (fields(&[("name", "Ada Amberly")]), fields(&[("name", "Ada Brookfen")]));
+        let told = |secrecy| match judge_columns(&copy, Some(&row), secrecy) {
+            Verdict::Stale(what) => what,
+            other => panic!("{other:?}"),
+        };
+        let (user, product) = (of(Subject::User("1".to_owned())), of(Subject::Product("1".to_owned())));
+        assert_eq!(told(product), "name is `Ada Amberly`, the database has `Ada Brookfen`");
+        let what = told(user);
+        assert!(!what.contains("Ada"), "{what}");
+        let masks: Vec<&str> = what.split('`').skip(1).step_by(2).collect();
+        assert!(masks.iter().all(|mask| mask.starts_with("private:")) && masks[0] != masks[1], "{what}");
     }
 }

@@ -1,11 +1,12 @@
 //! Every product page that the edge keeps, against its row.
 
-use crate::demo::comparer::entry::{Verdict, judge_columns};
+use crate::demo::comparer::entry::{Secrecy, Verdict, judge_columns};
 use crate::demo::comparer::findings::{Findings, Stale};
 use crate::demo::comparer::truth::{Fields, Subject, Truth, row_now};
 use crate::demo::output::Output;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use lockstep_schemas::policy::Policy;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ pub async fn compare(
     pool: &PgPool,
     truth: &Truth,
     more: &[String],
+    policy: &Policy,
     output: &Output,
     findings: &mut Findings,
 ) -> Result<()> {
@@ -35,7 +37,9 @@ pub async fn compare(
         async move {
             let path = format!("/v1/product/{id}");
             let url = format!("{}{path}", edge.trim_end_matches('/'));
-            let found = compare_page(&url, http, pool, truth, &Subject::Product(id)).await;
+            let subject = Subject::Product(id);
+            let secrecy = Secrecy::of(policy, &subject);
+            let found = compare_page(&url, http, pool, truth, &subject, secrecy).await;
             found.map(|found| (path, found))
         }
     };
@@ -59,11 +63,12 @@ async fn compare_page(
     pool: &PgPool,
     truth: &Truth,
     subject: &Subject,
+    secrecy: Secrecy<'_>,
 ) -> Result<Option<(Verdict, Option<String>)>> {
     let Some(page) = get(url, http).await? else {
         return Ok(None);
     };
-    let verdict = judge(&page, truth.row(subject));
+    let verdict = judge(&page, truth.row(subject), secrecy);
     if verdict == Verdict::Equal {
         return Ok(Some((verdict, page.position)));
     }
@@ -71,14 +76,14 @@ async fn compare_page(
     let Some(page) = get(url, http).await? else {
         return Ok(None);
     };
-    Ok(Some((judge(&page, row.as_ref()), page.position)))
+    Ok(Some((judge(&page, row.as_ref(), secrecy), page.position)))
 }
 
-fn judge(page: &Page, row: Option<&Fields>) -> Verdict {
+fn judge(page: &Page, row: Option<&Fields>, secrecy: Secrecy<'_>) -> Verdict {
     match (&page.columns, row) {
         (None, None) => Verdict::Equal,
         (None, Some(_)) => Verdict::Stale("says that there is no such product".to_owned()),
-        (Some(columns), row) => judge_columns(columns, row),
+        (Some(columns), row) => judge_columns(columns, row, secrecy),
     }
 }
 
@@ -116,11 +121,14 @@ mod tests {
             serde_json::from_str(r#"{"product_id":"1","active":true,"stock":5,"category":null}"#)?;
         let row: Fields =
             [("product_id", "1"), ("active", "true"), ("stock", "5")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+        let policy = Policy::parse(lockstep_schemas::policy::DEFAULT)?;
+        let secrecy = Secrecy::of(&policy, &Subject::Product("1".to_owned()));
+        let judge = |page: &Page, row| super::judge(page, row, secrecy);
         let page = |columns| Page { columns, position: None };
         assert_eq!(judge(&page(Some(columns(&body))), Some(&row)), Verdict::Equal);
         assert_eq!(judge(&page(None), None), Verdict::Equal);
         assert!(matches!(judge(&page(None), Some(&row)), Verdict::Stale(_)));
-        assert!(matches!(judge(&page(Some(row)), None), Verdict::Stale(_)));
+        assert!(matches!(judge(&page(Some(row.clone())), None), Verdict::Stale(_)));
         Ok(())
     }
 }

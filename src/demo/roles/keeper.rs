@@ -3,6 +3,7 @@
 use crate::demo::output::thousands;
 use crate::demo::roles::process::RoleProcess;
 use crate::demo::roles::{Role, Shared};
+use crate::exit;
 use anyhow::{Context, Result};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ async fn missed(shared: &Shared, role: Role, changes_then: u64) -> String {
         Role::Ingest => format!(": {} changes unpublished", thousands(shared.changes().saturating_sub(changes_then))),
         Role::Engine => match shared.launcher.lockstep().unapplied().await {
             Ok(unapplied) => format!(": {} records unapplied", thousands(unapplied)),
-            Err(error) => format!(": how many records are unapplied is unknown: {error:#}"),
+            Err(error) => format!(": how many records are unapplied is unknown: {}", exit::text(&error)),
         },
         Role::Gateway | Role::Forecast => String::new(),
     }

@@ -6,6 +6,8 @@ use sqlx::PgPool;
 
 /// Customers of the shop; their ids are 1 to this.
 pub const USERS: i64 = 400;
+/// The first customer's e-mail address, who wrote it where a name belongs. It must not come into any output.
+pub const ADDRESS: &str = "planted.address@shop.example";
 const CARTS: i64 = 120;
 const CART_LINES: usize = 3;
 
@@ -42,6 +44,9 @@ pub async fn users(pool: &PgPool) -> Result<()> {
         .map(|index| {
             let (first, last) =
                 (FIRST_NAMES[index % FIRST_NAMES.len()], LAST_NAMES[index / FIRST_NAMES.len() % LAST_NAMES.len()]);
+            if index == 0 {
+                return (ADDRESS.to_owned(), ADDRESS.to_owned());
+            }
             (
                 format!("{first} {last}"),
                 format!("{}.{}.{index}@shop.example", first.to_lowercase(), last.to_lowercase()),

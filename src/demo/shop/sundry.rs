@@ -77,7 +77,8 @@ async fn update_text(connection: &mut PgConnection, product_id: &str, turn: u64)
 
 async fn rename_user(connection: &mut PgConnection, turn: u64) -> sqlx::Result<u64> {
     let updated = sqlx::query("UPDATE users SET name = split_part(name, ', ', 1) || $2 WHERE user_id = $1")
-        .bind(fastrand::i64(1..=USERS))
+        // In turn, so that each comes into the log.
+        .bind((turn / TURNS.len() as u64) as i64 % USERS + 1)
         .bind(format!(", {turn}"))
         .execute(connection)
         .await?;

@@ -1,11 +1,13 @@
 //! What the function library takes and gives (docs/protocol.md, "The functions").
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::position::Position;
+use lockstep_schemas::shown::{MaskedFields, Shown};
 
 use super::millis;
 
@@ -23,7 +25,7 @@ pub struct Mark {
 }
 
 /// A living entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hit {
     /// The tier's state.
     pub mark: Mark,
@@ -33,6 +35,19 @@ pub struct Hit {
     pub high: Position,
     /// Its fields; `None`: a cached absence.
     pub fields: Option<Fields>,
+}
+
+impl fmt::Debug for Hit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.fields.as_deref().map(MaskedFields);
+        let mut shown = f.debug_struct("Hit");
+        shown
+            .field("mark", &self.mark)
+            .field("low", &self.low)
+            .field("high", &self.high)
+            .field("fields", &fields)
+            .finish()
+    }
 }
 
 /// The right to fill one missing entry.
@@ -56,7 +71,7 @@ pub enum Read {
 }
 
 /// A whole entry for a lease.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fill<'a> {
     /// The lease's name.
     pub nonce: &'a str,
@@ -86,7 +101,7 @@ pub enum Filled {
 }
 
 /// What a change does to one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     /// Gone.
     Invalidate,
@@ -99,6 +114,14 @@ pub enum Action {
         /// The fields that are known.
         fields: Vec<(Arc<str>, Option<String>)>,
     },
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Action::Refresh { position, ttl, fields } = self else { return f.write_str("Invalidate") };
+        let fields: Vec<_> = fields.iter().map(|(name, text)| (name, text.as_deref().map(Shown::private))).collect();
+        f.debug_struct("Refresh").field("position", position).field("ttl", ttl).field("fields", &fields).finish()
+    }
 }
 
 /// A batch of one partition: actions, and the watermark's move.

@@ -1,0 +1,74 @@
+//! What a publication could leave out without a word: kinds of changes, rows, and rows of child tables. An entry made of
+//! them would be right once, and then stale.
+
+use lockstep_process::Failure;
+use lockstep_process::config::DatabaseConfig;
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::table_name::full_name;
+
+use super::{Check, away};
+use crate::catalog;
+use crate::database::{Database, identifier, literal, required, table};
+
+const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
+pub(super) async fn checks(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Vec<Check> {
+    let name = &config.publication;
+    vec![
+        Check::new(format!("kinds of changes in publication {name}"), kinds(database, name).await),
+        Check::new(format!("row filters of publication {name}"), row_filters(database, name, policy).await),
+        Check::new("tables that inherit from the policy's tables", children(database, policy).await),
+    ]
+}
+
+/// All four: `publish = 'insert'` would carry no update.
+async fn kinds(database: &Database, name: &str) -> Result<String, Failure> {
+    let sql = format!(
+        "SELECT pubinsert::text, pubupdate::text, pubdelete::text, pubtruncate::text FROM pg_publication WHERE pubname = {}",
+        literal(name)
+    );
+    let rows = database.texts(sql).await.map_err(away)?;
+    let Some(row) = rows.first() else { return Ok("there is no publication yet".to_owned()) };
+    let missing: Vec<&str> =
+        KINDS.into_iter().zip(row).filter(|(_, is)| is.as_deref() != Some("true")).map(|(kind, _)| kind).collect();
+    if missing.is_empty() {
+        return Ok(KINDS.join(", "));
+    }
+    Err(Failure::configuration(format!("publication {name} does not carry every {}", missing.join(", ")))
+        .remedy(format!("run ALTER PUBLICATION {} SET (publish = '{}')", identifier(name), KINDS.join(", "))))
+}
+
+/// A row that a filter passes over may be in an entry all the same.
+async fn row_filters(database: &Database, name: &str, policy: &Policy) -> Result<String, Failure> {
+    let sql = format!(
+        "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = {} AND rowfilter IS NOT NULL ORDER BY 1, 2",
+        literal(name)
+    );
+    for row in database.texts(sql).await.map_err(away)? {
+        let named = || Ok(full_name(required(&row, 0, "a schema")?, required(&row, 1, "a table")?));
+        let filtered = named().map_err(away)?;
+        if policy.group_of(&filtered).is_some() {
+            return Err(Failure::configuration(format!("publication {name} carries only some rows of {filtered}"))
+                .remedy(format!(
+                    "publish {} without WHERE: ALTER PUBLICATION {} DROP TABLE it, then ADD TABLE it with its columns alone",
+                    table(&filtered),
+                    identifier(name)
+                )));
+        }
+    }
+    Ok("none".to_owned())
+}
+
+/// A query of the parent reads the rows of its children, but their changes come under the children's own names.
+async fn children(database: &Database, policy: &Policy) -> Result<String, Failure> {
+    let names: Vec<&str> = policy.groups.values().flat_map(|group| &group.tables).map(|name| &**name).collect();
+    let children =
+        if names.is_empty() { Vec::new() } else { catalog::children(database, &names).await.map_err(away)? };
+    let Some((parent, child)) = children.first() else { return Ok("none".to_owned()) };
+    Err(Failure::configuration(format!("table {child} inherits from {parent}: its rows are read, its changes are not"))
+        .remedy(format!(
+            "run ALTER TABLE {} NO INHERIT {}, or make {parent} a partitioned table",
+            table(child),
+            table(parent)
+        )))
+}

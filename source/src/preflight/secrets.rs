@@ -1,0 +1,149 @@
+//! Columns that are called like secrets: what is published lies in Kafka for as long as its topic is kept, so that must
+//! have been meant.
+
+use lockstep_process::Failure;
+use lockstep_process::config::DatabaseConfig;
+use lockstep_schemas::policy::Policy;
+
+use super::{Check, away, publication};
+use crate::catalog;
+use crate::database::Database;
+
+/// Words, or words in a row, of a column's name. A plural is the same word.
+const SECRETS: [&str; 22] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "privatekey",
+    "encryption_key",
+    "card_number",
+    "cardnumber",
+    "cvv",
+    "cvc",
+    "iban",
+    "ssn",
+    "social_security",
+    "otp",
+    "totp",
+];
+
+/// Which secret a column is called like; `None`: like none.
+pub fn looks_secret(column: &str) -> Option<&'static str> {
+    let words = words(column);
+    SECRETS.into_iter().find(|secret| {
+        let secret: Vec<&str> = secret.split('_').collect();
+        words.windows(secret.len()).any(|run| run.iter().zip(&secret).all(|(word, secret)| is_word(word, secret)))
+    })
+}
+
+fn is_word(word: &str, secret: &str) -> bool {
+    word == secret || word.strip_suffix('s') == Some(secret)
+}
+
+/// The words of `snake_case`, `camelCase` and `Any Other`, in lower case. Digits end a word.
+fn words(name: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    let chars: Vec<char> = name.chars().collect();
+    for (at, &c) in chars.iter().enumerate() {
+        let after_small = at > 0 && chars[at - 1].is_lowercase();
+        // `APIKey`: the K begins a word, though what stands before it is large too.
+        let before_small =
+            at > 0 && chars[at - 1].is_uppercase() && chars.get(at + 1).is_some_and(|c| c.is_lowercase());
+        if !c.is_alphabetic() || (c.is_uppercase() && (after_small || before_small)) {
+            words.push(std::mem::take(&mut word));
+        }
+        if c.is_alphabetic() {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Whether a column may be published.
+pub fn may_publish(policy: &Policy, table: &str, column: &str) -> bool {
+    looks_secret(column).is_none() || policy.allows_secret(table, column)
+}
+
+/// What the publication carries, where there is one.
+pub(super) async fn check(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Check {
+    let what = format!("columns of publication {} that are called like secrets", config.publication);
+    Check::new(what, find(database, config, policy).await)
+}
+
+async fn find(database: &Database, config: &DatabaseConfig, policy: &Policy) -> Result<String, Failure> {
+    let published = publication::published(database, &config.publication).await.map_err(away)?;
+    let mut allowed = 0;
+    for table in policy.groups.values().flat_map(|group| &group.tables) {
+        for column in published.get(&**table).into_iter().flatten() {
+            refuse(policy, table, column)?;
+            allowed += usize::from(looks_secret(column).is_some());
+        }
+    }
+    Ok(if allowed == 0 { "none".to_owned() } else { format!("{allowed}, allowed by the policy") })
+}
+
+/// Before a publication is made of whole tables: nothing may leave the database first.
+pub(super) async fn insist(database: &Database, policy: &Policy) -> Result<(), Failure> {
+    for table in policy.groups.values().flat_map(|group| &group.tables) {
+        let columns = catalog::table(database, table).await.map_err(away)?;
+        columns.keys().try_for_each(|column| refuse(policy, table, column))?;
+    }
+    Ok(())
+}
+
+fn refuse(policy: &Policy, table: &str, column: &str) -> Result<(), Failure> {
+    let Some(secret) = looks_secret(column) else { return Ok(()) };
+    if policy.allows_secret(table, column) {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!(
+        "column {column} of {table} is called like a secret ({secret}), and would be published"
+    ))
+    .remedy(format!(
+        "leave it out of the publication's columns (`lockstep setup --print-sql` does), or say [tables.\"{}\"] \
+         allow_secret = [\"{column}\"] in the policy",
+        table.replace('"', "\\\"")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_whole_words() {
+        for (column, expected) in [
+            ("password", Some("password")),
+            ("password_hash", Some("password")),
+            ("userPassword2", Some("password")),
+            ("APIKey", Some("api_key")),
+            ("api-key", Some("api_key")),
+            ("refresh_tokens", Some("token")),
+            ("Card Number", Some("card_number")),
+            ("IBAN", Some("iban")),
+            ("ssn", Some("ssn")),
+            ("cvv2", Some("cvv")),
+            ("stripePrivateKey", Some("private_key")),
+            ("passwordless", None),
+            ("tokenizer", None),
+            ("secretary", None),
+            ("card", None),
+            ("number_of_cards", None),
+            ("key", None),
+            ("product_id", None),
+            ("urban", None),
+        ] {
+            assert_eq!(looks_secret(column), expected, "{column}: {:?}", words(column));
+        }
+    }
+}
