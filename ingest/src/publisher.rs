@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::position::Lsn;
 use lockstep_schemas::topics;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,6 +19,8 @@ use tokio::sync::mpsc;
 pub(crate) enum Purpose {
     /// A row or control event of a transaction, by the ledger's number; to the n-th group.
     Change { transaction: u64, group: usize },
+    /// A checkpoint of everything before an LSN.
+    Checkpoint(Lsn),
     /// Anything else.
     State,
 }
@@ -117,12 +120,8 @@ impl StatePublisher {
         Ok(StatePublisher { producer: topics::producer(kafka, "ingest-state").create()? })
     }
 
-    /// `None`: a tombstone.
-    pub async fn publish(&self, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), KafkaError> {
-        let mut record = FutureRecord::to(topic).partition(0).key(key);
-        if let Some(value) = value {
-            record = record.payload(value);
-        }
+    pub async fn publish(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
+        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
         self.producer.send(record, Timeout::Never).await.map(drop).map_err(|(error, _)| error)
     }
 }

@@ -115,6 +115,8 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let mut pauses = Pauses::default();
     let mut last_backend = None;
     let metrics = IngestMetrics::register(metrics);
+    let surroundings =
+        Session { config, database_config, kafka, policy, database: &database, metrics: &metrics, shutdown: &shutdown };
     while !shutdown.is_cancelled() {
         let began = std::time::Instant::now();
         // A broker that is away holds the end up for so long; what it has not acknowledged is published again.
@@ -123,7 +125,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
             tokio::time::sleep(DRAIN_WAIT_MAX).await;
         };
         let ended = tokio::select! {
-            ended = session(config, database_config, kafka, policy, &database, &metrics, &mut last_backend, &shutdown) => ended,
+            ended = session(&surroundings, &mut last_backend) => ended,
             () = late => break,
         };
         match ended {
@@ -145,17 +147,20 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     Ok(())
 }
 
-/// One connection's life.
-async fn session(
-    config: &Config,
-    database_config: &DatabaseConfig,
-    kafka: &KafkaConfig,
-    policy: &Policy,
-    database: &Database,
-    metrics: &IngestMetrics,
-    last_backend: &mut Option<i32>,
-    shutdown: &Shutdown,
-) -> Result<(), Failure> {
+/// What every connection needs.
+struct Session<'a> {
+    config: &'a Config,
+    database_config: &'a DatabaseConfig,
+    kafka: &'a KafkaConfig,
+    policy: &'a Policy,
+    database: &'a Database,
+    metrics: &'a IngestMetrics,
+    shutdown: &'a Shutdown,
+}
+
+/// One connection's life. `last_backend`: the server's process of the one before.
+async fn session(session: &Session<'_>, last_backend: &mut Option<i32>) -> Result<(), Failure> {
+    let Session { config, database_config, kafka, policy, database, metrics, shutdown } = *session;
     // Before anything is written anywhere: who stands by leaves no trace.
     standby::wait_for_slot(database_config, database, metrics, *last_backend, shutdown).await?;
     if shutdown.is_cancelled() {
@@ -220,6 +225,7 @@ async fn session(
             announced,
             snapshots: snapshots.clone(),
         },
+        saved: Lsn(0),
         announcing: Vec::new(),
         checkpoint_key: format!("ingest-{:016x}", fastrand::u64(..)).into_bytes(),
         outdated,
@@ -234,7 +240,7 @@ async fn session(
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
         // With its first checkpoint: who is killed now goes on with this epoch.
-        stream.acknowledge(&transport).await.map_err(failed)?;
+        stream.save_now().await.map_err(failed)?;
     }
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     metrics.epoch.set(i64::from(epoch.number));

@@ -83,6 +83,8 @@ pub(crate) struct Stream {
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
     pub checkpoint: Checkpoint,
+    /// Of it, what Kafka has.
+    pub saved: Lsn,
     /// Tables announced by transactions that end there: noted in the checkpoint once that is confirmed.
     pub announcing: Vec<(Lsn, String, u32)>,
     /// The key of this connection's checkpoint.
@@ -131,8 +133,9 @@ impl Stream {
                     self.snapshots.turn(self.ledger.confirmed().0);
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
                         saved_at = Instant::now();
-                        self.acknowledge(transport).await?;
+                        self.save().await?;
                     }
+                    transport.acknowledge(self.saved);
                 }
                 filled = transport.fill() => {
                     filled?;
@@ -164,7 +167,10 @@ impl Stream {
     pub async fn drain(&mut self, transport: &Transport, wait_max: Duration) -> Result<(), StreamError> {
         tokio::task::block_in_place(|| self.publisher.flush(wait_max));
         self.take_reports()?;
-        self.acknowledge(transport).await
+        let saved = tokio::time::timeout(wait_max, self.save_now()).await;
+        transport.acknowledge(self.saved);
+        // A checkpoint that is not in time is saved by whoever comes next.
+        saved.unwrap_or(Ok(()))
     }
 
     async fn event(
@@ -411,6 +417,9 @@ impl Stream {
 
     fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {
         let (partition, offset) = delivery.place?;
+        if let Purpose::Checkpoint(confirmed) = delivery.purpose {
+            self.saved = self.saved.max(confirmed);
+        }
         if let Purpose::Change { transaction, group } = delivery.purpose {
             if !self.progress.acknowledged(group, partition, offset) {
                 return Err(StreamError::MadeAnew);
@@ -435,24 +444,39 @@ impl Stream {
         self.publish(&record).await
     }
 
-    /// The checkpoint first, PostgreSQL after: so a slot that is past its checkpoint is a gap.
-    pub async fn acknowledge(&mut self, transport: &Transport) -> Result<(), StreamError> {
-        let (confirmed, _) = self.ledger.confirmed();
-        if confirmed > self.checkpoint.confirmed {
-            (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
-            self.checkpoint.snapshots = self.snapshots.confirmed(confirmed).clone();
-            for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
-                self.checkpoint.announced.insert(table, schema);
-            }
-            let checkpoint = self.checkpoint.to_json();
-            self.metrics.confirmed_at.set(self.ledger.confirmed().1 / 1_000_000);
-            self.state.publish(topics::CHECKPOINT, &self.checkpoint_key, Some(&checkpoint)).await?;
-            for key in std::mem::take(&mut self.outdated) {
-                self.state.publish(topics::CHECKPOINT, &key, None).await?;
-            }
+    /// Sends the checkpoint on its way. PostgreSQL hears of it once Kafka has it: so a slot that is past its checkpoint is a
+    /// gap. Nothing waits here: a wait for the broker, twice a second, would be one for every change behind it.
+    async fn save(&mut self) -> Result<(), StreamError> {
+        let (confirmed, at) = self.ledger.confirmed();
+        if confirmed <= self.checkpoint.confirmed {
+            return Ok(());
         }
-        transport.acknowledge(self.checkpoint.confirmed);
+        (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
+        self.checkpoint.snapshots = self.snapshots.confirmed(confirmed).clone();
+        for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
+            self.checkpoint.announced.insert(table, schema);
+        }
+        self.metrics.confirmed_at.set(at / 1_000_000);
+        let (key, value) = (self.checkpoint_key.clone(), self.checkpoint.to_json());
+        self.state(&key, Some(&value), Purpose::Checkpoint(confirmed)).await?;
+        for key in std::mem::take(&mut self.outdated) {
+            self.state(&key, None, Purpose::State).await?;
+        }
         Ok(())
+    }
+
+    /// Returns once a checkpoint of all that is confirmed is in Kafka.
+    pub async fn save_now(&mut self) -> Result<(), StreamError> {
+        self.save().await?;
+        while self.saved < self.checkpoint.confirmed {
+            self.report().await?;
+        }
+        Ok(())
+    }
+
+    async fn state(&mut self, key: &[u8], value: Option<&[u8]>, purpose: Purpose) -> Result<(), StreamError> {
+        let record = Record { topic: topics::CHECKPOINT, partition: 0, key: Some(key), value, headers: &[], purpose };
+        self.publish(&record).await
     }
 }
 

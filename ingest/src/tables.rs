@@ -172,7 +172,7 @@ impl Tables {
 
     async fn register(&mut self, record: &SchemaRecord, state: &StatePublisher) -> Result<(), TableError> {
         let (key, value) = record.to_record();
-        state.publish(topics::SCHEMAS, &key, Some(&value)).await?;
+        state.publish(topics::SCHEMAS, &key, &value).await?;
         tracing::info!(subject = %record.subject, version = record.version, id = record.id, "schema registered");
         self.registry.insert(Some(&value));
         Ok(())

@@ -35,8 +35,9 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// Reads that follow one another so closely are a flow; then a short rest lets the next one find many messages, which
-/// saves both sides their wake-ups.
+/// So many reads that follow one another so closely are a flow; then a short rest lets the next one find many messages,
+/// which saves both sides their wake-ups. (A small transaction's messages are only three.)
+const FLOW_READS: u32 = 24;
 const FLOW_GAP_MAX: Duration = Duration::from_micros(200);
 const FLOW_REST: Duration = Duration::from_millis(1);
 
@@ -46,8 +47,8 @@ pub(crate) struct Transport {
     inbox: Inbox,
     feedback: Feedback,
     heard_at: Instant,
-    /// Whether the last read followed closely on the one before.
-    flows: bool,
+    /// Reads so far that followed closely on the one before.
+    close_reads: u32,
     /// The server's process for this connection.
     pub backend: i32,
 }
@@ -71,14 +72,15 @@ impl Transport {
         let (backend, inbox) = (handshake.backend, Inbox::new(handshake.rest));
         let (wire, write) = tokio::io::split(handshake.wire);
         let feedback = Feedback::start(write);
-        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), flows: false, backend })
+        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), close_reads: 0, backend })
     }
 
     /// Waits until more of the log is here. It may be dropped and called again without losing any.
     pub async fn fill(&mut self) -> Result<(), TransportError> {
-        if self.flows {
+        if self.close_reads >= FLOW_READS {
             tokio::time::sleep(FLOW_REST).await;
-            self.flows = false;
+            // It goes on unless the next read has to wait.
+            self.close_reads = FLOW_READS - 1;
         }
         let waits_from = Instant::now();
         let buffer = self.inbox.make_room(READ_BYTES_MAX);
@@ -87,7 +89,8 @@ impl Transport {
             0 => Err(TransportError::Ended),
             _ => {
                 self.heard_at = Instant::now();
-                self.flows = self.heard_at - waits_from < FLOW_GAP_MAX;
+                let is_close = self.heard_at - waits_from < FLOW_GAP_MAX;
+                self.close_reads = if is_close { self.close_reads + 1 } else { 0 };
                 Ok(())
             }
         }

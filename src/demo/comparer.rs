@@ -38,6 +38,6 @@ pub async fn compare(
         entries::compare(caches, tier, pool, &truth, &policy, output, &mut findings).await?;
     }
     let come_and_go: Vec<String> = (0..EXTRAS).map(extra_id).collect();
-    pages::compare(edge, http, pool, &truth, &come_and_go, &policy, output, &mut findings).await?;
+    pages::compare((edge, http), pool, &truth, &come_and_go, &policy, output, &mut findings).await?;
     Ok(findings)
 }

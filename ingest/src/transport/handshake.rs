@@ -27,10 +27,15 @@ pub(super) type Wire = Box<dyn Duplex>;
 
 /// What the server said in refusal.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", refused(code, message, None, None))]
+#[error("{}", shown(code, message))]
 pub(crate) struct ServerError {
     pub code: String,
     pub message: String,
+}
+
+/// Without the values that it may quote.
+fn shown(code: &str, message: &str) -> String {
+    refused(code, message, None, None)
 }
 
 /// The stream could not be had, or broke.

@@ -142,7 +142,7 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
     ingest.stop().await;
     let read = log.changes().filter(|seen| seen.change().op == Op::Read && &*seen.change().table == "public.users");
     let read = read.inspect(|seen| assert_eq!(seen.envelope()["source"]["snapshot"], "incremental")).count();
-    println!("{read} rows by the snapshot, {} before the kill", before.rows);
+    eprintln!("{read} rows by the snapshot, {} before the kill", before.rows);
     assert!(read > 3_000, "most rows did not change");
     assert!(read < (ROWS + 200 + 4_096) as usize, "it did not begin again");
     let rows: Vec<(i64, String)> =

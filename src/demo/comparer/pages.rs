@@ -21,8 +21,7 @@ struct Page {
 
 /// Compares the page of every product in the database, and of every id in `more` that is not (or no longer) there.
 pub async fn compare(
-    edge: &str,
-    http: &reqwest::Client,
+    (edge, http): (&str, &reqwest::Client),
     pool: &PgPool,
     truth: &Truth,
     more: &[String],
