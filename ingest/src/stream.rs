@@ -239,7 +239,7 @@ impl Stream {
                 let control = Control { kind: ControlKind::Relation, position, xid: open.xid, table };
                 self.broadcast(&control, news.group, open.number).await?;
             }
-            self.announcing.push((end, news.table.clone(), news.value_schema));
+            self.announcing.push((end, news.table.clone(), news.digest));
         }
         Ok(())
     }

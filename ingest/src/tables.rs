@@ -62,7 +62,7 @@ pub(crate) struct Announcement {
     /// Index of its group.
     pub group: usize,
     /// A digest of its schema's id and its storage, for the checkpoint.
-    pub value_schema: u32,
+    pub digest: u32,
     /// Whether another one was announced before: then entries made of what it was must go.
     pub changed: bool,
 }
@@ -135,7 +135,7 @@ impl Tables {
         // Whoever holds the table alone may be the transaction that is being read: what it did is not to be seen yet.
         let changed = before.is_some_and(|before| before != digest || is_held);
         let news = changed || before.is_none();
-        Ok(news.then_some(Announcement { table: full_name, group, value_schema: digest, changed }))
+        Ok(news.then_some(Announcement { table: full_name, group, digest, changed }))
     }
 
     /// Registers the schemas of records that others write: only ingest gives ids out.

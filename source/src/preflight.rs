@@ -51,6 +51,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     checks.push(rules::check(database, policy).await);
     checks.extend(of_publication(database, config, policy).await);
+    checks.extend(publication::signal_table(database, config).await);
     checks.extend(slot::checks(database, &config.slot).await);
     checks.extend(failover::check(database, &config.slot).await);
     checks.push(server::privileges(database).await);

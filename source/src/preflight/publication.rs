@@ -24,6 +24,23 @@ pub(super) async fn checks(database: &Database, config: &DatabaseConfig, policy:
     checks
 }
 
+/// Debezium's signal table, where one is configured: outside the publication nobody hears what is asked there.
+pub(super) async fn signal_table(database: &Database, config: &DatabaseConfig) -> Option<Check> {
+    let (wanted, name) = (config.signal_table.as_ref()?, &config.publication);
+    let found = published(database, name).await.map_err(away).and_then(|published| {
+        let Some(columns) = published.get(wanted) else {
+            return Err(Failure::configuration(format!("publication {name} does not carry signal table {wanted}"))
+                .remedy(format!("run ALTER PUBLICATION {} ADD TABLE {}", identifier(name), table(wanted))));
+        };
+        match ["id", "type", "data"].into_iter().find(|column| !columns.iter().any(|known| known == column)) {
+            None => Ok("published".to_owned()),
+            Some(missing) => Err(Failure::configuration(format!("signal table {wanted} has no column {missing}"))
+                .remedy("make it with the columns id, type and data, as Debezium's documentation has it")),
+        }
+    });
+    Some(Check::new(format!("signal table {wanted}"), found))
+}
+
 /// Without `publish_via_partition_root` their rows come under the partitions' names, which no group has. `None`: there are
 /// none, or no publication.
 async fn find_partitioned(database: &Database, name: &str, policy: &Policy) -> Result<Option<String>, Failure> {
