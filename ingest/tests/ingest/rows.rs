@@ -2,7 +2,10 @@
 
 use lockstep_schemas::change::{Cell, Op, Row};
 use lockstep_schemas::partition::partition_of;
-use serde_json::json;
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use serde_json::{Value as Json, json};
 
 use crate::log::Seen;
 use crate::shop::{PARTITIONS, Shop};
@@ -147,5 +150,23 @@ pub async fn a_row_too_large_is_published_hollow(shop: &Shop) {
         assert_eq!(unknown(row), if whole { &[][..] } else { &all });
         assert_eq!((row.text("product_id"), row.text("description")), (Some(product), whole.then_some(&*text)));
         assert!(inserted.bytes <= 900_000, "{} bytes", inserted.bytes);
+        if !whole {
+            let position = inserted.change().position.to_string();
+            let parked = shop.until("a word of it", async || parked(shop, &position).await).await;
+            assert_eq!((&parked["reason"], &parked["table"]), (&json!("row-too-large"), &json!("public.products")));
+        }
     }
+}
+
+/// The parked word of what stands at a position.
+async fn parked(shop: &Shop, position: &str) -> Option<Json> {
+    let tail = Tail::open(&shop.kafka, "test-parked", topics::PARKED, Begin::Oldest).await;
+    let mut tail = tail.expect("the topic of what is parked");
+    while let Some(message) = tail.next_before_end().await.expect("the topic of what is parked") {
+        let word: Json = serde_json::from_slice(message.payload().expect("a value")).expect("JSON");
+        if word["position"] == position {
+            return Some(word);
+        }
+    }
+    None
 }
