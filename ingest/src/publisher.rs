@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 pub(crate) enum Purpose {
     /// A row or control event of a transaction, by the ledger's number; to the n-th group.
     Change { transaction: u64, group: usize },
+    /// A word about a row of a transaction, as safe as the row itself.
+    Word { transaction: u64 },
     /// A checkpoint of everything before an LSN.
     Checkpoint(Lsn),
     /// Anything else.

@@ -71,6 +71,8 @@ impl SnapshotKeeper {
     /// Gives up one snapshot, or all.
     pub fn stop(&mut self, id: Option<&str>, end: Lsn) {
         self.state.stop(id);
+        // Whatever is being read was for one that may be gone.
+        (self.ordered, self.window, self.read) = (None, None, None);
         self.changed(end);
     }
 
@@ -90,10 +92,10 @@ impl SnapshotKeeper {
         }
         if let Some((table, after)) = self.state.table() {
             let order = Order { chunk: fastrand::u64(..), table: table.to_owned(), after: after.map(<[_]>::to_vec) };
-            self.ordered = Some(order.chunk);
+            let chunk = order.chunk;
             self.window = None;
-            // The reader takes one order at a time, and has none now; it is gone only at the end.
-            let _ = self.orders.try_send(order);
+            // The reader may be busy with one that was given up: then in the next turn.
+            self.ordered = self.orders.try_send(order).is_ok().then_some(chunk);
         }
     }
 
@@ -119,12 +121,19 @@ impl SnapshotKeeper {
             (Edge::High, table) => {
                 self.receive();
                 self.ordered = None;
+                self.read.take_if(|read| read.chunk != chunk);
                 let (window, read) = (self.window.take()?, self.read.take()?);
                 // It may have been given up in the meantime.
                 return (table.as_deref() == Some(&window.table) && read.chunk == chunk).then_some((window, read));
             }
         }
         None
+    }
+
+    /// The table under way can't be published, as was found before `end`.
+    pub fn fail(&mut self, why: &str, end: Lsn) {
+        self.state.fail(why.to_owned());
+        self.changed(end);
     }
 
     /// Rows of a chunk have been handed to Kafka's client, in the transaction that ends there.
@@ -134,8 +143,10 @@ impl SnapshotKeeper {
     }
 
     fn receive(&mut self) {
-        if let Ok(chunk) = self.chunks.try_recv() {
-            self.read = Some(chunk);
+        while let Ok(chunk) = self.chunks.try_recv() {
+            if self.ordered == Some(chunk.chunk) {
+                self.read = Some(chunk);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Standing by: of two ingests one streams, and the other waits for the slot.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::config::DatabaseConfig;
 use lockstep_process::{Failure, Shutdown};
@@ -38,10 +38,13 @@ pub(crate) async fn wait_for_slot(
     let ours = Database::connect(config, STANDBY_APPLICATION).await?;
     tracing::info!(slot = %config.slot, backend = holder.pid, "standing by: another ingest streams");
     let waited = async {
+        let (mut known, mut since) = (holder, Instant::now());
         loop {
             let Some(holder) = look(&ours).await? else { return Ok(()) };
-            let silent = holder.silent_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-            if holder.is_ours && silent.is_some_and(|silent| silent > SILENT_MAX) {
+            if holder != known {
+                (known, since) = (holder.clone(), Instant::now());
+            }
+            if holder.is_ours && holder.heard.is_some() && since.elapsed() > SILENT_MAX {
                 metrics.stale_connections.inc();
                 end(&ours, config, &holder, "its client is silent").await;
             }

@@ -67,6 +67,8 @@ struct LogState {
     /// A topic was missing, and has been created.
     made_anew: bool,
     checkpoint: Option<Checkpoint>,
+    /// The schemas are gone: ids must not be given out once more.
+    schemas_gone: bool,
     /// Of each group, the end of each partition.
     ends: Vec<(String, Vec<i64>)>,
 }
@@ -171,7 +173,9 @@ async fn session(session: &Session<'_>, last_backend: &mut Option<i32>) -> Resul
     let (checkpoint, outdated) = read_checkpoints(kafka).await.map_err(kafka_failed)?;
     let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
     let ends = end_offsets(kafka, groups.clone(), config.partitions).await.map_err(kafka_failed)?;
-    let log = LogState { made_anew, checkpoint, ends };
+    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
+    let schemas_gone = checkpoint.is_some() && registry.is_empty();
+    let log = LogState { made_anew, checkpoint, schemas_gone, ends };
     let history = establish(database, &database_config.slot, &log).await?;
     // The slot first: only who holds it writes.
     let mut transport = Transport::connect(database_config, &history.epoch, history.confirmed).await?;
@@ -184,7 +188,6 @@ async fn session(session: &Session<'_>, last_backend: &mut Option<i32>) -> Resul
         None => None,
     };
     let History { epoch, confirmed, .. } = history;
-    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
     let tables = Tables::new(policy, registry, announced.clone(), &database_config.slot);
@@ -292,6 +295,9 @@ async fn establish(database: &Database, slot_name: &str, log: &LogState) -> Resu
     let confirmed = match slot {
         Some(slot) => slot.confirmed_flush,
         None => preflight::create_slot(database, slot_name).await.map_err(|error| {
+            if !error.is_refusal() {
+                return away(error);
+            }
             Failure::configuration(format!("can't create slot {slot_name}"))
                 .because(error)
                 .remedy("grant REPLICATION to our user, and check max_replication_slots")
@@ -336,6 +342,9 @@ fn doubt(
     }
     if log.made_anew {
         return Some("a topic was missing");
+    }
+    if log.schemas_gone {
+        return Some("the schemas are gone");
     }
     if log.is_cut() {
         return Some("the log ends before what was published");
@@ -417,7 +426,12 @@ mod tests {
                 snapshots: Snapshots::default(),
             })
         };
-        let log = |checkpoint| LogState { made_anew: false, checkpoint, ends: vec![("g".to_owned(), vec![7, 12])] };
+        let log = |checkpoint| LogState {
+            made_anew: false,
+            checkpoint,
+            schemas_gone: false,
+            ends: vec![("g".to_owned(), vec![7, 12])],
+        };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
             doubt(Some(&known), (system, timeline, "s"), slot.as_ref(), &log(checkpoint))
         };
@@ -435,7 +449,8 @@ mod tests {
         assert!(another.is_some(), "a slot of another name has another history");
         let anew = LogState { made_anew: true, ..log(checkpoint(3, 10)) };
         let cut = LogState { ends: vec![("g".to_owned(), vec![7, 8])], ..log(checkpoint(3, 10)) };
-        for log in [anew, cut] {
+        let gone = LogState { schemas_gone: true, ..log(checkpoint(3, 10)) };
+        for log in [anew, cut, gone] {
             assert!(
                 doubt(Some(&known), ("7", "00000001", "s"), good().as_ref(), &log).is_some(),
                 "places in the log are void"

@@ -314,7 +314,7 @@ impl Stream {
         for record in &made {
             self.publish_row(record, group, open.number).await?;
             if record.is_hollow {
-                self.park(relation, position, record).await?;
+                self.park(relation, position, record, open.number).await?;
             }
         }
         Ok(())
@@ -328,7 +328,13 @@ impl Stream {
     }
 
     /// Leaves a word of a row that was too large, for who has to make it smaller.
-    async fn park(&mut self, relation: u32, position: Position, row: &RowRecord) -> Result<(), StreamError> {
+    async fn park(
+        &mut self,
+        relation: u32,
+        position: Position,
+        row: &RowRecord,
+        transaction: u64,
+    ) -> Result<(), StreamError> {
         self.metrics.incomplete.inc();
         let table = self.tables.get(relation).map(|table| table.record.full_name()).unwrap_or_default();
         let parked = Parked {
@@ -340,7 +346,7 @@ impl Stream {
             position,
         };
         let (key, value) = (row.key.as_deref(), parked.to_json());
-        let purpose = Purpose::State;
+        let purpose = Purpose::Word { transaction };
         let record = Record { topic: topics::PARKED, partition: 0, key, value: Some(&value), headers: &[], purpose };
         self.publish(&record).await
     }
@@ -394,7 +400,7 @@ impl Stream {
 
     /// Hands a record to the client; where its queue is full, waits for reports: that is the back-pressure.
     async fn publish(&mut self, record: &Record<'_>) -> Result<(), StreamError> {
-        if let Purpose::Change { transaction, .. } = record.purpose {
+        if let Purpose::Change { transaction, .. } | Purpose::Word { transaction } = record.purpose {
             self.ledger.sent(transaction);
         }
         while !self.publisher.send(record)? {
@@ -417,6 +423,9 @@ impl Stream {
 
     fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {
         let (partition, offset) = delivery.place?;
+        if let Purpose::Word { transaction } = delivery.purpose {
+            self.ledger.acknowledged(transaction);
+        }
         if let Purpose::Checkpoint(confirmed) = delivery.purpose {
             self.saved = self.saved.max(confirmed);
         }

@@ -14,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Creates what is missing; compares the partition counts of what is there. Returns whether a topic was missing: then
 /// what it held is gone, and with it the places of all who read it.
@@ -35,7 +36,25 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
             Some(count) => same_count(spec, *count)?,
         }
     }
+    if missing {
+        all_known(kafka, &specs(policy, partitions)).await.map_err(passing)?;
+    }
     Ok(missing)
+}
+
+/// Returns once the brokers know the topics that were just made.
+async fn all_known(kafka: &KafkaConfig, specs: &[TopicSpec]) -> Result<(), Failure> {
+    let look = async {
+        loop {
+            let known = brokers::partition_counts(kafka, "admin").await?;
+            if specs.iter().all(|spec| known.get(&spec.name) == Some(&(spec.partitions as usize))) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    };
+    let late = || Failure::unavailable("the brokers don't know the topics that were just made");
+    tokio::time::timeout(ANSWER_WAIT_MAX, look).await.map_err(|_| late())?
 }
 
 /// Every topic as it is, against what it must be.

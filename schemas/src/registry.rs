@@ -80,6 +80,11 @@ impl Registry {
         self.by_id.get(&id).cloned()
     }
 
+    /// Whether there is no schema at all.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// The newest id under a subject.
     pub fn newest_id(&self, subject: &str) -> Option<u32> {
         self.by_subject.get(subject)?.iter().max_by_key(|record| record.version).map(|record| record.id)

@@ -39,7 +39,7 @@ pub async fn table(database: &Database, table_name: &str) -> Result<Table, Datab
     let sql = format!(
         "WITH RECURSIVE {}, held AS ( \
            SELECT c.oid, m.is_root, a.attname, CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
-             ELSE coalesce(a.attnum = ANY(i.indkey::int2[]), false) END AS held \
+             ELSE coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) END AS held \
            FROM member m JOIN pg_class c ON c.oid = m.oid AND (m.is_root OR c.relkind = 'r') \
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
            LEFT JOIN pg_index i ON i.indrelid = c.oid \
@@ -159,7 +159,7 @@ pub async fn primary_key(database: &Database, table_name: &str) -> Result<Vec<St
     let sql = format!(
         "SELECT a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary \
-         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey::int2[]) \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
          WHERE n.nspname = {} AND c.relname = {}",
         literal(&schema),
         literal(&name)

@@ -20,6 +20,8 @@ pub struct PublishedShape {
     pub columns: Vec<ShapeColumn>,
     /// Rows, as the database guesses.
     pub rows_estimated: u64,
+    /// Columns of the key by which chunks are cut; fewer may be published.
+    key_columns: usize,
 }
 
 /// One of its columns.
@@ -50,16 +52,16 @@ pub async fn shape(
     let sql = format!(
         "SELECT c.oid::bigint::text, c.relreplident::text, greatest(c.reltuples, 0)::bigint::text, a.attname, \
            CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
-             ELSE coalesce(a.attnum = ANY(i.indkey::int2[]), false) END::text, \
+             ELSE coalesce(a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false) END::text, \
            a.atttypid::bigint::text, a.atttypmod::text, format_type(a.atttypid, a.atttypmod), \
-           (array_position(k.indkey::int2[], a.attnum))::text \
+           array_position((k.indkey::int2[])[0:k.indnkeyatts - 1], a.attnum)::text, coalesce(k.indnkeyatts, 0)::text \
          FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY(p.attnames) AND a.attgenerated = '' \
          LEFT JOIN pg_index i ON i.indrelid = c.oid \
            AND (CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) \
-         LEFT JOIN LATERAL (SELECT indkey FROM pg_index WHERE indrelid = c.oid AND (indisprimary OR indisreplident) \
-           ORDER BY indisprimary DESC LIMIT 1) k ON true \
+         LEFT JOIN LATERAL (SELECT indkey, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND (indisprimary OR indisreplident) \
+           ORDER BY indisreplident DESC, indisprimary DESC LIMIT 1) k ON true \
          WHERE p.pubname = {} AND p.schemaname = {} AND p.tablename = {} ORDER BY a.attnum",
         literal(publication),
         literal(schema),
@@ -73,6 +75,7 @@ pub async fn shape(
         name: name.to_owned(),
         identity: required(first, 1, "a replica identity")?.bytes().next().unwrap_or(b'n'),
         rows_estimated: number(first, 2)?,
+        key_columns: number(first, 9)?,
         columns: rows.iter().map(|row| column(row)).collect::<Result<_, _>>()?,
     }))
 }
@@ -94,11 +97,12 @@ fn number<N: std::str::FromStr>(row: &[Option<String>], at: usize) -> Result<N, 
 }
 
 impl PublishedShape {
-    /// Indexes of the columns by whose values chunks are cut, in the key's order; none where there is no key.
+    /// Indexes of the columns by whose values chunks are cut, in the key's order; none where there is no key, or
+    /// not all of it is published.
     pub fn key(&self) -> Vec<usize> {
         let mut key: Vec<usize> = (0..self.columns.len()).filter(|at| self.columns[*at].key_place.is_some()).collect();
         key.sort_by_key(|at| self.columns[*at].key_place);
-        key
+        if key.len() == self.key_columns { key } else { Vec::new() }
     }
 
     /// The rows that follow a key, at most so many, each column as PostgreSQL's text.

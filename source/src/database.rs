@@ -47,6 +47,14 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether the server refuses for a reason that an operator has to mend: a missing right, too few slots, a wrong
+    /// `wal_level`.
+    pub fn is_refusal(&self) -> bool {
+        const OF_CONFIGURATION: [&str; 3] = ["42501", "53400", "55000"];
+        let DatabaseError::Sql(error) = self else { return false };
+        error.code().is_some_and(|code| OF_CONFIGURATION.contains(&code.as_str()))
+    }
+
     /// Whether a right is missing: no attempt will do better until somebody grants it.
     pub fn is_forbidden(&self) -> bool {
         const INSUFFICIENT_PRIVILEGE: &str = "42501";

@@ -65,6 +65,10 @@ fn tables(policy: &Policy, args: &SnapshotArgs) -> Result<Vec<String>, Failure> 
     for table in &args.tables {
         if !known.contains(&table.as_str()) {
             let failure = Failure::configuration(format!("no group of the policy has table {table}"));
+            let in_public = format!("public.{table}");
+            if known.contains(&in_public.as_str()) {
+                return Err(failure.remedy(format!("did you mean {in_public}?")));
+            }
             return Err(match suggest::nearest(table, known.iter().copied()) {
                 Some(near) => failure.remedy(format!("did you mean {near}?")),
                 None => failure.remedy("add it to a group of the policy, and to the publication"),

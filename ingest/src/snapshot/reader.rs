@@ -6,7 +6,7 @@ use lockstep_process::Shutdown;
 use lockstep_process::retry::Pauses;
 use lockstep_schemas::signal::{Edge, Signal};
 use lockstep_source::chunk::{self, PublishedShape};
-use lockstep_source::gate::Gate;
+use lockstep_source::gate::{Gate, GateShut};
 use lockstep_source::{Database, DatabaseError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,6 +38,15 @@ pub(crate) struct Chunk {
     pub read: Result<Rows, String>,
 }
 
+/// A chunk that could not be read this time.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Gate(#[from] GateShut),
+}
+
 /// Rows in the order of their key.
 #[derive(Debug)]
 pub(crate) struct Rows {
@@ -61,18 +70,19 @@ impl Reader {
         let mut gate = None;
         let mut rows_max = ROWS_FIRST;
         while let Some(order) = self.orders.recv().await {
-            let gate: &Gate = gate.get_or_insert_with(|| Gate::start(self.database.clone(), shutdown.clone()).0);
             let mut pauses = Pauses::default();
             if order.after.is_none() {
                 rows_max = ROWS_FIRST;
             }
             let began = Instant::now();
             let rows = loop {
-                match self.chunk(&order, gate, rows_max).await {
+                let open: &Gate = gate.get_or_insert_with(|| Gate::start(self.database.clone(), shutdown.clone()).0);
+                match self.chunk(&order, open, rows_max).await {
                     Ok(rows) => break rows,
-                    Err(error) if error.is_forbidden() => {
+                    Err(ReadError::Database(error)) if error.is_forbidden() => {
                         break self.refuse(&order, "our user may not read it; grant SELECT on it").await;
                     }
+                    Err(ReadError::Gate(_)) => gate = None,
                     Err(error) => tracing::warn!(table = %order.table, %error, "a chunk can't be read; trying again"),
                 }
                 if !pauses.wait(&shutdown).await {
@@ -89,22 +99,20 @@ impl Reader {
     }
 
     /// Rows and bytes read; `None` where the table can't be read at all.
-    async fn chunk(
-        &self,
-        order: &Order,
-        gate: &Gate,
-        rows_max: usize,
-    ) -> Result<Option<(usize, usize)>, DatabaseError> {
+    async fn chunk(&self, order: &Order, gate: &Gate, rows_max: usize) -> Result<Option<(usize, usize)>, ReadError> {
+        chunk::send(&self.database, &Signal::Window { chunk: order.chunk, edge: Edge::Low }).await?;
+        self.settle(order, gate).await?;
+        // Within the window: a change of the table's columns before it is seen here, one after it is seen in the log.
         let found = chunk::shape(&self.database, &self.publication, &order.table).await?;
         let shape = match found {
             Some(shape) if !shape.key().is_empty() => shape,
             Some(_) => {
-                return Ok(self.refuse(order, "it has neither primary key nor replica identity to read it by").await);
+                return Ok(self
+                    .refuse(order, "it has no primary key or replica identity that is published whole, to read it by")
+                    .await);
             }
             None => return Ok(self.refuse(order, "the publication does not carry it").await),
         };
-        chunk::send(&self.database, &Signal::Window { chunk: order.chunk, edge: Edge::Low }).await?;
-        self.settle(order, gate).await;
         let rows = shape.rows_after(&self.database, order.after.as_deref(), rows_max).await?;
         let key = shape.key();
         let last = rows.last().filter(|_| rows.len() == rows_max);
@@ -118,12 +126,15 @@ impl Reader {
     }
 
     /// Waits until everything that committed before the low mark is visible.
-    async fn settle(&self, order: &Order, gate: &Gate) {
+    async fn settle(&self, order: &Order, gate: &Gate) -> Result<(), GateShut> {
         let settled = gate.settle();
         tokio::pin!(settled);
-        if tokio::time::timeout(GATE_WORD_AFTER, &mut settled).await.is_err() {
-            tracing::warn!(table = %order.table, "the snapshot waits for a transaction that has been writing for long");
-            let _ = settled.await;
+        match tokio::time::timeout(GATE_WORD_AFTER, &mut settled).await {
+            Ok(settled) => settled.map(drop),
+            Err(_) => {
+                tracing::warn!(table = %order.table, "the snapshot waits for a transaction that has been writing for long");
+                settled.await.map(drop)
+            }
         }
     }
 

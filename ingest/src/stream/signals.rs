@@ -74,7 +74,10 @@ impl Stream {
         let relation = read.shape.id;
         open.announcements.extend(self.tables.learn(description(&read.shape), &self.database, &self.state).await?);
         for (row, collection_order) in read.rows.iter().zip(1..) {
-            let Some(table) = self.tables.get(relation) else { break };
+            let Some(table) = self.tables.get(relation) else {
+                self.snapshots.fail("no group of the policy has it", end);
+                return Ok(());
+            };
             let tuple: Tuple<'_> = row.iter().map(|text| text.as_deref().map_or(Field::Null, Field::Text)).collect();
             let stamp = Stamp {
                 position: Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal + 1 },
@@ -88,18 +91,22 @@ impl Stream {
                 server: SERVER,
                 incomplete: false,
             };
-            let group = table.group;
+            let (group, position) = (table.group, stamp.position);
             let made = match records(table, &RowChange::Read(&tuple), &stamp, self.partitions) {
                 Ok(made) => made,
                 Err(error) => {
                     tracing::error!(%error, "a row of a snapshot can't be published");
-                    continue;
+                    self.snapshots.fail("a row of it can't be published; the log of ingest says why", end);
+                    return Ok(());
                 }
             };
             for record in made.iter().filter(|record| record.key.as_deref().is_none_or(|key| window.admits(key))) {
                 open.ordinal += 1;
                 self.metrics.snapshot_rows.inc();
                 self.publish_row(record, group, open.number).await?;
+                if record.is_hollow {
+                    self.park(relation, position, record, open.number).await?;
+                }
             }
         }
         self.snapshots.published(read.rows.len() as u64, read.shape.rows_estimated, read.last, end);

@@ -9,15 +9,16 @@ pub struct Holder {
     pub pid: i32,
     /// Whether it serves a connection of our own: our user, by the name that ingest goes by.
     pub is_ours: bool,
-    /// How long its client has not been heard of, in milliseconds; `None` where the server does not tell us.
-    pub silent_ms: Option<i64>,
+    /// The time in its client's last sign of life, by the client's clock: only that it changes means something. `None` where
+    /// the server does not tell us.
+    pub heard: Option<String>,
 }
 
 /// Who holds the slot, where somebody does.
 pub async fn find(database: &Database, slot: &str, application: &str) -> Result<Option<Holder>, DatabaseError> {
     let sql = format!(
         "SELECT slot.active_pid::text, coalesce(client.application_name = {} AND client.usename = current_user, false)::text, \
-         (extract(epoch FROM clock_timestamp() - greatest(client.reply_time, client.backend_start)) * 1000)::bigint::text \
+         coalesce(client.reply_time, client.backend_start)::text \
          FROM pg_replication_slots slot LEFT JOIN pg_stat_replication client ON client.pid = slot.active_pid \
          WHERE slot.slot_name = {} AND slot.active_pid IS NOT NULL",
         literal(application),
@@ -29,8 +30,7 @@ pub async fn find(database: &Database, slot: &str, application: &str) -> Result<
     let pid = text(0).and_then(|text| text.parse().ok());
     let pid =
         pid.ok_or(DatabaseError::Answer { expected: "a process", answer: text(0).unwrap_or("null").to_owned() })?;
-    let silent_ms = text(2).and_then(|text| text.parse().ok());
-    Ok(Some(Holder { pid, is_ours: text(1) == Some("true"), silent_ms }))
+    Ok(Some(Holder { pid, is_ours: text(1) == Some("true"), heard: text(2).map(str::to_owned) }))
 }
 
 /// How many clients go by a name.
