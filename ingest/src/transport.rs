@@ -49,6 +49,8 @@ pub(crate) struct Transport {
     heard_at: Instant,
     /// Reads so far that followed closely on the one before.
     close_reads: u32,
+    /// In a flow, when the next read may be.
+    rests_until: Option<Instant>,
     /// The server's process for this connection.
     pub backend: i32,
 }
@@ -72,15 +74,14 @@ impl Transport {
         let (backend, inbox) = (handshake.backend, Inbox::new(handshake.rest));
         let (wire, write) = tokio::io::split(handshake.wire);
         let feedback = Feedback::start(write);
-        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), close_reads: 0, backend })
+        Ok(Transport { wire, inbox, feedback, heard_at: Instant::now(), close_reads: 0, rests_until: None, backend })
     }
 
     /// Waits until more of the log is here. It may be dropped and called again without losing any.
     pub async fn fill(&mut self) -> Result<(), TransportError> {
-        if self.close_reads >= FLOW_READS {
-            tokio::time::sleep(FLOW_REST).await;
-            // It goes on unless the next read has to wait.
-            self.close_reads = FLOW_READS - 1;
+        if let Some(rested_at) = self.rests_until {
+            tokio::time::sleep_until(rested_at.into()).await;
+            self.rests_until = None;
         }
         let waits_from = Instant::now();
         let buffer = self.inbox.make_room(READ_BYTES_MAX);
@@ -90,7 +91,9 @@ impl Transport {
             _ => {
                 self.heard_at = Instant::now();
                 let is_close = self.heard_at - waits_from < FLOW_GAP_MAX;
-                self.close_reads = if is_close { self.close_reads + 1 } else { 0 };
+                self.close_reads = if is_close { self.close_reads.saturating_add(1) } else { 0 };
+                // A moment, not a length: whoever drops this and calls again does not rest anew.
+                self.rests_until = (self.close_reads >= FLOW_READS).then(|| self.heard_at + FLOW_REST);
                 Ok(())
             }
         }
