@@ -4,6 +4,7 @@
 mod broker;
 mod ingest;
 mod latency;
+mod table;
 
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

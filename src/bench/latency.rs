@@ -10,9 +10,9 @@ use lockstep_stack::StackOptions;
 use serde_json::json;
 
 use super::broker::BrokerWatch;
+use super::table;
 use crate::demo::output::Output;
 use crate::demo::prober::Latencies;
-use crate::demo::prober::latency::Latency;
 use crate::demo::roles::Roles;
 use crate::demo::servers::Servers;
 use crate::demo::traffic::{self, Load};
@@ -66,25 +66,8 @@ pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
         ("L1", &latencies.l1),
         ("edge", &latencies.edge),
     ];
-    print(&output, &rows, traffic.changes as f64 / traffic.wrote_for.as_secs_f64());
+    let rate = traffic.changes as f64 / traffic.wrote_for.as_secs_f64();
+    let title = format!("commit to seen, ms, at {rate:.0} changes/s, synchronous_commit = on");
+    output.result(&json!({"changes_per_s": rate, "commit_to_ms": table::print(&output, &title, &rows)}));
     Ok(ExitCode::SUCCESS)
-}
-
-fn print(output: &Output, rows: &[(&str, &Latency); 5], rate: f64) {
-    let reference = rows[0].1.distribution()[2].max(0.001);
-    output.line("");
-    output.line(format!("commit to seen, ms, at {rate:.0} changes/s, synchronous_commit = on"));
-    output.line("reference: the same bytes through the same broker, from producing to consuming, in the same run");
-    output.line("               p50       p90       p99     p99.9       max   samples  p99 / reference");
-    let mut object = serde_json::Map::new();
-    for (name, latency) in rows {
-        let [p50, p90, p99, p999, max] = latency.distribution();
-        let (samples, ratio) = (latency.all().samples, p99 / reference);
-        output.line(format!(
-            "{name:<9} {p50:>8.2}  {p90:>8.2}  {p99:>8.2}  {p999:>8.2}  {max:>8.2}  {samples:>8}  {ratio:>15.2}"
-        ));
-        let row = json!({"p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max, "samples": samples, "p99_ratio": ratio});
-        object.insert(name.to_lowercase(), row);
-    }
-    output.result(&json!({"changes_per_s": rate, "commit_to_ms": object}));
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::drain::Drains;
 use crate::bench::broker::BrokerWatch;
+use crate::bench::table;
 use crate::demo::output::Output;
 use crate::demo::prober::Latencies;
 use crate::demo::servers::Servers;
@@ -43,23 +44,9 @@ pub(super) async fn live(
     let measured = watch.stop().await?;
     drains.stop(ingest).await?;
     let rate = changes as f64 / wrote_for.as_secs_f64();
+    let title = format!("commit to Kafka, ms, at {rate:.0} transactions/s of one row, synchronous_commit = on");
     let rows = [("reference", &measured.reference), ("commit to Kafka", &measured.commit_to_kafka)];
-    let reference = rows[0].1.distribution()[2].max(0.001);
-    output.line("");
-    output.line(format!("commit to Kafka, ms, at {rate:.0} transactions/s of one row, synchronous_commit = on"));
-    output.line("reference: the same bytes through the same broker, from producing to consuming, in the same run");
-    output.line("                     p50       p90       p99     p99.9       max   samples  p99 / reference");
-    let mut object = serde_json::Map::new();
-    for (name, latency) in rows {
-        let [p50, p90, p99, p999, max] = latency.distribution();
-        let (samples, ratio) = (latency.all().samples, p99 / reference);
-        output.line(format!(
-            "{name:<15} {p50:>8.2}  {p90:>8.2}  {p99:>8.2}  {p999:>8.2}  {max:>8.2}  {samples:>8}  {ratio:>15.2}"
-        ));
-        let row = json!({"p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max, "samples": samples, "p99_ratio": ratio});
-        object.insert(name.replace(' ', "_").to_lowercase(), row);
-    }
-    Ok(json!({"transactions_per_s": rate, "ms": object}))
+    Ok(json!({"transactions_per_s": rate, "ms": table::print(output, &title, &rows)}))
 }
 
 async fn write(writer: u64, pool: PgPool, pace: Arc<Pace>, latencies: Arc<Latencies>) -> Result<()> {
