@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
@@ -32,6 +33,8 @@ const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct BrokerLatencies {
     /// From a probe's commit until its record can be consumed.
     pub commit_to_kafka: Latency,
+    /// Of that, until ingest handed it to its producer: whole milliseconds, by the record's own timestamp.
+    pub commit_to_ingest: Latency,
     /// From producing the same bytes until they can be consumed.
     pub reference: Latency,
 }
@@ -43,13 +46,14 @@ pub(super) struct BrokerWatch {
 }
 
 impl BrokerWatch {
-    /// Reads the catalogue's topic from its end on, and a topic of its own.
+    /// Reads the catalogue's topic from its end on, and a topic of its own that is cut alike: a producer sends a request
+    /// for each partition, so one partition alone would batch what many can't.
     pub async fn start(brokers: &str, latencies: Arc<Latencies>) -> Result<Self> {
         let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
         let kafka = Config::load(&args)?.kafka()?.clone();
         create_topic(&kafka).await?;
         let catalogue = consumer(&kafka, &topics::of_group(CATALOGUE), PARTITIONS as i32).await?;
-        let back = consumer(&kafka, REFERENCE, 1).await?;
+        let back = consumer(&kafka, REFERENCE, PARTITIONS as i32).await?;
         let producer: FutureProducer = topics::producer(&kafka, "bench").create()?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(watch(catalogue, back, producer, latencies, stop.clone()));
@@ -70,8 +74,13 @@ async fn watch(
     latencies: Arc<Latencies>,
     stop: CancellationToken,
 ) -> Result<BrokerLatencies> {
-    let measured = BrokerLatencies { commit_to_kafka: Latency::try_new()?, reference: Latency::try_new()? };
-    let mut arrived: Vec<(u64, Instant)> = Vec::new();
+    let measured = BrokerLatencies {
+        commit_to_kafka: Latency::try_new()?,
+        commit_to_ingest: Latency::try_new()?,
+        reference: Latency::try_new()?,
+    };
+    let mut arrived: Vec<(u64, Instant, i64)> = Vec::new();
+    let began = (Instant::now(), now_micros());
     let mut seen: HashSet<u64> = HashSet::new();
     let mut sent: HashMap<u64, Instant> = HashMap::new();
     loop {
@@ -81,8 +90,9 @@ async fn watch(
                 let (message, now) = (message?, Instant::now());
                 // A later change of the product bears the same text once more.
                 let Some(number) = probe(&message).filter(|number| seen.insert(*number)) else { continue };
-                arrived.push((number, now));
-                let record = FutureRecord::<(), _>::to(REFERENCE).partition(0).payload(message.payload().unwrap_or_default());
+                arrived.push((number, now, message.timestamp().to_millis().unwrap_or_default()));
+                let record = FutureRecord::<(), _>::to(REFERENCE).partition(message.partition());
+                let record = record.payload(message.payload().unwrap_or_default());
                 sent.insert(number, Instant::now());
                 // Its delivery is seen by consuming it.
                 drop(producer.send_result(record).map_err(|(error, _)| error)?);
@@ -97,9 +107,12 @@ async fn watch(
     }
     // A record may be here before the database has told the prober of its commit: that is no time at all.
     let commits = latencies.commits.lock().unwrap_or_else(PoisonError::into_inner);
-    for (number, at) in arrived {
+    for (number, at, produced_ms) in arrived {
         if let Some(committed) = commits.get(&number) {
             measured.commit_to_kafka.record(at.saturating_duration_since(*committed));
+            let committed_us = began.1 + committed.saturating_duration_since(began.0).as_micros() as i64;
+            let until_ingest_us = (produced_ms * 1_000 - committed_us).max(0) as u64;
+            measured.commit_to_ingest.record(Duration::from_micros(until_ingest_us));
         }
     }
     Ok(measured)
@@ -115,7 +128,7 @@ fn probe(message: &BorrowedMessage<'_>) -> Option<u64> {
 
 async fn create_topic(kafka: &KafkaConfig) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> = topics::client(kafka, "bench").create()?;
-    let topic = NewTopic::new(REFERENCE, 1, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(REFERENCE, PARTITIONS as i32, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(METADATA_WAIT_MAX));
     for created in admin.create_topics([&topic], &options).await? {
         created.map_err(|(name, code)| anyhow::anyhow!("create topic {name}: {code}"))?;

@@ -61,6 +61,7 @@ pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
     let (traffic, latencies, broker) = measured.await?;
     let rows = [
         ("reference", &broker.reference),
+        ("ingest", &broker.commit_to_ingest),
         ("Kafka", &broker.commit_to_kafka),
         ("L2", &latencies.l2),
         ("L1", &latencies.l1),

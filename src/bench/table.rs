@@ -17,7 +17,7 @@ pub(super) fn print(output: &Output, title: &str, rows: &[(&str, &Latency)]) -> 
         let [p50, p90, p99, p999, max] = latency.distribution();
         let (samples, ratio) = (latency.all().samples, p99 / reference);
         output.line(format!(
-            "{name:<15} {p50:>8.2}  {p90:>8.2}  {p99:>8.2}  {p999:>8.2}  {max:>8.2}  {samples:>8}  {ratio:>15.2}"
+            "{name:<16}{p50:>8.2}  {p90:>8.2}  {p99:>8.2}  {p999:>8.2}  {max:>8.2}  {samples:>8}  {ratio:>15.2}"
         ));
         let row = json!({"p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max, "samples": samples, "p99_ratio": ratio});
         object.insert(name.replace(' ', "_").to_lowercase(), row);

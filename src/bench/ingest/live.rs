@@ -45,7 +45,11 @@ pub(super) async fn live(
     drains.stop(ingest).await?;
     let rate = changes as f64 / wrote_for.as_secs_f64();
     let title = format!("commit to Kafka, ms, at {rate:.0} transactions/s of one row, synchronous_commit = on");
-    let rows = [("reference", &measured.reference), ("commit to Kafka", &measured.commit_to_kafka)];
+    let rows = [
+        ("reference", &measured.reference),
+        ("commit to ingest", &measured.commit_to_ingest),
+        ("commit to Kafka", &measured.commit_to_kafka),
+    ];
     Ok(json!({"transactions_per_s": rate, "ms": table::print(output, &title, &rows)}))
 }
 
