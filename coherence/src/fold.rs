@@ -91,15 +91,9 @@ impl Chunk {
         Passage { epoch: self.through.epoch, through: self.through.lsn, xids: self.xids.iter().copied().collect() }
     }
 
-    /// A change of an older epoch is never gated; all it may do is invalidate.
-    pub fn only_invalidate(&mut self) {
-        let actions = self.tiers.values_mut().flat_map(|tier| &mut tier.actions);
-        actions.for_each(|entry| entry.action = Action::Invalidate);
-    }
-
-    /// The actions of one tier.
-    pub fn actions(&self, tier: TierName) -> &[EntryAction] {
-        self.tiers.get(&tier).map_or(&[], |tier| &tier.actions)
+    /// The actions of each tier, which leave it.
+    pub fn take_actions(&mut self) -> BTreeMap<TierName, Vec<EntryAction>> {
+        std::mem::take(&mut self.tiers).into_iter().map(|(tier, actions)| (tier, actions.actions)).collect()
     }
 }
 
@@ -166,9 +160,16 @@ mod tests {
         chunk.add(position(1), 5, 0, vec![entry("a", refresh(1, &[("stock", "3"), ("name", "x")]))]);
         chunk.add(position(2), 6, 0, vec![entry("b", Action::Invalidate)]);
         chunk.add(position(3), 5, 0, vec![entry("a", refresh(3, &[("stock", "2")])), entry("b", refresh(3, &[]))]);
-        let actions: Vec<_> = chunk.actions(TierName::L2).iter().map(|entry| entry.action.clone()).collect();
+        let passage = chunk.passage();
+        let actions: Vec<_> = chunk
+            .take_actions()
+            .remove(&TierName::L2)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| entry.action)
+            .collect();
         assert_eq!(actions, [refresh(3, &[("stock", "2"), ("name", "x")]), Action::Invalidate]);
-        assert_eq!(chunk.passage().xids, [5, 6], "every change is gated, also where it was folded [5c]");
+        assert_eq!(passage.xids, [5, 6], "every change is gated, also where it was folded [5c]");
         assert_eq!(chunk.through, position(3));
     }
 
@@ -181,7 +182,7 @@ mod tests {
             chunk.add(position(n), 1, 0, effects(n));
             n += 1;
         }
-        let actions = chunk.actions(TierName::L2).len();
+        let actions = chunk.take_actions()[&TierName::L2].len();
         assert!(actions <= ACTIONS_MAX && actions > ACTIONS_MAX - 7, "{actions}");
         let large = |n: u32| vec![entry(&n.to_string(), refresh(n, &[("name", &"x".repeat(100_000))]))];
         let mut heavy = Chunk::default();

@@ -1,29 +1,32 @@
-//! A lane: the ordered flow of one partition's changes into the tiers.
+//! A lane: the shell around one partition's core. It waits for whatever comes first, hands it to the core, and carries
+//! out what the core asks for. It decides nothing.
 
-mod call;
-mod flow;
+mod errands;
+mod notices;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use lockstep_process::Shutdown;
-use lockstep_process::retry::Pauses;
-use lockstep_schemas::position::Position;
+use lockstep_schemas::progress::Progress;
 use lockstep_schemas::record::{RawRecord, RecordReader};
-use lockstep_tiers::{Layout, Place};
-use tokio::sync::mpsc;
+use lockstep_tiers::Place;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use crate::lane::flow::Flow;
-use crate::open::{OpenError, Opened, Shared, open};
+use crate::core::event::{Event, LogProgress, Purged};
+use crate::core::{Core, Setup};
 use crate::purge::Purges;
+use crate::shared::Shared;
+use errands::Errand;
 
 /// Records that wait for a lane before its partition is paused.
 pub(crate) const INBOX_MAX: usize = 2_000;
-/// Records of one round of work.
+/// Records taken from the inbox at once.
 const ROUND_MAX: usize = 500;
-/// The watermark moves without actions this often, where the partition had changes, and where it had none.
-const MOVE_ACTIVE: Duration = Duration::from_millis(100);
-const MOVE_IDLE: Duration = Duration::from_secs(1);
 
 /// What a lane asks of the pump.
 pub(crate) enum Request {
@@ -31,18 +34,6 @@ pub(crate) enum Request {
     Start { lane: (String, i32), offset: i64, inbox: mpsc::Sender<RawRecord> },
     /// Somebody else owns the partition: join the group anew.
     Rejoin { stop: Shutdown },
-}
-
-/// Why a lane stops doing what it does.
-enum Turn {
-    /// Shutdown, or the partition was revoked.
-    Stop,
-    /// A tier forgot: begin again from its watermark.
-    Back,
-    /// A record can't be read: begin again behind it, with a raised floor.
-    Skip { next_offset: i64 },
-    /// Another owner.
-    Rejoin,
 }
 
 /// A lane's identity and means.
@@ -54,81 +45,135 @@ pub(crate) struct Lane {
     pub stop: Shutdown,
 }
 
+/// A lane at work.
+struct Shell {
+    lane: Lane,
+    core: Core,
+    began: Instant,
+    /// What was asked for, and is under way.
+    errands: FuturesUnordered<Errand>,
+    reader: RecordReader,
+    inbox: Option<mpsc::Receiver<RawRecord>>,
+    round: VecDeque<RawRecord>,
+    progress: watch::Receiver<Option<Progress>>,
+    purges: Option<LifePurges>,
+    has_ended: bool,
+}
+
+/// The purges of one life of the lane; they end with it.
+struct LifePurges {
+    life: u64,
+    purges: Purges,
+    done: watch::Receiver<Option<Purged>>,
+    _until: tokio_util::sync::DropGuard,
+}
+
 impl Lane {
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop, and what was under way has been answered.
     pub async fn run(self) {
-        let mut lost_from = None;
-        loop {
-            let Some(opened) = self.opened(lost_from.take()).await else { return };
-            let (inbox, records) = mpsc::channel(INBOX_MAX);
-            let lane = (self.topic.clone(), self.place.partition as i32);
-            if self.requests.send(Request::Start { lane, offset: opened.start, inbox }).await.is_err() {
-                return;
-            }
-            match self.flow(opened, records).await {
-                Turn::Stop => return,
-                Turn::Back => {}
-                Turn::Skip { next_offset } => lost_from = Some(next_offset),
-                Turn::Rejoin => {
-                    // The pump stops this lane when it leaves the group.
-                    let _ = self.requests.send(Request::Rejoin { stop: self.stop.clone() }).await;
-                    self.stop.cancelled().await;
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn opened(&self, lost_from: Option<i64>) -> Option<Opened> {
-        let mut pauses = Pauses::default();
-        loop {
-            let attempt = tokio::select! {
-                attempt = open(&self.shared, &self.topic, &self.place, lost_from) => attempt,
-                () = self.stop.cancelled() => return None,
-            };
-            match attempt {
-                Ok(opened) => return Some(opened),
-                Err(OpenError::Shut) => return None,
-                Err(error) => {
-                    tracing::warn!(group = %self.place.group, partition = self.place.partition, %error, "the lane can't begin yet");
-                }
-            }
-            if !pauses.wait(&self.stop).await {
-                return None;
-            }
-        }
-    }
-
-    /// One life of the lane, from its opening to a turn.
-    async fn flow(&self, opened: Opened, records: mpsc::Receiver<RawRecord>) -> Turn {
-        let life = self.stop.child_token();
-        let purges = opened.owner.as_ref().map(|_| {
-            let (edge, response_max) = (self.shared.edge.clone(), self.shared.response_max);
-            Purges::start(edge, response_max, self.partition_tag(), life.clone())
-        });
-        let seen = opened.tiers.iter().map(|lane| lane.expect).min().unwrap_or_default();
-        let mut flow = Flow {
-            lane: self,
+        let planner = self.shared.planner.clone();
+        let setup = Setup::new(self.place.clone(), &self.shared.policy, planner, fastrand::u64(..));
+        let (core, commands) = Core::begin(setup);
+        let mut progress = self.shared.progress.clone();
+        progress.mark_changed();
+        let mut shell = Shell {
             reader: RecordReader::new(self.shared.registry.clone()),
-            next: opened.start,
-            // What L3 still has to purge lies before what the tiers have applied: it is planned again, and applied
-            // nowhere but at the edge.
-            seen: if opened.owner.is_some() { Position::LEAST } else { seen },
-            tiers: opened.tiers,
-            owner: opened.owner,
-            purges,
-            told: None,
-            had_changes: true,
+            lane: self,
+            core,
+            began: Instant::now(),
+            errands: FuturesUnordered::new(),
+            inbox: None,
+            round: VecDeque::with_capacity(ROUND_MAX),
+            progress,
+            purges: None,
+            has_ended: false,
         };
-        if let Some(purges) = flow.purges.as_ref().filter(|_| opened.purge_all) {
-            purges.push((seen, opened.start), &[self.partition_tag()].into());
+        shell.carry_out(commands).await;
+        shell.run().await;
+    }
+}
+
+impl Shell {
+    async fn run(&mut self) {
+        let stop = self.lane.stop.clone();
+        let mut stopping = false;
+        while !self.has_ended {
+            let wake_at = self.began.checked_add(self.core.wake_at());
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.step(Event::Stop).await;
+                }
+                Some(event) = self.errands.next(), if !self.errands.is_empty() => self.step(event).await,
+                purged = next_purged(&mut self.purges) => self.step(purged).await,
+                Ok(()) = self.progress.changed() => self.hear_progress().await,
+                taken = take(&mut self.inbox, &mut self.round), if self.core.wants_records() => {
+                    if taken == 0 {
+                        // The pump has gone, and with it the partition.
+                        self.inbox = None;
+                    }
+                    self.read_round().await;
+                }
+                () = async { tokio::time::sleep_until(wake_at.unwrap_or_else(far)).await } => {
+                    self.step(Event::Time(self.began.elapsed())).await;
+                }
+            }
         }
-        let turn = flow.run(records).await;
-        life.cancel();
-        turn
     }
 
-    fn partition_tag(&self) -> String {
-        Layout::partition_tag(&self.place)
+    async fn step(&mut self, event: Event) {
+        let mut commands = self.core.step(Event::Time(self.began.elapsed()));
+        commands.extend(self.core.step(event));
+        self.carry_out(commands).await;
     }
+
+    /// Hands records over for as long as the core takes them.
+    async fn read_round(&mut self) {
+        while self.core.wants_records() {
+            let Some(record) = self.round.pop_front() else {
+                return self.step(Event::RoundOver).await;
+            };
+            let read = self.reader.read(&record).await;
+            let commands = self.core.step(Event::Record(record.offset, read));
+            if !commands.is_empty() {
+                self.carry_out(commands).await;
+            }
+        }
+    }
+
+    async fn hear_progress(&mut self) {
+        let Some(progress) = self.progress.borrow_and_update().clone() else { return };
+        let next = progress.next_of(&self.lane.place.group, self.lane.place.partition as i32);
+        let timeline = self.lane.shared.timeline();
+        let heard = LogProgress { position: progress.position, at: progress.at, next, timeline };
+        self.step(Event::Progress(heard)).await;
+    }
+}
+
+/// Waits for records: those at hand, else the inbox's.
+async fn take(inbox: &mut Option<mpsc::Receiver<RawRecord>>, round: &mut VecDeque<RawRecord>) -> usize {
+    if !round.is_empty() {
+        return round.len();
+    }
+    let Some(inbox) = inbox else { return std::future::pending().await };
+    let mut taken = Vec::with_capacity(ROUND_MAX);
+    let count = inbox.recv_many(&mut taken, ROUND_MAX).await;
+    round.extend(taken);
+    count
+}
+
+async fn next_purged(purges: &mut Option<LifePurges>) -> Event {
+    if let Some(purges) = purges {
+        while purges.done.changed().await.is_ok() {
+            if let Some(purged) = *purges.done.borrow_and_update() {
+                return Event::Purged(purges.life, purged);
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3_600)
 }

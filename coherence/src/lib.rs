@@ -2,17 +2,19 @@
 //! ok purge L3. It starts from the watermark that it finds on the tier, never from a committed offset
 //! (docs/protocol.md, [4c]).
 //!
-//! Decisions are pure (`plan`, `fold`); `lane` carries them out, `pump` feeds the lanes from Kafka.
+//! Decisions are pure (`core`, `plan`, `fold`); `lane` carries them out, `pump` feeds the lanes from Kafka.
 
+pub mod core;
 mod fold;
 mod lag;
 mod lane;
-mod open;
 mod plan;
 mod progress;
 mod pump;
 mod purge;
 mod refill;
 mod run;
+mod shared;
 
+pub use plan::Planner;
 pub use run::run;

@@ -48,7 +48,7 @@ impl PartialEq for EntryAction {
 pub(crate) struct NoEntity;
 
 /// The policy, arranged by table.
-pub(crate) struct Planner {
+pub struct Planner {
     tables: BTreeMap<Arc<str>, TablePlan>,
 }
 
@@ -58,6 +58,7 @@ struct TablePlan {
 }
 
 impl Planner {
+    /// Arranges a policy.
     pub fn new(policy: &Policy) -> Self {
         let plan_of = |group: &Group, table: &Arc<str>| {
             let views = policy.views_of(&group.name);
@@ -72,7 +73,7 @@ impl Planner {
     ///
     /// Only an update refreshes; insert and delete invalidate, so that only a fill creates an entry, and entries are
     /// always whole (docs/protocol.md, [11a]). A key change is a delete and an insert.
-    pub fn effects(&self, change: &Change) -> Result<Vec<Effect>, NoEntity> {
+    pub(crate) fn effects(&self, change: &Change) -> Result<Vec<Effect>, NoEntity> {
         let Some(plan) = self.tables.get(&change.table) else { return Ok(Vec::new()) };
         if plan.views.is_empty() || matches!(change.op, Op::Read | Op::Truncate) {
             return Ok(Vec::new());

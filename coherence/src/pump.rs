@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::lane::{Lane, Request};
-use crate::open::Shared;
+use crate::shared::Shared;
 use lockstep_schemas::record::RawRecord;
 
 const POLL_WAIT_MAX: Duration = Duration::from_millis(10);

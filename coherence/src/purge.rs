@@ -8,18 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::{Shutdown, retry};
-use lockstep_schemas::position::Position;
 use lockstep_tiers::Edge;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+use crate::core::event::Purged;
 
 /// Tags that wait; beyond, the partition's own tag stands for all of them.
 const TAGS_MAX: usize = 5_000;
 /// Second rounds that wait, each of what one first round purged.
 const ROUNDS_MAX: usize = 2_000;
-
-/// A place up to which everything is purged, and the log's offset that belongs to it.
-pub(crate) type Purged = (Position, i64);
 
 #[derive(Default)]
 struct Pending {

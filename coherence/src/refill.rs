@@ -3,26 +3,18 @@
 
 use std::sync::Arc;
 
-use lockstep_schemas::policy::{Policy, View};
-use lockstep_schemas::position::Position;
+use lockstep_schemas::policy::Policy;
 use lockstep_tiers::through::ThroughError;
 use lockstep_tiers::{Place, Tiers};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::core::event::Mine;
+
 /// Queries of this kind under way at once.
 const QUERIES_MAX: usize = 4;
 /// Batches that wait for a query; of more, the leases run out by themselves, and readers fill.
 const WAITING_MAX: usize = 512;
-
-/// Entries of one view that are ours to fill.
-pub(crate) struct Mine {
-    pub view: Arc<View>,
-    pub entities: Vec<String>,
-    pub nonce: String,
-    /// The watermark after the call that voided them.
-    pub low: Position,
-}
 
 /// The engine's own filling. Clones share its limit.
 #[derive(Clone)]

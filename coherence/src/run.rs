@@ -18,11 +18,11 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
-use crate::open::Shared;
 use crate::plan::Planner;
 use crate::progress;
 use crate::pump::Pump;
 use crate::refill::Refill;
+use crate::shared::Shared;
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -44,7 +44,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
     let shared = Arc::new(Shared {
         repeated,
-        planner: Planner::new(&policy),
+        planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,
         tiers,

@@ -52,6 +52,7 @@ impl RawRecord {
 }
 
 /// What a record says.
+#[derive(Debug)]
 pub enum Event {
     /// A row's change.
     Change(Box<Change>),

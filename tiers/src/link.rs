@@ -38,6 +38,13 @@ pub enum TierError {
     },
 }
 
+impl TierError {
+    /// Whether the keys' slot is on its way to another node.
+    pub fn is_moving(&self) -> bool {
+        matches!(self, TierError::Redis(error) if error.raw().code() == Some("TRYAGAIN"))
+    }
+}
+
 impl From<RedisError> for TierError {
     fn from(error: RedisError) -> Self {
         TierError::Redis(error.into())

@@ -1,0 +1,415 @@
+//! A lane at work: records become chunks, chunks become jobs, and jobs go to each tier, from the inside out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lockstep_schemas::change::Change;
+use lockstep_schemas::control::Control;
+use lockstep_schemas::policy::TierName;
+use lockstep_schemas::position::Position;
+use lockstep_schemas::record;
+use lockstep_source::gate::Verdict;
+use lockstep_tiers::{Applied, Watermark};
+
+use super::event::{Call, Command, Event, LogProgress, Notice, Purged, Token, Trouble};
+use super::job::Job;
+use super::opening::Opened;
+use super::side::{Landed, Side};
+use super::{Means, Turn};
+use crate::fold::Chunk;
+use crate::plan::{Effect, EntryAction, NoEntity};
+
+/// Jobs that wait or are under way. What is beyond waits in the log.
+const JOBS_MAX: usize = 4;
+/// With so many under way, a chunk is rather filled up than closed.
+const JOBS_BUSY: usize = 2;
+/// The watermark moves without actions this often, where the partition had changes, and where it had none.
+const MOVE_ACTIVE: Duration = Duration::from_millis(100);
+const MOVE_IDLE: Duration = Duration::from_secs(1);
+
+pub(super) struct Flow {
+    life: u64,
+    /// The next offset of the log.
+    next: i64,
+    /// The newest position that was planned.
+    seen: Position,
+    building: Chunk,
+    round_over: bool,
+    jobs: VecDeque<Job>,
+    /// The number of the first of them.
+    first: u64,
+    sides: Vec<Side>,
+    owner: Option<String>,
+    /// The number of the next job whose tags are to be purged.
+    purging: u64,
+    /// Up to here the edge is purged, and what of that the tier has from us.
+    purged: Option<Purged>,
+    told: Option<Purged>,
+    progress: Option<LogProgress>,
+    had_changes: bool,
+    moved_at: Duration,
+}
+
+impl Flow {
+    pub fn begin(means: &mut Means, opened: Opened, life: u64) -> Self {
+        let least = opened.starts.iter().map(|start| start.expect).min().unwrap_or_default();
+        let mut sides: Vec<Side> = opened.starts.iter().map(|start| Side::attached(start.tier, start.expect)).collect();
+        for (tier, trouble) in opened.absent {
+            means.say(Notice::Detached(tier, trouble));
+            sides.push(Side::absent(tier, means));
+        }
+        sides.sort_by_key(|side| side.tier);
+        means.commands.push(Command::Read { from: opened.from, life });
+        if opened.purge_all && opened.owner.is_some() {
+            let tags = [means.setup.partition_tag()].into();
+            means.commands.push(Command::Purge((least, opened.from), tags));
+        }
+        Flow {
+            life,
+            next: opened.from,
+            // What L3 still has to purge lies before what the tiers have applied: it is planned again, and applied
+            // nowhere but at the edge.
+            seen: if opened.owner.is_some() { Position::LEAST } else { least },
+            building: Chunk::default(),
+            round_over: false,
+            jobs: VecDeque::new(),
+            first: 0,
+            sides,
+            owner: opened.owner,
+            purging: 0,
+            purged: None,
+            told: None,
+            progress: None,
+            had_changes: true,
+            moved_at: means.now,
+        }
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.jobs.len() < JOBS_MAX
+    }
+
+    pub fn is_calling(&self) -> bool {
+        self.sides.iter().any(Side::is_calling)
+    }
+
+    pub fn applied(&self) -> Vec<(TierName, Position)> {
+        self.sides.iter().filter(|side| side.is_attached()).map(|side| (side.tier, side.expect)).collect()
+    }
+
+    pub fn wake_at(&self, now: Duration) -> Duration {
+        let sides = (0..self.sides.len()).map(|at| self.sides[at].wake_at(self.do_others_work(at, now))).min();
+        let is_quiet = self.jobs.is_empty() && self.building.is_empty() && self.has_consumed_all();
+        let idle = if is_quiet { self.moved_at + self.move_wait() } else { Duration::MAX };
+        sides.unwrap_or(Duration::MAX).min(idle)
+    }
+
+    pub fn hear(&mut self, means: &mut Means, event: Event) -> Result<(), Turn> {
+        match event {
+            Event::Record(offset, read) => self.record(means, offset, read),
+            Event::RoundOver => {
+                self.round_over = true;
+                Ok(())
+            }
+            Event::Passed(token, verdict, timeline) => {
+                self.passed(token, verdict, &timeline);
+                Ok(())
+            }
+            Event::Answered(token, answer) => self.answered(means, token, answer),
+            Event::Found(token, answer) => self.found(means, token, answer),
+            Event::Progress(progress) => {
+                self.progress = Some(progress);
+                Ok(())
+            }
+            Event::Purged(life, purged) if life == self.life => {
+                self.purged = Some(purged);
+                means.say(Notice::Reached(TierName::L3, purged.1));
+                Ok(())
+            }
+            // Answers to questions of an earlier life.
+            _ => Ok(()),
+        }
+    }
+
+    /// Does whatever can be done now.
+    pub fn advance(&mut self, means: &mut Means) -> Result<(), Turn> {
+        let is_full = self.building.floor.is_some();
+        if !self.building.is_empty() && (is_full || (self.round_over && self.jobs.len() < JOBS_BUSY)) {
+            self.close();
+        }
+        self.follow_progress(means)?;
+        self.ask_gate(means);
+        for at in 0..self.sides.len() {
+            self.detach_if_overdue(means, at);
+            self.sides[at].look(means);
+            self.sides[at].retry(means);
+            self.drive(means, at);
+        }
+        self.purge(means);
+        self.forget();
+        Ok(())
+    }
+
+    fn record(&mut self, means: &mut Means, offset: i64, read: Result<record::Event, String>) -> Result<(), Turn> {
+        self.round_over = false;
+        if offset < self.next {
+            return self.again(read);
+        }
+        if offset > self.next {
+            means.say(Notice::Gone(self.next, offset));
+            return Err(Turn::Skip { next_offset: offset });
+        }
+        let event = read.map_err(|why| {
+            means.say(Notice::Unreadable(offset + 1, why));
+            Turn::Skip { next_offset: offset + 1 }
+        })?;
+        if let Some(mut step) = self.step(means, event) {
+            step.leave_out(&self.sides);
+            if !self.building.has_room_for(step.effects()) {
+                self.close();
+            }
+            step.take_into(&mut self.building, means.setup.partition_tag());
+        }
+        self.next = offset + 1;
+        self.building.next_offset = self.next;
+        Ok(())
+    }
+
+    /// A record from before our place. Where it is of a later epoch than all that we know, the log was made anew.
+    fn again(&self, read: Result<record::Event, String>) -> Result<(), Turn> {
+        let epoch = match read {
+            Ok(record::Event::Change(change)) => change.position.epoch,
+            Ok(record::Event::Control(control)) => control.position.epoch,
+            Ok(record::Event::Nothing) | Err(_) => return Ok(()),
+        };
+        if epoch > self.known_epoch() { Err(Turn::Back) } else { Ok(()) }
+    }
+
+    fn known_epoch(&self) -> u16 {
+        let applied = self.sides.iter().filter(|side| side.is_attached()).map(|side| side.expect.epoch).min();
+        applied.unwrap_or(0).max(self.seen.epoch)
+    }
+
+    /// What an event asks for; `None` where it was planned before: published twice, after a restart of ingest, is ordinary.
+    fn step(&mut self, means: &mut Means, event: record::Event) -> Option<Step> {
+        match event {
+            record::Event::Change(change) if change.position > self.seen => {
+                self.seen = change.position;
+                let effects = means.setup.planner.effects(&change);
+                Some(Step::Change(change, effects))
+            }
+            record::Event::Control(control) if control.position > self.seen => {
+                self.seen = control.position;
+                Some(Step::Control(control))
+            }
+            record::Event::Change(_) | record::Event::Control(_) => {
+                means.say(Notice::Repeated);
+                None
+            }
+            record::Event::Nothing => None,
+        }
+    }
+
+    fn close(&mut self) {
+        let chunk = std::mem::take(&mut self.building);
+        self.had_changes = true;
+        self.jobs.push_back(Job::of(chunk));
+    }
+
+    /// One question at a time, for the first job that needs it: while one is applied, the next may pass the gate.
+    fn ask_gate(&mut self, means: &mut Means) {
+        let Some(job) = self.jobs.iter_mut().find(|job| !job.is_open()) else { return };
+        if let Some(passage) = job.question().cloned() {
+            let token = means.ask(|token| Command::Gate(token, passage));
+            job.asked(token);
+        }
+    }
+
+    fn passed(&mut self, token: Token, verdict: Verdict, timeline: &str) {
+        self.jobs.iter_mut().any(|job| job.pass(token, verdict, timeline));
+    }
+
+    fn answered(&mut self, means: &mut Means, token: Token, answer: Result<Applied, Trouble>) -> Result<(), Turn> {
+        let Some(at) = self.sides.iter().position(|side| side.asks(token)) else { return Ok(()) };
+        let number = self.sides[at].next_job;
+        let Landed::Done { mine, call } = self.sides[at].answered(means, answer)? else { return Ok(()) };
+        let tier = self.sides[at].tier;
+        if let Some((_, _, done @ Some(_))) = &call.outward {
+            self.told = *done;
+        }
+        means.say(Notice::Reached(tier, call.offset));
+        if let Some(job) = self.jobs.get((number - self.first) as usize) {
+            let mine = job.mine(tier, &mine, &call.nonce);
+            means.commands.extend(mine.into_iter().map(Command::Refill));
+        }
+        Ok(())
+    }
+
+    /// A detached tier answers again: the lane begins anew from all watermarks.
+    fn found(
+        &mut self,
+        means: &mut Means,
+        token: Token,
+        answer: Result<Option<Watermark>, Trouble>,
+    ) -> Result<(), Turn> {
+        let Some(side) = self.sides.iter_mut().find(|side| side.probes(token)) else { return Ok(()) };
+        match answer {
+            Ok(_) => {
+                means.say(Notice::Back(side.tier));
+                Err(Turn::Back)
+            }
+            Err(_) => {
+                side.is_still_away(means);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the lane has read all that progress speaks of.
+    fn has_consumed_all(&self) -> bool {
+        let consumed = |progress: &LogProgress| {
+            progress.next.is_some_and(|next| next <= self.next) && progress.position >= self.seen
+        };
+        self.progress.as_ref().is_some_and(consumed)
+    }
+
+    fn move_wait(&self) -> Duration {
+        if self.had_changes { MOVE_ACTIVE } else { MOVE_IDLE }
+    }
+
+    /// Moves the watermark without actions where progress allows it.
+    fn follow_progress(&mut self, means: &mut Means) -> Result<(), Turn> {
+        let Some(progress) = self.progress.clone() else { return Ok(()) };
+        if !self.has_consumed_all() {
+            return Ok(());
+        }
+        // A new epoch is announced in every partition before its progress: whoever has consumed it all has seen that.
+        if progress.position.epoch > self.known_epoch() {
+            means.say(Notice::MadeAnew);
+            return Err(Turn::Back);
+        }
+        if !self.jobs.is_empty() || !self.building.is_empty() || means.now < self.moved_at + self.move_wait() {
+            return Ok(());
+        }
+        self.jobs.push_back(Job::following(&progress, self.next));
+        (self.moved_at, self.had_changes) = (means.now, false);
+        Ok(())
+    }
+
+    fn do_others_work(&self, at: usize, now: Duration) -> bool {
+        let others = self.sides.iter().enumerate().filter(|(other, _)| *other != at);
+        others.into_iter().any(|(_, side)| side.is_attached() && !side.is_struggling(now))
+    }
+
+    fn detach_if_overdue(&mut self, means: &mut Means, at: usize) {
+        if self.sides[at].is_overdue(means.now) && self.do_others_work(at, means.now) {
+            self.sides[at].detach(means);
+        }
+    }
+
+    /// Takes the next jobs to one tier: after the gate, and after the tier beneath.
+    fn drive(&mut self, means: &mut Means, at: usize) {
+        let beneath = self.sides[..at].iter().rev().find(|side| side.is_attached()).map(|side| side.next_job);
+        let bound = beneath.unwrap_or(u64::MAX);
+        while self.sides[at].is_free() && self.sides[at].next_job < bound {
+            let number = self.sides[at].next_job;
+            let Some(job) = self.jobs.get((number - self.first) as usize) else { return };
+            if !job.is_move && job.through <= self.sides[at].expect {
+                // It has been there before.
+                self.sides[at].next_job += 1;
+                continue;
+            }
+            if !job.is_open() {
+                return;
+            }
+            let call = self.call(job, at, means.nonce());
+            self.sides[at].call(means, call);
+        }
+    }
+
+    fn call(&self, job: &Job, at: usize, nonce: String) -> Call {
+        let side = &self.sides[at];
+        let owner = self.owner.as_ref().filter(|_| side.tier == TierName::L2);
+        let done = self.purged.filter(|purged| self.told != Some(*purged));
+        Call {
+            expect: side.expect,
+            new: job.through.max(side.expect),
+            offset: job.offset,
+            floor: job.floor,
+            timeline: job.timeline.clone(),
+            at: job.at,
+            nonce,
+            actions: job.actions(side.tier),
+            outward: owner.map(|owner| (owner.clone(), !job.tags.is_empty(), done)),
+        }
+    }
+
+    /// Purges what every tier beneath has applied. While L2 is away that waits: where purges have begun is written there.
+    fn purge(&mut self, means: &mut Means) {
+        if self.owner.is_none() {
+            return;
+        }
+        let has_passed = |side: &Side, number| side.next_job > number;
+        while let Some(job) = self.jobs.get(self.purging.saturating_sub(self.first) as usize) {
+            let number = self.purging;
+            let beneath = self.sides.iter().filter(|side| side.is_attached() || side.tier == TierName::L2);
+            if !beneath.into_iter().all(|side| has_passed(side, number)) {
+                return;
+            }
+            means.commands.push(Command::Purge((job.through, job.offset), job.tags.clone()));
+            self.purging += 1;
+        }
+    }
+
+    /// Drops jobs that nobody needs any more.
+    fn forget(&mut self) {
+        while !self.jobs.is_empty() {
+            let l2_is_away = self.sides.iter().any(|side| side.tier == TierName::L2 && !side.is_attached());
+            let attached = self.sides.iter().filter(|side| side.is_attached());
+            let applied = attached.into_iter().all(|side| side.next_job > self.first);
+            let purged = self.owner.is_none() || self.purging > self.first || l2_is_away;
+            if !applied || !purged {
+                return;
+            }
+            self.jobs.pop_front();
+            self.first += 1;
+            self.purging = self.purging.max(self.first);
+        }
+    }
+}
+
+/// What one event asks for.
+enum Step {
+    Change(Box<Change>, Result<Vec<Effect>, NoEntity>),
+    Control(Control),
+}
+
+impl Step {
+    /// What a tier has applied already is not folded into what it has not: an older value would come with a newer position.
+    fn leave_out(&mut self, sides: &[Side]) {
+        let Step::Change(change, Ok(effects)) = self else { return };
+        let applied = |entry: &EntryAction| {
+            let side = sides.iter().find(|side| side.tier == entry.view.tier);
+            side.is_some_and(|side| !side.is_attached() || change.position <= side.expect)
+        };
+        effects.retain(|effect| effect.entry().is_none_or(|entry| !applied(entry)));
+    }
+
+    fn effects(&self) -> &[Effect] {
+        match self {
+            Step::Change(_, Ok(effects)) => effects,
+            Step::Change(_, Err(NoEntity)) | Step::Control(_) => &[],
+        }
+    }
+
+    /// A change whose entity is not in the log concerns any entry of its partition.
+    fn take_into(self, chunk: &mut Chunk, partition_tag: String) {
+        match self {
+            Step::Change(change, Ok(effects)) => chunk.add(change.position, change.xid, change.committed_at, effects),
+            Step::Change(change, Err(NoEntity)) => chunk.raise_floor(change.position, Some(change.xid), partition_tag),
+            Step::Control(control) => {
+                chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag);
+            }
+        }
+    }
+}

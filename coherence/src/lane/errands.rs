@@ -1,0 +1,112 @@
+//! What the core asks for, carried out. Questions become errands, whose answers come back as events.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use lockstep_schemas::policy::TierName;
+use lockstep_tiers::{Apply, Layout, Outward, Tier, TierError};
+use tokio::sync::mpsc;
+
+use super::{INBOX_MAX, LifePurges, Request, Shell};
+use crate::core::event::{Call, Command, Event, Own, Token, Trouble};
+use crate::purge::Purges;
+use lockstep_tiers::Place;
+
+/// A question under way.
+pub(super) type Errand = BoxFuture<'static, Event>;
+
+impl Shell {
+    pub(super) async fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Look(token) => self.errand(|shared, topic, place| async move {
+                    Event::Looked(token, shared.look(&topic, place.partition).await)
+                }),
+                Command::Settle(token) => self.errand(|shared, topic, place| async move {
+                    Event::Settled(token, shared.settle(&topic, place.partition).await)
+                }),
+                Command::Find(token, tier) => self.errand(move |shared, _, place| async move {
+                    Event::Found(token, shared.tier(tier).watermark(&place).await.map_err(trouble))
+                }),
+                Command::Apply(token, tier, call) => {
+                    self.errand(move |shared, _, place| apply(token, shared.tier(tier), place, call));
+                }
+                Command::Own(token, wish) => {
+                    self.errand(move |shared, _, place| own(token, shared.tier(TierName::L2), place, wish));
+                }
+                Command::Gate(token, passage) => self.errand(move |shared, _, _| async move {
+                    match shared.gate.pass(passage).await {
+                        Ok(verdict) => Event::Passed(token, verdict, shared.timeline()),
+                        Err(_shut) => Event::Stop,
+                    }
+                }),
+                Command::Read { from, life } => self.read_from(from, life).await,
+                Command::Purge(through, tags) => {
+                    if let Some(life) = &self.purges {
+                        life.purges.push(through, &tags);
+                    }
+                }
+                Command::Refill(mine) => self.lane.shared.refill.start(self.lane.place.clone(), mine),
+                Command::Say(notice) => self.tell(notice),
+                Command::Rejoin => {
+                    let _ = self.lane.requests.send(Request::Rejoin { stop: self.lane.stop.clone() }).await;
+                }
+                Command::End => self.has_ended = true,
+            }
+        }
+    }
+
+    fn errand<F>(&self, go: impl FnOnce(Arc<crate::shared::Shared>, String, Place) -> F)
+    where
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let lane = &self.lane;
+        self.errands.push(go(lane.shared.clone(), lane.topic.clone(), lane.place.clone()).boxed());
+    }
+
+    /// A new life: another inbox, and purges of its own. What belonged to the last one is dropped with it.
+    async fn read_from(&mut self, from: i64, life: u64) {
+        let (inbox, records) = mpsc::channel(INBOX_MAX);
+        self.round.clear();
+        self.inbox = Some(records);
+        let shared = &self.lane.shared;
+        let until = self.lane.stop.child_token();
+        let tag = Layout::partition_tag(&self.lane.place);
+        let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, until.clone());
+        let done = purges.done.clone();
+        self.purges = Some(LifePurges { life, purges, done, _until: until.drop_guard() });
+        let lane = (self.lane.topic.clone(), self.lane.place.partition as i32);
+        // The pump has gone only when the process ends.
+        let _ = self.lane.requests.send(Request::Start { lane, offset: from, inbox }).await;
+    }
+}
+
+async fn apply(token: Token, tier: Tier, place: Place, call: Call) -> Event {
+    let outward = call.outward.as_ref().map(|(owner, begins, done)| Outward {
+        owner,
+        begun: begins.then_some(call.new),
+        done: *done,
+    });
+    let batch = Apply {
+        expect: call.expect,
+        new: call.new,
+        offset: call.offset,
+        floor: call.floor,
+        timeline: &call.timeline,
+        at: call.at,
+        nonce: &call.nonce,
+        actions: &call.actions,
+        outward,
+    };
+    Event::Answered(token, tier.apply(&place, &batch).await.map_err(trouble))
+}
+
+async fn own(token: Token, l2: Tier, place: Place, wish: Own) -> Event {
+    let owned = l2.own(&place, wish.expect, &wish.owner, wish.l3).await;
+    Event::Owned(token, owned.map_err(trouble))
+}
+
+fn trouble(error: TierError) -> Trouble {
+    if error.is_moving() { Trouble::Moving(error.to_string()) } else { Trouble::Away(error.to_string()) }
+}

@@ -1,0 +1,73 @@
+//! What all lanes of a process share, and how the log and the database look at a moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_process::clock::now_micros;
+use lockstep_schemas::policy::{Policy, TierName};
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::registry::LiveRegistry;
+use lockstep_source::gate::Gate;
+use lockstep_tiers::{Edge, Tier, Tiers};
+use prometheus_client::metrics::counter::Counter;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::sync::watch;
+
+use crate::core::event::Look;
+use crate::lag::Reached;
+use crate::plan::Planner;
+use crate::refill::Refill;
+
+const ENDS_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What all lanes share.
+pub(crate) struct Shared {
+    pub policy: Arc<Policy>,
+    pub planner: Arc<Planner>,
+    pub tiers: Tiers,
+    pub edge: Edge,
+    pub response_max: Duration,
+    pub gate: Gate,
+    pub progress: watch::Receiver<Option<Progress>>,
+    pub registry: LiveRegistry,
+    pub offsets: Arc<BaseConsumer>,
+    pub reached: Reached,
+    pub refill: Refill,
+    /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
+    pub repeated: Counter,
+}
+
+impl Shared {
+    /// A tier in Redis.
+    pub fn tier(&self, name: TierName) -> Tier {
+        if name == TierName::L1 { self.tiers.l1.clone() } else { self.tiers.l2.clone() }
+    }
+
+    /// The database's timeline, as the gate last heard.
+    pub fn timeline(&self) -> String {
+        self.gate.state().epoch.map(|epoch| epoch.timeline).unwrap_or_default()
+    }
+
+    /// The log's ends, then the newest epoch.
+    pub async fn look(&self, topic: &str, partition: u32) -> Result<Look, String> {
+        let (oldest, end) = self.ends(topic, partition).await?;
+        let epoch = self.gate.epoch().await.map_err(|error| error.to_string())?;
+        Ok(Look { oldest, end, epoch: epoch.number, timeline: epoch.timeline, lsn: Lsn(0), at: now_micros() })
+    }
+
+    /// The log's ends, then a moment at which all before an LSN was visible. A long transaction delays that moment.
+    pub async fn settle(&self, topic: &str, partition: u32) -> Result<Look, String> {
+        let (oldest, end) = self.ends(topic, partition).await?;
+        let settled = self.gate.settle().await.map_err(|error| error.to_string())?;
+        let (epoch, timeline) = (settled.epoch.number, settled.epoch.timeline);
+        Ok(Look { oldest, end, epoch, timeline, lsn: settled.lsn, at: now_micros() })
+    }
+
+    async fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
+        let (consumer, topic) = (self.offsets.clone(), topic.to_owned());
+        let fetch = move || consumer.fetch_watermarks(&topic, partition as i32, ENDS_WAIT_MAX);
+        let fetched = tokio::task::spawn_blocking(fetch).await;
+        fetched.map_err(|error| error.to_string())?.map_err(|error| format!("the log's ends: {error}"))
+    }
+}
