@@ -1,18 +1,20 @@
 //! All that speaks to a cache. The rules by which entries change live in `lockstep.lua`, one function a rule's home;
 //! this crate calls them, and knows how keys are laid out on a tier of one node and on a cluster.
 
+pub mod call;
 pub mod edge;
 pub mod layout;
 mod library;
 mod link;
 pub mod redis_error;
-mod reply;
+pub mod reply;
 pub mod through;
 pub mod tier;
+pub mod twin;
 
 pub use edge::{Edge, EdgeError};
 pub use layout::{Layout, Place};
 pub use link::TierError;
 pub use redis_error::RedisError;
 pub use through::{Answer, AnsweredBy, Tiers};
-pub use tier::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Mark, Outward, Read, Tier, Watermark};
+pub use tier::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Tier, Watermark};

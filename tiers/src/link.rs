@@ -84,10 +84,6 @@ impl Link {
         Ok(Link::Cluster(connected.map_err(timed_out).and_then(|connected| connected).map_err(away)?))
     }
 
-    pub fn is_cluster(&self) -> bool {
-        matches!(self, Link::Cluster(_))
-    }
-
     /// Sends one command to where its keys are; loads the library where a node lacks it, and sends again.
     pub async fn call(&self, command: &Cmd) -> Result<Value, TierError> {
         match self.send(command).await {

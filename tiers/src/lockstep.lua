@@ -9,6 +9,17 @@
 
 local LEAST = '0000-0000000000000000-00000000'
 
+-- A call blocks its node, and `unpack` fails at 8,000. Refused before anything is written.
+local KEYS_MAX, ARGUMENTS_MAX, BYTES_MAX = 128, 4000, 320 * 1024
+
+local function too_large(KEYS, ARGV)
+  if #KEYS > KEYS_MAX then return redis.error_reply('LIMIT more than ' .. KEYS_MAX .. ' keys') end
+  if #ARGV > ARGUMENTS_MAX then return redis.error_reply('LIMIT more than ' .. ARGUMENTS_MAX .. ' arguments') end
+  local bytes = 0
+  for i = 1, #ARGV do bytes = bytes + #ARGV[i] end
+  if bytes > BYTES_MAX then return redis.error_reply('LIMIT more than ' .. BYTES_MAX .. ' bytes') end
+end
+
 local function watermark(w)
   local h = redis.call('HMGET', w, 'pos', 'floor', 'timeline')
   return h[1] or LEAST, h[2] or LEAST, h[3] or ''
@@ -29,13 +40,24 @@ local function living(key, floor)
   return h[1], h[2], h[3]
 end
 
--- KEYS _w, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide)
+-- Whether an entry has lived for too long, by the clocks of who filled it and of this node: no promise rests on it.
+local function aged(key, age_ms)
+  local born, now = tonumber(redis.call('HGET', key, '_born') or ''), redis.call('TIME')
+  return born and now[1] * 1000000 + now[2] - born > age_ms * 1000
+end
+
+-- KEYS _w, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide), age_ms_max (0, or none: any age)
 -- -> {'hit', pos, timeline, at, begun, field, value, ...} | {'busy', pos, timeline, at, begun} | {'lease', ...}
 local function read(KEYS, ARGV)
   local pos, floor, timeline = watermark(KEYS[1])
   local more = redis.call('HMGET', KEYS[1], 'at', 'l3_begun')
   local answer = { 'hit', pos, timeline, more[1] or '0', more[2] or '' }
-  if living(KEYS[2], floor) then
+  local low, age_ms = living(KEYS[2], floor), tonumber(ARGV[4] or '0')
+  if low and age_ms > 0 and aged(KEYS[2], age_ms) then
+    redis.call('UNLINK', KEYS[2])
+    low = nil
+  end
+  if low then
     if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
     for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = text end
     return answer
@@ -53,6 +75,8 @@ end
 -- KEYS _w, entry, marker.  ARGV nonce, low, high, source_at, timeline, ttl_ms, born, field, value, ...: the whole entry
 -- -> 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
 local function fill(KEYS, ARGV)
+  local refused = too_large(KEYS, ARGV)
+  if refused then return refused end
   local lease = redis.call('HMGET', KEYS[3], 'nonce', 'pos')
   if lease[1] ~= ARGV[1] then return 'void' end
   redis.call('UNLINK', KEYS[3])                             -- whatever comes, this lease is used up
@@ -73,6 +97,8 @@ end
 --      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
 -- -> {'ok', refreshed, dropped, index of an entry that is now ours to fill, ...} | {'lost', pos, offset}
 local function apply(KEYS, ARGV)
+  local refused = too_large(KEYS, ARGV)
+  if refused then return refused end
   local pos, floor, timeline = watermark(KEYS[1])
   if pos ~= ARGV[1] then                                    -- compare first: this is the fence [6d, 7a]
     return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
@@ -136,7 +162,23 @@ local function own(KEYS, ARGV)
   return { 'ok', l3, offset }
 end
 
+-- KEYS _w, entries.  Removes what lies below the floor; all of it is dead already.
+-- -> how many
+local function sweep(KEYS, ARGV)
+  local refused = too_large(KEYS, ARGV)
+  if refused then return refused end
+  local _, floor = watermark(KEYS[1])
+  local swept = 0
+  for k = 2, #KEYS do
+    local low = redis.pcall('HGET', KEYS[k], '_low')          -- no text: it is gone, or not one of ours
+    if type(low) == 'string' and low < floor then swept = swept + redis.call('UNLINK', KEYS[k]) end
+  end
+  if swept > 0 then redis.call('HINCRBY', KEYS[1], 'swept', swept) end
+  return swept
+end
+
 redis.register_function('lockstep1_read', read)
 redis.register_function('lockstep1_fill', fill)
 redis.register_function('lockstep1_apply', apply)
 redis.register_function('lockstep1_own', own)
+redis.register_function('lockstep1_sweep', sweep)

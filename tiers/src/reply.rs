@@ -5,14 +5,7 @@ use lockstep_schemas::position::Position;
 use redis::Value;
 
 use crate::link::TierError;
-use crate::tier::{Applied, Filled, Hit, Mark};
-
-/// A read's answer, before the caller's nonce is added to a lease.
-pub(crate) enum ReadReply {
-    Hit(Hit),
-    Busy(Mark),
-    Lease(Mark),
-}
+use crate::tier::{Applied, Filled, Hit, Lease, Mark, Read};
 
 /// An answer's elements, taken one by one.
 struct Answer {
@@ -51,15 +44,16 @@ impl Answer {
     }
 }
 
-pub(crate) fn read(value: Value) -> Result<ReadReply, TierError> {
+/// The answer to a read that offered this nonce.
+pub fn read(value: Value, nonce: String) -> Result<Read, TierError> {
     let mut answer = Answer::of("read", value)?;
     let kind = answer.text()?;
     let (position, timeline, at) = (answer.parsed()?, answer.text()?, answer.parsed()?);
     let mark = Mark { position, timeline, at, l3_begun: answer.optional()? };
     match kind.as_str() {
-        "busy" => Ok(ReadReply::Busy(mark)),
-        "lease" => Ok(ReadReply::Lease(mark)),
-        "hit" => hit(mark, answer).map(ReadReply::Hit),
+        "busy" => Ok(Read::Busy(mark)),
+        "lease" => Ok(Read::Lease(Lease { nonce, mark })),
+        "hit" => hit(mark, answer).map(Read::Hit),
         _ => answer.other(kind),
     }
 }
@@ -79,7 +73,8 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
     Ok(Hit { mark, low, high, fields: (!negative).then_some(fields) })
 }
 
-pub(crate) fn fill(value: Value) -> Result<Filled, TierError> {
+/// The answer to a fill.
+pub fn fill(value: Value) -> Result<Filled, TierError> {
     let text: String = redis::from_redis_value(value)
         .map_err(|_| TierError::Answer { function: "fill", answer: "no text".to_owned() })?;
     match text.as_str() {
@@ -90,7 +85,8 @@ pub(crate) fn fill(value: Value) -> Result<Filled, TierError> {
     }
 }
 
-pub(crate) fn apply(value: Value) -> Result<Applied, TierError> {
+/// The answer to a batch.
+pub fn apply(value: Value) -> Result<Applied, TierError> {
     let mut answer = Answer::of("apply", value)?;
     match answer.text()?.as_str() {
         "ok" => {
@@ -104,11 +100,16 @@ pub(crate) fn apply(value: Value) -> Result<Applied, TierError> {
 }
 
 /// `own`: L3's position and offset, or the tier's own position where that is not as expected.
-pub(crate) fn own(value: Value) -> Result<Result<(Position, i64), Position>, TierError> {
+pub fn own(value: Value) -> Result<Result<(Position, i64), Position>, TierError> {
     let mut answer = Answer::of("own", value)?;
     match answer.text()?.as_str() {
         "ok" => Ok(Ok((answer.parsed()?, answer.parsed()?))),
         "lost" => Ok(Err(answer.parsed()?)),
         other => answer.other(other.to_owned()),
     }
+}
+
+/// The answer to a sweep: how many entries are gone.
+pub fn sweep(value: Value) -> Result<u64, TierError> {
+    redis::from_redis_value(value).map_err(|_| TierError::Answer { function: "sweep", answer: "no number".to_owned() })
 }

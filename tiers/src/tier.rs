@@ -7,28 +7,24 @@ use std::time::Duration;
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::Url;
-use lockstep_schemas::key::{Key, MARKER_SUFFIX};
+use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 
+use crate::call::Calls;
 use crate::layout::{Layout, Place};
 use crate::link::{Link, TierError};
-use crate::reply::{self, ReadReply};
+use crate::reply;
 
+mod limits;
 mod rules;
 
-pub use rules::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Mark, Outward, Read, Watermark};
+pub(crate) use limits::within_limits;
+pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRY_BYTES_MAX};
+pub use rules::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Watermark};
 
 /// How long a filler has; a database that takes longer than this makes misses, not mistakes.
-const LEASE: Duration = Duration::from_secs(3);
-/// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
-pub const ACTIONS_MAX: usize = 60;
-/// Arguments of one call. Lua's `unpack` fails at 8,000.
-pub const ARGUMENTS_MAX: usize = 4_000;
-/// Bytes of one call's fields, about: a call blocks its node.
-pub const CALL_BYTES_MAX: usize = 256 * 1_024;
-/// An entry's size, fields and values. A larger one is never cached.
-pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// One tier. Clones share its connections.
 #[derive(Clone)]
@@ -36,18 +32,18 @@ pub struct Tier {
     /// Which.
     pub name: TierName,
     link: Link,
-    layout: Arc<Layout>,
+    calls: Calls,
 }
 
 impl Tier {
     /// A tier of one node, with plain names.
     pub async fn node(name: TierName, url: &Url, layout: Arc<Layout>) -> Result<Self, Failure> {
-        Ok(Tier { name, link: Link::node(name, url).await?, layout })
+        Ok(Tier { name, link: Link::node(name, url).await?, calls: Calls::new(layout, false) })
     }
 
     /// A tier of a cluster, with tagged names.
     pub async fn cluster(name: TierName, urls: &[Url], layout: Arc<Layout>) -> Result<Self, Failure> {
-        Ok(Tier { name, link: Link::cluster(name, urls).await?, layout })
+        Ok(Tier { name, link: Link::cluster(name, urls).await?, calls: Calls::new(layout, true) })
     }
 
     /// Loads the function library on every primary. The engine does so at its start; whoever else finds it missing loads it
@@ -63,59 +59,43 @@ impl Tier {
 
     /// The layout that this tier shares with the others.
     pub fn layout(&self) -> &Arc<Layout> {
-        &self.layout
+        self.calls.layout()
     }
 
     /// Reads an entry, or gets the right to fill it. `slide`: life from now on, where hits extend it.
     pub async fn read(&self, place: &Place, key: &Key, slide: Option<Duration>) -> Result<Read, TierError> {
+        self.read_within(place, key, slide, None).await
+    }
+
+    /// The same; an entry that was filled longer ago than `age_max` is gone, and counts as a miss. It compares the clocks of
+    /// Redis and of whoever filled, so it bounds ages about, and no promise rests on it.
+    pub async fn read_within(
+        &self,
+        place: &Place,
+        key: &Key,
+        slide: Option<Duration>,
+        age_max: Option<Duration>,
+    ) -> Result<Read, TierError> {
         let nonce = nonce();
-        let mut command = self.function("lockstep1_read", place, [key]);
-        command.arg(&nonce).arg(millis(LEASE)).arg(slide.map_or(0, millis));
-        Ok(match reply::read(self.link.call(&command).await?)? {
-            ReadReply::Hit(hit) => Read::Hit(hit),
-            ReadReply::Busy(mark) => Read::Busy(mark),
-            ReadReply::Lease(mark) => Read::Lease(Lease { nonce, mark }),
-        })
+        let command = self.calls.read(place, key, &Look { nonce: &nonce, slide, age_max });
+        reply::read(self.link.call(&command).await?, nonce)
     }
 
     /// Fills a leased entry.
     pub async fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>) -> Result<Filled, TierError> {
-        let size = fill.fields.map_or(0, |fields| fields.iter().map(|(name, text)| name.len() + text.len()).sum());
-        if size > ENTRY_BYTES_MAX {
-            tracing::warn!(tier = self.name.as_str(), %key, bytes = size, "an entry too large to be cached");
+        if fill.is_too_large() {
+            tracing::warn!(tier = self.name.as_str(), %key, bytes = fill.bytes(), "an entry too large to be cached");
             return Ok(Filled::Refused);
         }
-        let mut command = self.function("lockstep1_fill", place, [key]);
-        command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string()).arg(fill.source_at.to_string());
-        command.arg(fill.timeline).arg(millis(fill.ttl)).arg(now_micros());
-        match fill.fields {
-            None => {
-                command.arg("_neg").arg("1");
-            }
-            Some(fields) => {
-                for (name, text) in fields {
-                    command.arg(&**name).arg(text);
-                }
-            }
-        }
-        reply::fill(self.link.call(&command).await?)
+        reply::fill(self.link.call(&self.calls.fill(place, key, fill, now_micros())).await?)
     }
 
-    /// Applies a batch.
+    /// Applies a batch. What is too much for one call is invalidated rather than refreshed.
     pub async fn apply(&self, place: &Place, batch: &Apply<'_>) -> Result<Applied, TierError> {
         assert!(batch.actions.len() <= ACTIONS_MAX, "the caller cuts batches");
-        let mut command = self.function("lockstep1_apply", place, batch.actions.iter().map(|(key, _)| key));
-        let floor = batch.floor.map(|floor| floor.to_string()).unwrap_or_default();
-        command.arg(batch.expect.to_string()).arg(batch.new.to_string()).arg(batch.offset).arg(floor);
-        command.arg(batch.timeline).arg(batch.at).arg(batch.nonce).arg(millis(LEASE));
-        let outward = batch.outward.as_ref();
-        let text = |position: Option<Position>| position.map(|position| position.to_string()).unwrap_or_default();
-        let done = outward.and_then(|outward| outward.done);
-        command.arg(outward.map_or("", |outward| outward.owner));
-        command.arg(text(outward.and_then(|outward| outward.begun)));
-        command.arg(text(done.map(|(position, _)| position))).arg(done.map_or(0, |(_, offset)| offset));
-        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command));
-        reply::apply(self.link.call(&command).await?)
+        let actions = within_limits(batch.actions);
+        let batch = Apply { actions: &actions, ..batch.clone() };
+        reply::apply(self.link.call(&self.calls.apply(place, &batch)).await?)
     }
 
     /// Takes L3's position over, lowering it where it must be lower. `Err`: where the watermark is instead.
@@ -126,35 +106,20 @@ impl Tier {
         owner: &str,
         l3: (Position, i64),
     ) -> Result<Result<(Position, i64), Position>, TierError> {
-        let mut command = self.function("lockstep1_own", place, []);
-        command.arg(expect.to_string()).arg(owner).arg(l3.0.to_string()).arg(l3.1);
-        reply::own(self.link.call(&command).await?)
+        reply::own(self.link.call(&self.calls.own(place, expect, owner, l3)).await?)
     }
 
     /// The watermark of a place; `None` where the tier has none.
     pub async fn watermark(&self, place: &Place) -> Result<Option<Watermark>, TierError> {
         let mut command = redis::cmd("HGETALL");
-        command.arg(self.layout.watermark(place));
+        command.arg(self.layout().watermark(place));
         let answer = self.link.call(&command).await?;
         let hash: HashMap<String, String> = redis::from_redis_value(answer).map_err(redis::RedisError::from)?;
         watermark_of(&hash)
     }
-
-    fn function<'k>(&self, name: &str, place: &Place, keys: impl IntoIterator<Item = &'k Key>) -> redis::Cmd {
-        let tagged = self.link.is_cluster();
-        let mut names = vec![self.layout.watermark(place)];
-        for key in keys {
-            let entry = self.layout.entry(place, key, tagged);
-            names.push(entry.clone());
-            names.push(format!("{entry}{MARKER_SUFFIX}"));
-        }
-        let mut command = redis::cmd("FCALL");
-        command.arg(name).arg(names.len()).arg(names);
-        command
-    }
 }
 
-fn watermark_of(hash: &HashMap<String, String>) -> Result<Option<Watermark>, TierError> {
+pub(crate) fn watermark_of(hash: &HashMap<String, String>) -> Result<Option<Watermark>, TierError> {
     fn parsed<T: std::str::FromStr>(hash: &HashMap<String, String>, name: &str) -> Result<Option<T>, TierError> {
         let Some(text) = hash.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         text.parse()
@@ -173,6 +138,7 @@ fn watermark_of(hash: &HashMap<String, String>) -> Result<Option<Watermark>, Tie
         l3_begun: parsed(hash, "l3_begun")?,
         refreshed: parsed(hash, "refreshed")?.unwrap_or(0),
         dropped: parsed(hash, "dropped")?.unwrap_or(0),
+        swept: parsed(hash, "swept")?.unwrap_or(0),
     }))
 }
 
@@ -181,6 +147,6 @@ pub fn nonce() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -9,10 +9,16 @@ mod bench;
 mod fill;
 #[path = "functions/library.rs"]
 mod library;
+#[path = "functions/mutants.rs"]
+mod mutants;
 #[path = "functions/own.rs"]
 mod own;
+#[path = "functions/play.rs"]
+mod play;
 #[path = "functions/read.rs"]
 mod read;
+#[path = "functions/twin.rs"]
+mod twin;
 
 /// A test for each function, and how many there are: the last one to end stops the servers.
 macro_rules! rules {
@@ -55,6 +61,7 @@ rules! {
     own::the_position_is_lowered_only
     own::the_watermark_is_compared_first
     own::only_the_owner_moves_the_position
+    twin::random_operations_agree
     library::a_flushed_library_is_loaded_again
     library::a_place_is_one_slot
 }

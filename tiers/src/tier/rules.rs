@@ -50,6 +50,17 @@ impl fmt::Debug for Hit {
     }
 }
 
+/// What a read asks for beside the entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look<'a> {
+    /// The name of the lease, should it become one.
+    pub nonce: &'a str,
+    /// Life from now on, where hits extend it.
+    pub slide: Option<Duration>,
+    /// An entry that was filled longer ago counts as a miss.
+    pub age_max: Option<Duration>,
+}
+
 /// The right to fill one missing entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -198,10 +209,12 @@ pub struct Watermark {
     pub refreshed: u64,
     /// Entries dropped so far.
     pub dropped: u64,
+    /// Entries below the floor that a sweep has removed so far.
+    pub swept: u64,
 }
 
 impl Action {
-    pub(super) fn arguments(&self, command: &mut redis::Cmd) {
+    pub(crate) fn arguments(&self, command: &mut redis::Cmd) {
         let Action::Refresh { position, ttl, fields } = self else {
             command.arg("i");
             return;

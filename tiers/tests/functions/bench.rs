@@ -10,10 +10,13 @@ use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_stack::{Endpoints, Services, Stack, StackOptions};
+use lockstep_tiers::call::Calls;
 use lockstep_tiers::{Action, Apply, Layout, Place, Tier};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
+
+use crate::twin::{Pair, server_of};
 
 pub const TIMELINE: &str = "00000001";
 pub const TTL: Duration = Duration::from_secs(60);
@@ -125,6 +128,14 @@ impl Bench {
 
     pub fn marker_name(&self, entity: &str) -> String {
         format!("{}:_lease", self.entry_name(entity))
+    }
+
+    /// The tier's server, and a twin of it.
+    pub async fn pair(&self) -> Pair {
+        let urls = if self.is_cluster() { &self.endpoints.l1[..3] } else { std::slice::from_ref(&self.endpoints.l2) };
+        let calls = Calls::new(self.tier.layout().clone(), self.is_cluster());
+        let server = server_of(urls, &self.watermark_name()).await;
+        Pair { server, calls, place: self.place.clone(), view: self.view.clone() }
     }
 
     pub async fn send(&self, command: &redis::Cmd) -> Value {

@@ -1,0 +1,106 @@
+//! The functions' calls as commands: which keys a call declares, and its arguments in their order. Whoever has a
+//! connection of its own, to send many of them at once, builds them here; `reply` reads the answers.
+
+use std::sync::Arc;
+
+use lockstep_schemas::key::{Key, MARKER_SUFFIX};
+use lockstep_schemas::position::Position;
+use redis::Cmd;
+
+use crate::layout::{Layout, Place};
+use crate::tier::{Apply, Fill, LEASE, Look, millis};
+
+/// The calls of one tier: with tagged names on a cluster, with plain ones on one node.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    layout: Arc<Layout>,
+    tagged: bool,
+}
+
+impl Calls {
+    /// The calls of a tier.
+    pub fn new(layout: Arc<Layout>, tagged: bool) -> Self {
+        Calls { layout, tagged }
+    }
+
+    /// How keys are laid out.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Whether names are tagged, as on a cluster.
+    pub fn is_tagged(&self) -> bool {
+        self.tagged
+    }
+
+    /// An entry's name.
+    pub fn entry(&self, place: &Place, key: &Key) -> String {
+        self.layout.entry(place, key, self.tagged)
+    }
+
+    /// Reads an entry, or gets the right to fill it.
+    pub fn read(&self, place: &Place, key: &Key, look: &Look<'_>) -> Cmd {
+        let mut command = self.function("lockstep1_read", place, [key]);
+        command.arg(look.nonce).arg(millis(LEASE)).arg(look.slide.map_or(0, millis));
+        if let Some(age_max) = look.age_max {
+            command.arg(millis(age_max));
+        }
+        command
+    }
+
+    /// Fills a leased entry. `born`: now, microseconds since 1970.
+    pub fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>, born: i64) -> Cmd {
+        let mut command = self.function("lockstep1_fill", place, [key]);
+        command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string()).arg(fill.source_at.to_string());
+        command.arg(fill.timeline).arg(millis(fill.ttl)).arg(born);
+        let Some(fields) = fill.fields else {
+            command.arg("_neg").arg("1");
+            return command;
+        };
+        for (name, text) in fields {
+            command.arg(&**name).arg(text);
+        }
+        command
+    }
+
+    /// Applies a batch.
+    pub fn apply(&self, place: &Place, batch: &Apply<'_>) -> Cmd {
+        let mut command = self.function("lockstep1_apply", place, batch.actions.iter().map(|(key, _)| key));
+        let text = |position: Option<Position>| position.map(|position| position.to_string()).unwrap_or_default();
+        command.arg(batch.expect.to_string()).arg(batch.new.to_string()).arg(batch.offset).arg(text(batch.floor));
+        command.arg(batch.timeline).arg(batch.at).arg(batch.nonce).arg(millis(LEASE));
+        let outward = batch.outward.as_ref();
+        let done = outward.and_then(|outward| outward.done);
+        command.arg(outward.map_or("", |outward| outward.owner));
+        command.arg(text(outward.and_then(|outward| outward.begun)));
+        command.arg(text(done.map(|(position, _)| position))).arg(done.map_or(0, |(_, offset)| offset));
+        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command));
+        command
+    }
+
+    /// Takes L3's position over.
+    pub fn own(&self, place: &Place, expect: Position, owner: &str, l3: (Position, i64)) -> Cmd {
+        let mut command = self.function("lockstep1_own", place, []);
+        command.arg(expect.to_string()).arg(owner).arg(l3.0.to_string()).arg(l3.1);
+        command
+    }
+
+    /// Removes those of some entries, by their names, that lie below the floor.
+    pub fn sweep(&self, place: &Place, entries: &[String]) -> Cmd {
+        let mut command = redis::cmd("FCALL");
+        command.arg("lockstep1_sweep").arg(1 + entries.len()).arg(self.layout.watermark(place)).arg(entries);
+        command
+    }
+
+    fn function<'k>(&self, name: &str, place: &Place, keys: impl IntoIterator<Item = &'k Key>) -> Cmd {
+        let mut names = vec![self.layout.watermark(place)];
+        for key in keys {
+            let entry = self.entry(place, key);
+            names.push(entry.clone());
+            names.push(format!("{entry}{MARKER_SUFFIX}"));
+        }
+        let mut command = redis::cmd("FCALL");
+        command.arg(name).arg(names.len()).arg(names);
+        command
+    }
+}

@@ -1,0 +1,88 @@
+//! How much goes into one call and one entry. The functions refuse what is larger before they write anything; here it
+//! never comes to that.
+
+use std::borrow::Cow;
+
+use lockstep_schemas::key::Key;
+
+use super::{Action, Fill};
+
+/// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
+pub const ACTIONS_MAX: usize = 60;
+/// Arguments of one call. Lua's `unpack` fails at 8,000.
+pub const ARGUMENTS_MAX: usize = 4_000;
+/// Arguments of `apply` before its actions.
+const ARGUMENTS_FIXED: usize = 12;
+/// Bytes of one call's fields, about: a call blocks its node.
+pub const CALL_BYTES_MAX: usize = 256 * 1_024;
+/// An entry's size, fields and values. A larger one is never cached.
+pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
+/// An entry's fields.
+const ENTRY_FIELDS_MAX: usize = 500;
+
+impl Fill<'_> {
+    /// How many bytes its fields have.
+    pub fn bytes(&self) -> usize {
+        self.fields.map_or(0, |fields| fields.iter().map(|(name, text)| name.len() + text.len()).sum())
+    }
+
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.bytes() > ENTRY_BYTES_MAX || self.fields.is_some_and(|fields| fields.len() > ENTRY_FIELDS_MAX)
+    }
+}
+
+/// Actions that fit into one call. One change may be more than that, where it concerns many large entries: then the largest
+/// are invalidated, which is right for any entry, rather than that their lane stands for ever.
+pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)]> {
+    let size = |(_, action): &(Key, Action)| (action.arguments_count(), action.bytes());
+    let (mut arguments, mut bytes) = (ARGUMENTS_FIXED, 0);
+    for (count, length) in actions.iter().map(size) {
+        (arguments, bytes) = (arguments + count, bytes + length);
+    }
+    let mut fitting = Cow::Borrowed(actions);
+    while arguments > ARGUMENTS_MAX || bytes > CALL_BYTES_MAX {
+        let by_bytes = bytes > CALL_BYTES_MAX;
+        let weight = |pair: &(Key, Action)| if by_bytes { size(pair).1 } else { size(pair).0 };
+        let Some((_, largest)) = fitting.to_mut().iter_mut().max_by_key(|pair| weight(pair)) else { break };
+        arguments = arguments + 1 - largest.arguments_count();
+        bytes -= largest.bytes();
+        *largest = Action::Invalidate;
+    }
+    fitting
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use lockstep_schemas::key::KeyPattern;
+    use lockstep_schemas::position::Position;
+
+    use super::*;
+
+    fn refresh(fields: usize, bytes: usize) -> Action {
+        let fields = (0..fields).map(|_| (Arc::from(""), Some("x".repeat(bytes)))).collect();
+        Action::Refresh { position: Position::LEAST, ttl: Duration::from_secs(1), fields }
+    }
+
+    /// Which of some refreshes, by their fields and bytes a field, are refreshed still.
+    fn check(sizes: &[(usize, usize)], expected: &[bool]) {
+        let pattern = KeyPattern::parse("p:{id}", "id").expect("a pattern");
+        let actions: Vec<_> =
+            sizes.iter().map(|(fields, bytes)| (pattern.key("7"), refresh(*fields, *bytes))).collect();
+        let fitting = within_limits(&actions);
+        let refreshed: Vec<bool> = fitting.iter().map(|(_, action)| *action != Action::Invalidate).collect();
+        assert_eq!(refreshed, expected, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_largest_give_way() {
+        check(&[(3, 10), (2, 10)], &[true, true]);
+        check(&[(1, CALL_BYTES_MAX)], &[true]);
+        check(&[(1, CALL_BYTES_MAX), (1, 1)], &[false, true]);
+        check(&[(1, 1), (1, CALL_BYTES_MAX / 2), (1, CALL_BYTES_MAX / 2)], &[true, true, false]);
+        check(&[(490, 1), (490, 1), (490, 1), (490, 1)], &[true, true, true, true]);
+        check(&[(490, 1), (500, 1), (490, 1), (490, 1), (9, 1)], &[true, false, true, true, true]);
+    }
+}

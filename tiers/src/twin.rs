@@ -1,0 +1,203 @@
+//! The rules of `lockstep.lua` once more, over a node in memory: what a [`crate::Tier`] takes and answers, without a
+//! server, a clock or chance. For simulations, which decide what happens when; `tests/functions` holds it against the Lua.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lockstep_schemas::key::{Key, MARKER_SUFFIX};
+use lockstep_schemas::position::Position;
+
+use crate::TierError;
+use crate::call::Calls;
+use crate::layout::{Layout, Place};
+use crate::tier::{Fill, Filled, Hit, LEASE, Lease, Look, Mark, Read, Watermark, millis, watermark_of};
+
+mod apply;
+mod node;
+
+pub use node::{Hash, Node};
+
+/// A tier in memory.
+#[derive(Clone, Debug)]
+pub struct Twin {
+    /// What it holds: to look at, to evict from, to let time pass, to fail over.
+    pub node: Node,
+    calls: Calls,
+}
+
+/// An entry's bounds, where one lives.
+struct Living {
+    low: Position,
+    high: Position,
+    is_negative: bool,
+}
+
+/// The names that a call on one entry declares.
+struct Names {
+    entry: String,
+    marker: String,
+}
+
+impl Twin {
+    /// An empty tier: with tagged names, as a cluster has them, or with plain ones.
+    pub fn new(layout: Arc<Layout>, tagged: bool) -> Self {
+        Twin { node: Node::default(), calls: Calls::new(layout, tagged) }
+    }
+
+    /// The layout that this tier shares with the others.
+    pub fn layout(&self) -> &Arc<Layout> {
+        self.calls.layout()
+    }
+
+    /// An entry's name on the node.
+    pub fn entry(&self, place: &Place, key: &Key) -> String {
+        self.calls.entry(place, key)
+    }
+
+    /// `lockstep1_read`.
+    pub fn read(&mut self, place: &Place, key: &Key, look: &Look<'_>) -> Read {
+        let (w, names) = (self.layout().watermark(place), self.names(place, key));
+        let mark = self.mark(&w);
+        let mut living = self.living(&names.entry, self.floor(&w));
+        if living.is_some() && self.is_aged(&names.entry, look) {
+            self.node.remove(&names.entry);
+            living = None;
+        }
+        if let Some(Living { low, high, .. }) = living {
+            if let Some(slide) = look.slide {
+                self.node.expire(&names.entry, millis(slide));
+            }
+            return Read::Hit(Hit { mark, low, high, fields: self.fields(&names.entry) });
+        }
+        if self.node.hash(&names.marker).is_some() {
+            return Read::Busy(mark);
+        }
+        self.grant(&names.marker, look.nonce, mark.position);
+        Read::Lease(Lease { nonce: look.nonce.to_owned(), mark })
+    }
+
+    /// `lockstep1_fill`. `born`: the filler's time, microseconds.
+    pub fn fill(&mut self, place: &Place, key: &Key, fill: &Fill<'_>, born: i64) -> Filled {
+        if fill.is_too_large() {
+            return Filled::Refused;
+        }
+        let (w, names) = (self.layout().watermark(place), self.names(place, key));
+        if self.node.field(&names.marker, "nonce") != Some(fill.nonce) {
+            return Filled::Void;
+        }
+        let was = position(self.node.field(&names.marker, "pos"));
+        self.node.remove(&names.marker);
+        let timeline = self.node.field(&w, "timeline").unwrap_or_default();
+        let another = !timeline.is_empty() && timeline != fill.timeline;
+        if fill.low < self.floor(&w) || fill.source_at < was || another {
+            return Filled::Refused;
+        }
+        self.node.remove(&names.entry);
+        let (low, high) = (fill.low.to_string(), fill.low.max(fill.high).to_string());
+        self.node.set(&names.entry, &[("_low", &low), ("_high", &high), ("_born", &born.to_string())]);
+        match fill.fields {
+            None => self.node.set(&names.entry, &[("_neg", "1")]),
+            Some(fields) => fields.iter().for_each(|(name, text)| self.node.set(&names.entry, &[(name, text)])),
+        }
+        self.node.expire(&names.entry, millis(fill.ttl));
+        Filled::Ok
+    }
+
+    /// `lockstep1_own`.
+    pub fn own(
+        &mut self,
+        place: &Place,
+        expect: Position,
+        owner: &str,
+        l3: (Position, i64),
+    ) -> Result<(Position, i64), Position> {
+        let w = self.layout().watermark(place);
+        let found = position(self.node.field(&w, "pos"));
+        if found != expect {
+            return Err(found);
+        }
+        let known = self.node.field(&w, "l3").map(|text| position(Some(text)));
+        let offset = self.node.field(&w, "l3_offset").and_then(|text| text.parse().ok());
+        let l3 = match known {
+            Some(known) if known < l3.0 => (known, offset.unwrap_or(l3.1)),
+            _ => l3,
+        };
+        self.node.set(&w, &[("l3_owner", owner), ("l3", &l3.0.to_string()), ("l3_offset", &l3.1.to_string())]);
+        Ok(l3)
+    }
+
+    /// `lockstep1_sweep`.
+    pub fn sweep(&mut self, place: &Place, entries: &[String]) -> u64 {
+        let w = self.layout().watermark(place);
+        let floor = self.floor(&w);
+        let mut swept = 0;
+        for entry in entries {
+            let is_dead = self.node.field(entry, "_low").is_some_and(|low| position(Some(low)) < floor);
+            swept += u64::from(is_dead && self.node.remove(entry));
+        }
+        if swept > 0 {
+            self.node.add(&w, "swept", swept);
+        }
+        swept
+    }
+
+    /// The watermark of a place; `None` where the tier has none.
+    pub fn watermark(&self, place: &Place) -> Result<Option<Watermark>, TierError> {
+        let hash = self.node.hash(&self.layout().watermark(place));
+        let hash: HashMap<String, String> = hash.into_iter().flatten().map(|(n, t)| (n.clone(), t.clone())).collect();
+        watermark_of(&hash)
+    }
+
+    /// What lies below the floor is as good as gone, and goes.
+    fn living(&mut self, entry: &str, floor: Position) -> Option<Living> {
+        let low = position(Some(self.node.field(entry, "_low")?));
+        if low < floor {
+            self.node.remove(entry);
+            return None;
+        }
+        let high = position(self.node.field(entry, "_high"));
+        Some(Living { low, high, is_negative: self.node.field(entry, "_neg").is_some() })
+    }
+
+    fn is_aged(&self, entry: &str, look: &Look<'_>) -> bool {
+        let born = self.node.field(entry, "_born").and_then(|text| text.parse::<i64>().ok());
+        let (Some(born), Some(age_max)) = (born, look.age_max) else { return false };
+        let now = i64::try_from(self.node.now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000);
+        now - born > i64::try_from(millis(age_max)).unwrap_or(i64::MAX).saturating_mul(1_000)
+    }
+
+    fn fields(&self, entry: &str) -> Option<lockstep_schemas::entry::Fields> {
+        let hash = self.node.hash(entry).filter(|hash| !hash.contains_key("_neg"))?;
+        let columns = hash.iter().filter(|(name, _)| !name.starts_with('_'));
+        Some(columns.map(|(name, text)| (name.as_str().into(), text.clone())).collect())
+    }
+
+    fn grant(&mut self, marker: &str, nonce: &str, position: Position) {
+        self.node.set(marker, &[("nonce", nonce), ("pos", &position.to_string())]);
+        self.node.expire(marker, millis(LEASE));
+    }
+
+    fn mark(&self, w: &str) -> Mark {
+        let number = |name| self.node.field(w, name).and_then(|text| text.parse().ok());
+        Mark {
+            position: position(self.node.field(w, "pos")),
+            timeline: self.node.field(w, "timeline").unwrap_or_default().to_owned(),
+            at: number("at").unwrap_or(0),
+            l3_begun: self.node.field(w, "l3_begun").map(|text| position(Some(text))),
+        }
+    }
+
+    fn floor(&self, w: &str) -> Position {
+        position(self.node.field(w, "floor"))
+    }
+
+    fn names(&self, place: &Place, key: &Key) -> Names {
+        let entry = self.calls.entry(place, key);
+        Names { marker: format!("{entry}{MARKER_SUFFIX}"), entry }
+    }
+}
+
+/// The node holds positions only where the rules look for them.
+fn position(text: Option<&str>) -> Position {
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
