@@ -8,6 +8,7 @@ pub mod event;
 mod flow;
 mod job;
 mod opening;
+pub mod rule;
 mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::plan::Planner;
 use event::{Command, Event, Notice, Token};
 use flow::Flow;
 use opening::Opening;
+use rule::Rule;
 
 /// The first pause before something is tried again; each is twice the last.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -41,6 +43,8 @@ pub struct Setup {
     pub planner: Arc<Planner>,
     /// Seed of nonces.
     pub seed: u64,
+    /// A rule that is not obeyed: `None` but in a simulation of mistakes.
+    pub without: Option<Rule>,
 }
 
 impl Setup {
@@ -49,7 +53,7 @@ impl Setup {
         let reached = policy.tiers_of(&place.group);
         let has_edge = reached.contains(&TierName::L3);
         let tiers = reached.into_iter().filter(|tier| *tier != TierName::L3).collect();
-        Setup { place, tiers, has_edge, planner, seed }
+        Setup { place, tiers, has_edge, planner, seed, without: None }
     }
 
     fn partition_tag(&self) -> String {
@@ -102,6 +106,10 @@ impl Means {
         let token = self.token();
         self.commands.push(command(token));
         token
+    }
+
+    fn obeys(&self, rule: Rule) -> bool {
+        self.setup.without != Some(rule)
     }
 
     fn say(&mut self, notice: Notice) {

@@ -14,6 +14,7 @@ use lockstep_tiers::{Applied, Watermark};
 use super::event::{Call, Command, Event, LogProgress, Notice, Purged, Token, Trouble};
 use super::job::Job;
 use super::opening::Opened;
+use super::rule::Rule;
 use super::side::{Landed, Side};
 use super::{Means, Turn};
 use crate::fold::Chunk;
@@ -112,7 +113,7 @@ impl Flow {
                 Ok(())
             }
             Event::Passed(token, verdict, timeline) => {
-                self.passed(token, verdict, &timeline);
+                self.passed(means, token, verdict, &timeline);
                 Ok(())
             }
             Event::Answered(token, answer) => self.answered(means, token, answer),
@@ -135,7 +136,7 @@ impl Flow {
     pub fn advance(&mut self, means: &mut Means) -> Result<(), Turn> {
         let is_full = self.building.floor.is_some();
         if !self.building.is_empty() && (is_full || (self.round_over && self.jobs.len() < JOBS_BUSY)) {
-            self.close();
+            self.close(means);
         }
         self.follow_progress(means)?;
         self.ask_gate(means);
@@ -166,9 +167,12 @@ impl Flow {
         if let Some(mut step) = self.step(means, event) {
             step.leave_out(&self.sides);
             if !self.building.has_room_for(step.effects()) {
-                self.close();
+                self.close(means);
             }
             step.take_into(&mut self.building, means.setup.partition_tag());
+            if !means.obeys(Rule::FloorOnControl) {
+                self.building.floor = None;
+            }
         }
         self.next = offset + 1;
         self.building.next_offset = self.next;
@@ -210,10 +214,10 @@ impl Flow {
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, means: &Means) {
         let chunk = std::mem::take(&mut self.building);
         self.had_changes = true;
-        self.jobs.push_back(Job::of(chunk));
+        self.jobs.push_back(Job::of(chunk, means.obeys(Rule::GateEach)));
     }
 
     /// One question at a time, for the first job that needs it: while one is applied, the next may pass the gate.
@@ -225,8 +229,9 @@ impl Flow {
         }
     }
 
-    fn passed(&mut self, token: Token, verdict: Verdict, timeline: &str) {
-        self.jobs.iter_mut().any(|job| job.pass(token, verdict, timeline));
+    fn passed(&mut self, means: &Means, token: Token, verdict: Verdict, timeline: &str) {
+        let older_invalidates = means.obeys(Rule::OlderInvalidates);
+        self.jobs.iter_mut().any(|job| job.pass(token, verdict, timeline, older_invalidates));
     }
 
     fn answered(&mut self, means: &mut Means, token: Token, answer: Result<Applied, Trouble>) -> Result<(), Turn> {
@@ -280,7 +285,7 @@ impl Flow {
     /// Moves the watermark without actions where progress allows it.
     fn follow_progress(&mut self, means: &mut Means) -> Result<(), Turn> {
         let Some(progress) = self.progress.clone() else { return Ok(()) };
-        if !self.has_consumed_all() {
+        if !self.has_consumed_all() && means.obeys(Rule::ConsumedFirst) {
             return Ok(());
         }
         // A new epoch is announced in every partition before its progress: whoever has consumed it all has seen that.
@@ -322,12 +327,13 @@ impl Flow {
             if !job.is_open() {
                 return;
             }
-            let call = self.call(job, at, means.nonce());
+            let begins = means.obeys(Rule::BegunFirst) && !job.tags.is_empty();
+            let call = self.call(job, at, means.nonce(), begins);
             self.sides[at].call(means, call);
         }
     }
 
-    fn call(&self, job: &Job, at: usize, nonce: String) -> Call {
+    fn call(&self, job: &Job, at: usize, nonce: String, begins: bool) -> Call {
         let side = &self.sides[at];
         let owner = self.owner.as_ref().filter(|_| side.tier == TierName::L2);
         let done = self.purged.filter(|purged| self.told != Some(*purged));
@@ -340,7 +346,7 @@ impl Flow {
             at: job.at,
             nonce,
             actions: job.actions(side.tier),
-            outward: owner.map(|owner| (owner.clone(), !job.tags.is_empty(), done)),
+            outward: owner.map(|owner| (owner.clone(), begins, done)),
         }
     }
 
@@ -353,7 +359,7 @@ impl Flow {
         while let Some(job) = self.jobs.get(self.purging.saturating_sub(self.first) as usize) {
             let number = self.purging;
             let beneath = self.sides.iter().filter(|side| side.is_attached() || side.tier == TierName::L2);
-            if !beneath.into_iter().all(|side| has_passed(side, number)) {
+            if means.obeys(Rule::PurgeLast) && !beneath.into_iter().all(|side| has_passed(side, number)) {
                 return;
             }
             means.commands.push(Command::Purge((job.through, job.offset), job.tags.clone()));

@@ -41,8 +41,12 @@ pub(super) struct Job {
 
 impl Job {
     /// Changes, which the gate has to let through.
-    pub fn of(mut chunk: Chunk) -> Self {
-        let gate = Gate::Closed(chunk.passage());
+    pub fn of(mut chunk: Chunk, gates_each: bool) -> Self {
+        let mut passage = chunk.passage();
+        if !gates_each {
+            passage.xids.drain(..passage.xids.len().saturating_sub(1));
+        }
+        let gate = Gate::Closed(passage);
         let parts = chunk.take_actions().into_iter().map(|(tier, actions)| {
             let (actions, origins) = actions
                 .into_iter()
@@ -92,11 +96,11 @@ impl Job {
     }
 
     /// The gate's answer, if it is to this question.
-    pub fn pass(&mut self, token: Token, verdict: Verdict, timeline: &str) -> bool {
+    pub fn pass(&mut self, token: Token, verdict: Verdict, timeline: &str, older_invalidates: bool) -> bool {
         if !matches!(&self.gate, Gate::Asked(asked) if *asked == token) {
             return false;
         }
-        if verdict == Verdict::OlderEpoch {
+        if verdict == Verdict::OlderEpoch && older_invalidates {
             // A change of an older epoch is never gated; all it may do is invalidate.
             for part in self.parts.values_mut() {
                 part.actions = part.actions.iter().map(|(key, _)| (key.clone(), Action::Invalidate)).collect();

@@ -10,6 +10,7 @@ use lockstep_tiers::{Applied, Watermark};
 
 use super::Means;
 use super::event::{Call, Command, Event, Look, Notice, Own, Purged, Token, Trouble};
+use super::rule::Rule;
 
 /// A tier as it was found or raised.
 pub(super) struct Start {
@@ -144,7 +145,8 @@ impl Opening {
         }
         // An offset is a place in the log of one epoch only: with a new epoch the topic may have been made anew.
         let is_of_log = |position: Position, offset: i64| {
-            position.epoch == look.epoch && (look.oldest..=look.end).contains(&offset)
+            (position.epoch == look.epoch || !means.obeys(Rule::OffsetOfEpoch))
+                && (look.oldest..=look.end).contains(&offset)
         };
         if tier == TierName::L2 {
             let l3 = found.as_ref().and_then(|mark| mark.l3);
@@ -155,7 +157,8 @@ impl Opening {
         };
         match found.as_ref().filter(usable) {
             Some(mark) => {
-                self.starts.push(Start { tier, expect: mark.position, offset: mark.offset });
+                let offset = if means.obeys(Rule::StartFromTier) { mark.offset } else { look.end };
+                self.starts.push(Start { tier, expect: mark.position, offset });
                 self.left.pop_front();
                 self.next_tier(means)
             }
@@ -181,7 +184,7 @@ impl Opening {
             expect,
             new: floor.max(expect),
             offset: self.lost_from.map_or(moment.end, |from| from.max(moment.oldest)),
-            floor: Some(floor),
+            floor: means.obeys(Rule::FloorOnUnknown).then_some(floor),
             timeline: moment.timeline.clone(),
             at: moment.at,
             nonce: String::new(),
@@ -220,7 +223,13 @@ impl Opening {
         let Some(l2) = l2.filter(|_| means.setup.has_edge) else { return self.done() };
         let least = self.starts.iter().map(|start| start.expect).min().unwrap_or_default();
         let purge_all = self.raised || self.l3.is_none();
-        let l3 = if purge_all { (Position::LEAST, offset) } else { (least, offset) };
+        let l3 = if !means.obeys(Rule::LowerL3) {
+            (Position::GREATEST, offset)
+        } else if purge_all {
+            (Position::LEAST, offset)
+        } else {
+            (least, offset)
+        };
         let owner = means.nonce();
         let own = Own { expect: l2.expect, owner: owner.clone(), l3 };
         self.owner = Some(owner);

@@ -7,6 +7,7 @@ use lockstep_schemas::position::Position;
 use lockstep_tiers::Applied;
 
 use super::event::{Call, Command, Notice, Token, Trouble};
+use super::rule::Rule;
 use super::{Means, Turn, UNSEEN_MAX, pause};
 
 /// A tier that takes longer goes its own way, where another one works.
@@ -162,7 +163,8 @@ impl Side {
     fn lost(&mut self, means: &mut Means, position: Position) -> Result<Landed, Turn> {
         let Some(pending) = &mut self.pending else { return Ok(Landed::NotYet) };
         pending.token = None;
-        if means.memory(self.tier).unseen.contains(&position) && position > self.expect {
+        let is_ours = means.memory(self.tier).unseen.contains(&position) && means.obeys(Rule::LandedIsOurs);
+        if is_ours && position > self.expect {
             // A call of ours landed whose answer we never saw.
             self.expect = position;
             if position >= pending.call.new {
@@ -176,6 +178,10 @@ impl Side {
             return Err(Turn::Rejoin);
         }
         means.say(Notice::Forgot(self.tier, position));
+        if !means.obeys(Rule::ForgotGoesBack) {
+            (self.expect, pending.retry_at) = (position, means.now);
+            return Ok(Landed::NotYet);
+        }
         Err(Turn::Back)
     }
 

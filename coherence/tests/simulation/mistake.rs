@@ -1,0 +1,42 @@
+//! Mistakes outside the engine's core, each a tempting shortcut: planted to show that the simulation notices.
+
+/// A rule that the world around the core leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// The gate lets everything through [5a].
+    NoGate,
+    /// A batch is applied whatever the watermark [6d, 7a].
+    NoFence,
+    /// A change leaves the leases of its entries [14h].
+    MarkersStay,
+    /// A fill does not use its lease up [14i].
+    LeaseStays,
+    /// `high` is from before the read [2a].
+    HighBefore,
+    /// `low` is the insert LSN of the read [2b].
+    LowAfter,
+    /// L1 is filled from an L2 that is behind it [3a].
+    AnySource,
+    /// A fill from a deposed primary is taken [13e].
+    AnyTimeline,
+    /// The edge is purged once [16a].
+    OneRound,
+    /// The origin never says `no-store`.
+    AlwaysStore,
+    /// A lane that needs a settled moment does not wait for it.
+    Unsettled,
+}
+
+pub const ALL: [Mistake; 11] = [
+    Mistake::NoGate,
+    Mistake::NoFence,
+    Mistake::MarkersStay,
+    Mistake::LeaseStays,
+    Mistake::HighBefore,
+    Mistake::LowAfter,
+    Mistake::AnySource,
+    Mistake::AnyTimeline,
+    Mistake::OneRound,
+    Mistake::AlwaysStore,
+    Mistake::Unsettled,
+];
