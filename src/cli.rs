@@ -49,6 +49,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// The versions of the function library on L2 and L1
+    Functions {
+        #[command(subcommand)]
+        command: FunctionsCommand,
+    },
     /// Measurements
     Bench {
         #[command(subcommand)]
@@ -145,6 +150,14 @@ pub(crate) struct SetupArgs {
 pub(crate) struct WarmArgs {
     /// The view, e.g. product_all; without it, all that the policy marks `warm = true`
     pub view: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum FunctionsCommand {
+    /// Which are there, on each primary
+    List,
+    /// Remove those older than this version's, once no process of an older version runs
+    Prune,
 }
 
 #[derive(Subcommand)]

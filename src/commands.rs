@@ -1,6 +1,7 @@
 //! One function a command.
 
 mod check;
+mod functions;
 mod setup;
 mod snapshot;
 mod stack;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
+        Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,
         Command::Setup(args) => setup::run(&config, &policy(&config)?, &args).await,
         Command::Migrate => {

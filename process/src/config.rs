@@ -22,6 +22,8 @@ const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 const RESPONSE_DEFAULT: u64 = 2_000;
 const RESPONSE_MIN: u64 = 1_000;
 const RESPONSE_MAX: u64 = 60_000;
+/// Schemes of URLs of Redis.
+const REDIS: [&str; 2] = ["redis", "rediss"];
 
 /// Flags, each with its variable of the environment. They win over the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,6 +44,9 @@ pub struct ConfigArgs {
     /// L2: one Redis
     #[arg(long, env = "LOCKSTEP_L2_URL", global = true, hide_env_values = true)]
     pub l2_url: Option<String>,
+    /// L2 as a Redis Cluster, instead of one Redis: its nodes
+    #[arg(long, env = "LOCKSTEP_L2_URLS", global = true, value_delimiter = ',', hide_env_values = true)]
+    pub l2_urls: Option<Vec<String>>,
     /// L1: nodes of a Redis Cluster
     #[arg(long, env = "LOCKSTEP_L1_URLS", global = true, value_delimiter = ',', hide_env_values = true)]
     pub l1_urls: Option<Vec<String>>,
@@ -106,8 +111,16 @@ enum SnapshotWhen {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TiersSection {
-    l2: Option<String>,
+    l2: Option<OneOrMany>,
     l1: Option<Vec<String>>,
+}
+
+/// One URL is one node, a list is a cluster.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 #[derive(Default, Deserialize)]
@@ -175,6 +188,15 @@ impl fmt::Debug for Url {
     }
 }
 
+/// A tier's servers.
+#[derive(Clone, Debug)]
+pub enum RedisServers {
+    /// One node; keys have plain names.
+    Node(Url),
+    /// A cluster, by some of its nodes; keys have tagged names.
+    Cluster(Vec<Url>),
+}
+
 /// The database and our objects in it.
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
@@ -221,7 +243,7 @@ pub struct Config {
     pub metrics_listen: Option<String>,
     database: Option<DatabaseConfig>,
     kafka: Option<KafkaConfig>,
-    l2: Option<Url>,
+    l2: Option<RedisServers>,
     l1: Option<Vec<Url>>,
     edge: Option<EdgeConfig>,
     gateway_listen: Option<String>,
@@ -245,9 +267,8 @@ impl Config {
         let url = |what, text: Option<String>, schemes: &[&str]| {
             text.map(|text| Url::parse(what, &text, schemes)).transpose()
         };
-        let redis = ["redis", "rediss"];
         let l1 = args.l1_urls.clone().or(file.tiers.l1);
-        let l1 = l1.map(|urls| urls.iter().map(|text| Url::parse("an L1 URL", text, &redis)).collect()).transpose()?;
+        let l1 = l1.map(|urls| urls.iter().map(|text| Url::parse("an L1 URL", text, &REDIS)).collect()).transpose()?;
         let database =
             url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
         let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
@@ -264,6 +285,8 @@ impl Config {
                 .remedy("choose at least 1; a snapshot is given up by `lockstep snapshot --stop`"));
         }
         let response_max = Duration::from_millis(response_ms);
+        let l2 = l2(args, file.tiers.l2)?;
+        refuse_shared(l2.as_ref(), l1.as_deref())?;
         Ok(Config {
             policy: args.policy.clone().or(file.policy).or_else(|| exists("policy.toml")),
             partitions,
@@ -280,7 +303,7 @@ impl Config {
                 signal_table: file.database.signal_table,
             }),
             kafka: file.kafka.build(args.kafka_brokers.clone())?,
-            l2: url("the L2 URL", args.l2_url.clone().or(file.tiers.l2), &redis)?,
+            l2,
             l1,
             edge: edge.map(|url| EdgeConfig { url, response_max }),
             gateway_listen: args.gateway_listen.clone().or(file.gateway.listen),
@@ -298,7 +321,7 @@ impl Config {
     }
 
     /// L2.
-    pub fn l2(&self) -> Result<&Url, Failure> {
+    pub fn l2(&self) -> Result<&RedisServers, Failure> {
         self.l2.as_ref().ok_or_else(|| missing("L2", "LOCKSTEP_L2_URL", "[tiers] l2"))
     }
 
@@ -315,6 +338,46 @@ impl Config {
     /// Where the gateway listens.
     pub fn gateway_listen(&self) -> &str {
         self.gateway_listen.as_deref().unwrap_or("127.0.0.1:8080")
+    }
+}
+
+/// L2: one node, or a cluster. Arguments win over the file, whichever they name.
+fn l2(args: &ConfigArgs, file: Option<OneOrMany>) -> Result<Option<RedisServers>, Failure> {
+    let given = match (&args.l2_url, &args.l2_urls) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::configuration("L2 is given as one node and as a cluster")
+                .remedy("set LOCKSTEP_L2_URL (--l2-url) or LOCKSTEP_L2_URLS (--l2-urls), not both"));
+        }
+        (Some(url), None) => Some(OneOrMany::One(url.clone())),
+        (None, Some(urls)) => Some(OneOrMany::Many(urls.clone())),
+        (None, None) => file,
+    };
+    let parse = |text: &String| Url::parse("an L2 URL", text, &REDIS);
+    Ok(match given {
+        None => None,
+        Some(OneOrMany::One(url)) => Some(RedisServers::Node(parse(&url)?)),
+        Some(OneOrMany::Many(urls)) if urls.is_empty() => {
+            return Err(Failure::configuration("L2 is a cluster without nodes").remedy("name some of its nodes"));
+        }
+        Some(OneOrMany::Many(urls)) => Some(RedisServers::Cluster(urls.iter().map(parse).collect::<Result<_, _>>()?)),
+    })
+}
+
+/// Watermarks are called alike on all tiers: one cluster can't be both.
+fn refuse_shared(l2: Option<&RedisServers>, l1: Option<&[Url]>) -> Result<(), Failure> {
+    let of_l2 = match l2 {
+        Some(RedisServers::Cluster(urls)) => urls.as_slice(),
+        Some(RedisServers::Node(url)) => std::slice::from_ref(url),
+        None => &[],
+    };
+    let shared = of_l2.iter().map(ToString::to_string).find(|url| {
+        let mut of_l1 = l1.unwrap_or_default().iter();
+        of_l1.any(|other| other.to_string().trim_end_matches('/') == url.trim_end_matches('/'))
+    });
+    match shared {
+        None => Ok(()),
+        Some(url) => Err(Failure::configuration(format!("{url} is a node of L1 and of L2"))
+            .remedy("give each tier servers of its own: both keep their watermarks under the same names")),
     }
 }
 
@@ -361,6 +424,45 @@ mod tests {
         assert_eq!(config.partitions, 16);
         let shown = format!("{config:?} {}", config.database().expect("a database").url);
         assert!(!shown.contains("secret") && shown.contains("postgres://h/db"), "{shown}");
+    }
+
+    #[test]
+    fn l2_is_one_node_or_a_cluster() {
+        let kind = |url: Option<&str>, urls: Option<&[&str]>, file: &str| {
+            let args = ConfigArgs {
+                l2_url: url.map(str::to_owned),
+                l2_urls: urls.map(|urls| urls.iter().map(|url| (*url).to_owned()).collect()),
+                ..ConfigArgs::default()
+            };
+            l2(&args, parse_file(file).expect("a file").tiers.l2).map(|servers| match servers {
+                None => 0,
+                Some(RedisServers::Node(_)) => 1,
+                Some(RedisServers::Cluster(urls)) => 10 + urls.len(),
+            })
+        };
+        let (one, many) = ("[tiers]\nl2 = 'redis://a'\n", "[tiers]\nl2 = ['redis://a', 'redis://b']\n");
+        assert_eq!(kind(None, None, "").ok(), Some(0));
+        assert_eq!((kind(None, None, one).ok(), kind(None, None, many).ok()), (Some(1), Some(12)));
+        assert_eq!(kind(Some("redis://c"), None, many).ok(), Some(1), "the argument wins");
+        assert_eq!(kind(None, Some(&["redis://c"]), one).ok(), Some(11), "a cluster by one of its nodes");
+        assert!(kind(Some("redis://c"), Some(&["redis://d"]), "").is_err());
+        assert!(kind(None, None, "[tiers]\nl2 = []\n").is_err() && kind(Some("http://c"), None, "").is_err());
+    }
+
+    #[test]
+    fn a_server_is_of_one_tier() {
+        let load = |l2: &str| {
+            let urls = |text: &str| Some(text.split(',').map(str::to_owned).collect());
+            let args = ConfigArgs {
+                l1_urls: urls("redis://u:x@a:1/,redis://b:1"),
+                l2_urls: urls(l2),
+                ..ConfigArgs::default()
+            };
+            Config::load(&args)
+        };
+        assert!(load("redis://a:2").is_ok());
+        let refused = load("redis://c:1,redis://a:1").expect_err("shared").to_string();
+        assert!(refused.contains("redis://a:1 is a node of L1 and of L2"), "{refused}");
     }
 
     #[test]

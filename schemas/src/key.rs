@@ -75,6 +75,12 @@ impl KeyPattern {
         Key { text: format!("{}{entity}{}", self.head, self.tail), private }
     }
 
+    /// The entity of a key, where it is of this pattern.
+    pub fn entity<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let entity = key.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
+        (!entity.is_empty()).then_some(entity)
+    }
+
     /// Whether some key could be of both patterns: then two entities would share an entry.
     pub fn overlaps(&self, other: &KeyPattern) -> bool {
         let heads = self.head.starts_with(&other.head) || other.head.starts_with(&self.head);
@@ -99,6 +105,8 @@ mod tests {
     fn patterns() {
         let pattern = KeyPattern::parse("product:hot:{product_id}", "product_id").expect("a good pattern");
         assert_eq!(pattern.key("85123A").as_str(), "product:hot:85123A");
+        assert_eq!(pattern.entity("product:hot:85123A"), Some("85123A"));
+        assert_eq!((pattern.entity("product:hot:"), pattern.entity("product:all:85123A")), (None, None));
         let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
         assert!(
             pattern.overlaps(&other("product:{product_id}")) && !pattern.overlaps(&other("product:all:{product_id}"))

@@ -49,7 +49,12 @@ impl Watermarks {
     pub async fn connect(config: &Config, policy: &Policy) -> Result<Self, Failure> {
         let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
         let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
-        Ok(Watermarks { l1, l2: Tier::node(TierName::L2, config.l2()?, layout).await? })
+        Ok(Watermarks { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await? })
+    }
+
+    /// Both, from the inside out.
+    pub fn tiers(&self) -> [&Tier; 2] {
+        [&self.l2, &self.l1]
     }
 
     /// Position, offset, and the server's time of a tier in one place; L3's are kept on L2.

@@ -71,7 +71,7 @@ impl Setting {
         let database = Database::connect(config.database().expect("a database"), "test").await.expect("a database");
         let layout = Arc::new(Layout::new(&policy, "", 1));
         let l1 = Tier::cluster(TierName::L1, config.l1().expect("L1"), layout.clone()).await.expect("L1");
-        let l2 = Tier::node(TierName::L2, config.l2().expect("L2"), layout).await.expect("L2");
+        let l2 = Tier::connect(TierName::L2, config.l2().expect("L2"), layout).await.expect("L2");
         let loader = Loader::prepare(&database, &policy).await.expect("a loader");
         let tiers = Tiers { l1, l2, loader: Arc::new(loader) };
         let kafka = config.kafka().expect("Kafka").clone();

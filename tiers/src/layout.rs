@@ -44,7 +44,17 @@ impl Layout {
 
     /// The watermark hash of a place; named alike on every tier.
     pub fn watermark(&self, place: &Place) -> String {
-        format!("{{{}}}:_w", self.tag(place))
+        format!("{}_w", self.head(place))
+    }
+
+    /// What stands before every name of a place on a cluster.
+    pub(crate) fn head(&self, place: &Place) -> String {
+        format!("{{{}}}:", self.tag(place))
+    }
+
+    /// What stands before every name of this installation on one node.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The tag of everything at the edge that was made from a place: by it all of that goes, where what changed is not
@@ -56,7 +66,7 @@ impl Layout {
     /// An entry's name: tagged on a cluster, plain on one node.
     pub(crate) fn entry(&self, place: &Place, key: &Key, tagged: bool) -> String {
         let key = key.as_str();
-        if tagged { format!("{{{}}}:{key}", self.tag(place)) } else { format!("{}{key}", self.namespace) }
+        if tagged { format!("{}{key}", self.head(place)) } else { format!("{}{key}", self.namespace) }
     }
 
     fn tag(&self, place: &Place) -> &str {

@@ -103,6 +103,11 @@ local function apply(KEYS, ARGV)
   if pos ~= ARGV[1] then                                    -- compare first: this is the fence [6d, 7a]
     return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
   end
+  -- A fail-over can forget an owner and leave the position as it was; whoever went on would purge behind nobody's back [16n].
+  -- So can a call sent again after the owner has changed [16g8, 16g10].
+  if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'l3_owner') ~= ARGV[9] then
+    return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
+  end
   if ARGV[4] ~= '' then floor = ARGV[4] end
   if ARGV[5] ~= '' then timeline = ARGV[5] end
   local refreshed, dropped, answer, at = 0, 0, { 'ok', 0, 0 }, 13
@@ -141,8 +146,7 @@ local function apply(KEYS, ARGV)
   if ARGV[6] ~= '0' then redis.call('HSET', KEYS[1], 'at', ARGV[6]) end
   if refreshed > 0 then redis.call('HINCRBY', KEYS[1], 'refreshed', refreshed) end
   if dropped > 0 then redis.call('HINCRBY', KEYS[1], 'dropped', dropped) end
-  -- L3's position moves only under the owner that was written last: a call sent again finds another [16g8, 16g10].
-  if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'l3_owner') == ARGV[9] then
+  if ARGV[9] ~= '' then                                     -- L3's position moves under its owner only
     if ARGV[10] ~= '' then redis.call('HSET', KEYS[1], 'l3_begun', ARGV[10]) end
     if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'l3', ARGV[11], 'l3_offset', ARGV[12]) end
   end

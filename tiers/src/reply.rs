@@ -4,8 +4,8 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::position::Position;
 use redis::Value;
 
-use crate::link::TierError;
 use crate::tier::{Applied, Filled, Hit, Lease, Mark, Read};
+use crate::tier_error::TierError;
 
 /// An answer's elements, taken one by one.
 struct Answer {

@@ -10,8 +10,8 @@ use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 
 use crate::layout::{Layout, Place};
-use crate::link::TierError;
 use crate::tier::{Fill, Filled, Hit, Lease, Mark, Read, Tier};
+use crate::tier_error::TierError;
 
 /// How often a reader looks again while somebody else fills.
 const BUSY_LOOKS_MAX: u32 = 20;
@@ -65,7 +65,7 @@ pub enum ThroughError {
 pub struct Tiers {
     /// Redis Cluster.
     pub l1: Tier,
-    /// Redis.
+    /// Redis, one node or a cluster.
     pub l2: Tier,
     /// The database.
     pub loader: Arc<dyn Load>,
@@ -76,7 +76,7 @@ impl Tiers {
     pub async fn connect(config: &Config, policy: &Policy, loader: Arc<dyn Load>) -> Result<Self, Failure> {
         let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
         let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
-        Ok(Tiers { l1, l2: Tier::node(TierName::L2, config.l2()?, layout).await?, loader })
+        Ok(Tiers { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await?, loader })
     }
 
     /// Loads the function library on both.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
-use lockstep_process::config::Url;
+use lockstep_process::config::{RedisServers, Url};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 
 use crate::call::Calls;
 use crate::layout::{Layout, Place};
-use crate::link::{Link, TierError};
+use crate::link::Link;
 use crate::reply;
+use crate::tier_error::TierError;
 
 mod limits;
 mod rules;
@@ -31,11 +32,19 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub struct Tier {
     /// Which.
     pub name: TierName,
-    link: Link,
-    calls: Calls,
+    pub(crate) link: Link,
+    pub(crate) calls: Calls,
 }
 
 impl Tier {
+    /// A tier on the servers that are configured for it.
+    pub async fn connect(name: TierName, servers: &RedisServers, layout: Arc<Layout>) -> Result<Self, Failure> {
+        match servers {
+            RedisServers::Node(url) => Self::node(name, url, layout).await,
+            RedisServers::Cluster(urls) => Self::cluster(name, urls, layout).await,
+        }
+    }
+
     /// A tier of one node, with plain names.
     pub async fn node(name: TierName, url: &Url, layout: Arc<Layout>) -> Result<Self, Failure> {
         Ok(Tier { name, link: Link::node(name, url).await?, calls: Calls::new(layout, false) })
@@ -52,7 +61,7 @@ impl Tier {
         let unusable = |error| {
             Failure::configuration(format!("{} does not take our function library", self.name.as_str()))
                 .because(error)
-                .remedy("Lockstep needs Redis 7.0 or newer, and the right to run FUNCTION LOAD")
+                .remedy("Lockstep needs Redis 7.0 or newer, and the right to run FUNCTION LOAD and FCALL, or EVAL and EVALSHA")
         };
         self.link.load_library().await.map_err(unusable)
     }

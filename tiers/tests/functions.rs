@@ -17,6 +17,8 @@ mod own;
 mod play;
 #[path = "functions/read.rs"]
 mod read;
+#[path = "functions/sweep.rs"]
+mod sweep;
 #[path = "functions/twin.rs"]
 mod twin;
 
@@ -37,6 +39,7 @@ rules! {
     read::a_tier_without_a_watermark_is_at_least
     read::a_hit_tells_all
     read::a_hit_extends_life_where_the_view_slides
+    read::an_entry_too_old_is_a_miss
     fill::a_fill_needs_its_lease
     fill::a_fill_writes_the_whole_entry
     fill::a_fill_sent_twice_is_void
@@ -58,10 +61,19 @@ rules! {
     apply::the_watermark_moves
     apply::actions_are_counted
     apply::a_full_call_is_taken
+    apply::a_call_too_large_is_refused
+    apply::a_change_too_large_for_a_call_invalidates
+    apply::somebody_elses_value_makes_room
     own::the_position_is_lowered_only
     own::the_watermark_is_compared_first
     own::only_the_owner_moves_the_position
     twin::random_operations_agree
     library::a_flushed_library_is_loaded_again
+    library::a_library_flushed_under_calls_is_loaded_again
+    library::a_user_without_functions_is_served_by_scripts
+    library::older_versions_are_pruned
+    library::a_namespace_keeps_installations_apart
     library::a_place_is_one_slot
+    sweep::what_lies_below_the_floor_is_swept
+    sweep::somebody_elses_value_is_not_swept
 }

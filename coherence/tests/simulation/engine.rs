@@ -78,6 +78,11 @@ impl Engine {
         self.carry_out(commands);
     }
 
+    /// Tiers that it has attached.
+    pub fn attached(&self) -> usize {
+        self.core.applied().len()
+    }
+
     pub fn wants_records(&self) -> bool {
         self.core.wants_records()
     }
@@ -88,6 +93,9 @@ impl Engine {
 
     fn carry_out(&mut self, commands: Vec<Command>) {
         for command in commands {
+            if std::env::var_os("LOCKSTEP_SIMULATION_TRACE").is_some() && !matches!(command, Command::Gate(..)) {
+                println!("engine {}: {command:?}", self.number);
+            }
             match command {
                 Command::Look(token) => self.errands.push(Errand::Look(token)),
                 Command::Find(token, tier) => self.errands.push(Errand::Find(token, tier)),

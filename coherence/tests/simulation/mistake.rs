@@ -19,6 +19,8 @@ pub enum Mistake {
     AnySource,
     /// A fill from a deposed primary is taken [13e].
     AnyTimeline,
+    /// A call of an owner that L2 has forgotten is taken [16n].
+    ForgottenOwner,
     /// The edge is purged once [16a].
     OneRound,
     /// The origin never says `no-store`.
@@ -27,7 +29,7 @@ pub enum Mistake {
     Unsettled,
 }
 
-pub const ALL: [Mistake; 11] = [
+pub const ALL: [Mistake; 12] = [
     Mistake::NoGate,
     Mistake::NoFence,
     Mistake::MarkersStay,
@@ -36,6 +38,7 @@ pub const ALL: [Mistake; 11] = [
     Mistake::LowAfter,
     Mistake::AnySource,
     Mistake::AnyTimeline,
+    Mistake::ForgottenOwner,
     Mistake::OneRound,
     Mistake::AlwaysStore,
     Mistake::Unsettled,

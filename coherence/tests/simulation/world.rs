@@ -420,6 +420,7 @@ impl World {
     /// Nothing goes wrong any more, and everybody finishes.
     fn rest(&mut self) -> Result<(), String> {
         self.tiers.iter_mut().for_each(|tier| tier.is_away = false);
+        self.shop.deposed = None;
         while let Some(at) = self.shop.may_be_seen().first() {
             self.shop.history.commits[*at].visible = true;
         }
@@ -455,7 +456,8 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let (end, _): (Position, i64) = self.shop.progress();
         let purges = &self.engines[0].purges;
-        self.tiers.iter().all(|tier| tier.position() >= end)
+        self.engines[0].attached() == self.tiers.len()
+            && self.tiers.iter().all(|tier| tier.position() >= end)
             && purges.pending.is_empty()
             && purges.second.is_empty()
             && self.readers.is_empty()

@@ -22,6 +22,11 @@ impl Twin {
             let offset = self.node.field(&w, "offset").and_then(|text| text.parse().ok());
             return Applied::Lost { position: found, offset };
         }
+        let owner = batch.outward.as_ref().map(|outward| outward.owner).filter(|owner| !owner.is_empty());
+        if owner.is_some() && self.node.field(&w, "l3_owner") != owner {
+            let offset = self.node.field(&w, "offset").and_then(|text| text.parse().ok());
+            return Applied::Lost { position: found, offset };
+        }
         let floor = batch.floor.unwrap_or_else(|| self.floor(&w));
         let (mut refreshed, mut dropped, mut mine) = (0, 0, Vec::new());
         for (index, (key, action)) in within_limits(batch.actions).iter().enumerate() {
@@ -82,9 +87,6 @@ impl Twin {
             self.node.set(w, &[("at", &at)]);
         }
         let Some(outward) = batch.outward.as_ref().filter(|outward| !outward.owner.is_empty()) else { return };
-        if self.node.field(w, "l3_owner") != Some(outward.owner) {
-            return;
-        }
         if let Some(begun) = outward.begun {
             self.node.set(w, &[("l3_begun", &begun.to_string())]);
         }

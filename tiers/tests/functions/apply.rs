@@ -1,8 +1,8 @@
 //! apply: compared first, then each action, then the watermark.
 
 use lockstep_schemas::position::Position;
-use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX};
-use lockstep_tiers::{Action, Applied, Apply, Outward};
+use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX};
+use lockstep_tiers::{Action, Applied, Apply, Outward, Read};
 
 use crate::bench::{Bench, TIMELINE, TTL, at, refresh};
 
@@ -191,4 +191,74 @@ pub async fn a_full_call_is_taken(bench: &Bench) {
     assert_eq!(applied, Applied::Ok { refreshed: ACTIONS_MAX as u64, dropped: 0, mine: vec![] });
     let entry = bench.entry(&(ACTIONS_MAX - 1).to_string()).await;
     assert_eq!(entry.len(), width + 4, "its own two fields, and two of ours");
+}
+
+/// What is too much for one call is refused before anything is written, whoever sends it.
+pub async fn a_call_too_large_is_refused(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    bench.plant_entry("7", at(3), at(3)).await;
+    let (expect, new) = (at(5).to_string(), at(6).to_string());
+    let fixed = [&*expect, &new, "1", "", "", "0", "engine", "3000", "", "", "", "0"].map(str::to_owned);
+    let position = at(6).to_string();
+    let many = |count: usize| -> Vec<String> {
+        let head = ["r".to_owned(), position.clone(), "1000".to_owned(), "0".to_owned(), count.to_string()];
+        head.into_iter().chain((0..count).map(|n| format!("f{n}"))).collect()
+    };
+    let long = ["r", &position, "1000", "1", "0", "stock", &"x".repeat(330_000)].map(str::to_owned).to_vec();
+    for (keys, action, expected) in [
+        (63, many(1), None),
+        (64, many(1), Some("keys")),
+        (1, many(3_983), None),
+        (1, many(3_984), Some("arguments")),
+        (1, long, Some("bytes")),
+    ] {
+        bench.plant_watermark(at(5)).await;
+        bench.plant_entry("7", at(3), at(3)).await;
+        let before = (bench.entry("7").await, bench.watermark().await);
+        let mut names = vec![bench.watermark_name()];
+        for n in 0..keys {
+            let entity = if n == 0 { "7".to_owned() } else { format!("more{n}") };
+            names.extend([bench.entry_name(&entity), bench.marker_name(&entity)]);
+        }
+        let mut command = redis::cmd("FCALL");
+        command.arg("lockstep1_apply").arg(names.len()).arg(&names).arg(&fixed).arg(&action);
+        command.arg(vec!["i"; keys - 1]);
+        let answer = bench.try_send(&command).await;
+        match expected {
+            None => assert!(answer.is_ok(), "{answer:?}"),
+            Some(what) => {
+                let error = answer.expect_err("refused").to_string();
+                assert!(error.contains("LIMIT") && error.contains(what), "{error}");
+                assert_eq!((bench.entry("7").await, bench.watermark().await), before);
+            }
+        }
+    }
+}
+
+/// A change too much for one call, as of many large views: the largest entries are dropped, the others refreshed.
+pub async fn a_change_too_large_for_a_call_invalidates(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    for entity in ["7", "8"] {
+        bench.plant_entry(entity, at(3), at(3)).await;
+    }
+    let large = "x".repeat(CALL_BYTES_MAX - 10);
+    let actions = [
+        (bench.key("7"), refresh(at(8), &[("name", Some(&large))])),
+        (bench.key("8"), refresh(at(8), &[("name", Some("a name of some length"))])),
+    ];
+    let applied = bench.tier.apply(&bench.place, &bench.batch(at(5), at(8), &actions)).await.expect("an answer");
+    assert_eq!(applied, Applied::Ok { refreshed: 1, dropped: 1, mine: vec![0] });
+    assert_eq!(bench.entry("8").await["name"], "a name of some length");
+}
+
+/// A text under an entry's name is in the way of the entry: readers would get errors for ever.
+pub async fn somebody_elses_value_makes_room(bench: &Bench) {
+    bench.text(&bench.entry_name("7"), "theirs").await;
+    let read = bench.tier.read(&bench.place, &bench.key("7"), None).await;
+    assert!(matches!(read, Ok(Read::Lease(_))), "{read:?}");
+    bench.text(&bench.entry_name("8"), "theirs").await;
+    let actions = [(bench.key("8"), refresh(at(8), &[("stock", Some("1"))]))];
+    let applied = bench.tier.apply(&bench.place, &bench.batch(Position::LEAST, at(8), &actions)).await;
+    assert_eq!(applied.expect("an answer"), Applied::Ok { refreshed: 0, dropped: 0, mine: vec![] });
+    assert!(bench.entry("8").await.is_empty());
 }

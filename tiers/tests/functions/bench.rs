@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use lockstep_process::config::Url;
+use lockstep_process::config::{RedisServers, Url};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
@@ -44,9 +44,12 @@ pub fn on_both_layouts(module: &str, name: &str, rule: impl AsyncFn(&Bench)) {
     let _shared = alone.is_none().then(|| LIBRARY.read().unwrap_or_else(PoisonError::into_inner));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        for layout in [TierName::L2, TierName::L1] {
-            eprintln!("{name}, {}", layout.as_str());
-            let bench = Bench::connect(&endpoints, layout, &format!("{name}.")).await;
+        // L2 may be either. What the servers do does not depend on the tier's name: the longest tests go without the third.
+        let kinds = [(TierName::L2, false), (TierName::L1, true), (TierName::L2, true)];
+        for (tier, is_cluster) in kinds.into_iter().take(if module == "twin" { 2 } else { 3 }) {
+            eprintln!("{name}, {} on {}", tier.as_str(), if is_cluster { "the cluster" } else { "one node" });
+            let namespace = format!("{name}.{}.", tier.as_str());
+            let bench = Bench::connect(&endpoints, tier, is_cluster, &namespace).await;
             tokio::time::timeout(RULE_MAX, rule(&bench)).await.expect("a rule within its time");
         }
     });
@@ -91,19 +94,35 @@ pub struct Bench {
 }
 
 impl Bench {
-    async fn connect(endpoints: &Endpoints, name: TierName, namespace: &str) -> Self {
+    async fn connect(endpoints: &Endpoints, name: TierName, is_cluster: bool, namespace: &str) -> Self {
         let policy = Policy::parse(DEFAULT).expect("the default policy");
         let layout = Arc::new(Layout::new(&policy, namespace, 1));
         let view = policy.views["product_all"].clone();
         let place = layout.place(&view.group, "7");
-        let (tier, raw) = if name == TierName::L1 {
-            (cluster(endpoints, layout).await, Raw::Cluster(plain_cluster(endpoints).await))
+        let tier = Tier::connect(name, &servers(endpoints, is_cluster, ""), layout).await.expect("a tier");
+        let raw = if is_cluster {
+            Raw::Cluster(plain_cluster(endpoints).await)
         } else {
-            let url = Url::parse("L2", &endpoints.l2, &["redis"]).expect("a URL");
-            (Tier::node(name, &url, layout).await.expect("a tier"), Raw::Node(plain(&endpoints.l2).await))
+            Raw::Node(plain(&endpoints.l2).await)
         };
         tier.load_library().await.expect("the library");
         Bench { tier, view, place, endpoints: endpoints.clone(), namespace: namespace.to_owned(), raw }
+    }
+
+    /// Another tier on the same servers. `user`: as whom, `name:password@`.
+    pub async fn another(&self, layout: Arc<Layout>, user: &str) -> Tier {
+        let servers = servers(&self.endpoints, self.is_cluster(), user);
+        Tier::connect(self.tier.name, &servers, layout).await.expect("a tier")
+    }
+
+    /// The nodes that take writes: L2, or the cluster's three primaries.
+    pub fn primaries(&self) -> &[String] {
+        if self.is_cluster() { &self.endpoints.l1[..3] } else { std::slice::from_ref(&self.endpoints.l2) }
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> &[String] {
+        if self.is_cluster() { &self.endpoints.l1 } else { std::slice::from_ref(&self.endpoints.l2) }
     }
 
     pub fn is_cluster(&self) -> bool {
@@ -132,18 +151,20 @@ impl Bench {
 
     /// The tier's server, and a twin of it.
     pub async fn pair(&self) -> Pair {
-        let urls = if self.is_cluster() { &self.endpoints.l1[..3] } else { std::slice::from_ref(&self.endpoints.l2) };
         let calls = Calls::new(self.tier.layout().clone(), self.is_cluster());
-        let server = server_of(urls, &self.watermark_name()).await;
+        let server = server_of(self.primaries(), &self.watermark_name()).await;
         Pair { server, calls, place: self.place.clone(), view: self.view.clone() }
     }
 
     pub async fn send(&self, command: &redis::Cmd) -> Value {
-        let answer = match &self.raw {
+        self.try_send(command).await.expect("an answer")
+    }
+
+    pub async fn try_send(&self, command: &redis::Cmd) -> Result<Value, redis::RedisError> {
+        match &self.raw {
             Raw::Node(node) => command.query_async(&mut node.clone()).await,
             Raw::Cluster(cluster) => command.query_async(&mut cluster.clone()).await,
-        };
-        answer.expect("an answer")
+        }
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
@@ -203,7 +224,16 @@ impl Bench {
 
     /// An entry that ran out, or was evicted.
     pub async fn evict(&self, entity: &str) {
-        let _: i64 = self.ask(&["UNLINK", &self.entry_name(entity)]).await;
+        self.remove(&self.entry_name(entity)).await;
+    }
+
+    pub async fn remove(&self, name: &str) {
+        let _: i64 = self.ask(&["UNLINK", name]).await;
+    }
+
+    /// Something that is no entry, under some name.
+    pub async fn text(&self, name: &str, text: &str) {
+        let _: String = self.ask(&["SET", name, text]).await;
     }
 
     pub async fn plant_marker(&self, entity: &str, nonce: &str, position: Position) {
@@ -237,9 +267,16 @@ pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
     Action::Refresh { position, ttl: TTL * 2, fields }
 }
 
-pub async fn cluster(endpoints: &Endpoints, layout: Arc<Layout>) -> Tier {
-    let urls: Vec<Url> = endpoints.l1.iter().map(|url| Url::parse("L1", url, &["redis"]).expect("a URL")).collect();
-    Tier::cluster(TierName::L1, &urls, layout).await.expect("a tier")
+fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {
+    let url = |url: &String| {
+        let url = url.replace("redis://", &format!("redis://{user}"));
+        Url::parse("a node", &url, &["redis"]).expect("a URL")
+    };
+    if is_cluster {
+        RedisServers::Cluster(endpoints.l1.iter().map(url).collect())
+    } else {
+        RedisServers::Node(url(&endpoints.l2))
+    }
 }
 
 pub async fn plain(url: &str) -> MultiplexedConnection {

@@ -1,5 +1,7 @@
 //! read: a hit, somebody else's lease, or one of our own.
 
+use std::time::Duration;
+
 use lockstep_schemas::position::Position;
 use lockstep_tiers::Read;
 
@@ -60,4 +62,21 @@ pub async fn a_hit_extends_life_where_the_view_slides(bench: &Bench) {
     bench.tier.read(&bench.place, &bench.key("7"), Some(TTL * 2)).await.expect("an answer");
     let life = bench.life_ms(&name).await;
     assert!(life > short && life <= 2 * short, "{life} ms");
+}
+
+pub async fn an_entry_too_old_is_a_miss(bench: &Bench) {
+    let minute = Duration::from_secs(60);
+    for (age, age_max, is_hit) in [(1, Some(minute), true), (3_600, Some(minute), false), (3_600, None, true)] {
+        bench.plant_entry("7", at(3), at(6)).await;
+        let born = lockstep_process::clock::now_micros() - age * 1_000_000;
+        bench.plant(&bench.entry_name("7"), &[("_born", &born.to_string())]).await;
+        let read = bench.tier.read_within(&bench.place, &bench.key("7"), None, age_max).await.expect("an answer");
+        assert_eq!(matches!(read, Read::Hit(_)), is_hit, "of {age} s: {read:?}");
+        assert_eq!(matches!(read, Read::Lease(_)), !is_hit, "of {age} s: {read:?}");
+        assert_eq!(bench.entry("7").await.is_empty(), !is_hit, "what is too old is gone");
+        bench.remove(&bench.marker_name("7")).await;
+    }
+    bench.plant_entry("8", at(3), at(6)).await;
+    let read = bench.tier.read_within(&bench.place, &bench.key("8"), None, Some(minute)).await;
+    assert!(matches!(read, Ok(Read::Hit(_))), "what does not say its age has none: {read:?}");
 }
