@@ -11,7 +11,7 @@ use lockstep_schemas::record;
 use lockstep_source::gate::Verdict;
 use lockstep_tiers::{Applied, Watermark};
 
-use super::event::{Call, Command, Event, LogProgress, Notice, Purged, Token, Trouble};
+use super::event::{Call, Command, Event, LogProgress, Look, Notice, Purged, Token, Trouble};
 use super::job::Job;
 use super::opening::Opened;
 use super::rule::Rule;
@@ -27,6 +27,8 @@ const JOBS_BUSY: usize = 2;
 /// The watermark moves without actions this often, where the partition had changes, and where it had none.
 const MOVE_ACTIVE: Duration = Duration::from_millis(100);
 const MOVE_IDLE: Duration = Duration::from_secs(1);
+/// Records that progress speaks of, and that do not come for so long, may be gone from the log.
+const MISSED_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct Flow {
     life: u64,
@@ -49,6 +51,9 @@ pub(super) struct Flow {
     progress: Option<LogProgress>,
     had_changes: bool,
     moved_at: Duration,
+    /// When the last record came, and the look at the log's ends that is under way since.
+    heard_at: Duration,
+    looking: Option<Token>,
 }
 
 impl Flow {
@@ -83,6 +88,8 @@ impl Flow {
             progress: None,
             had_changes: true,
             moved_at: means.now,
+            heard_at: means.now,
+            looking: None,
         }
     }
 
@@ -102,7 +109,8 @@ impl Flow {
         let sides = (0..self.sides.len()).map(|at| self.sides[at].wake_at(self.do_others_work(at, now))).min();
         let is_quiet = self.jobs.is_empty() && self.building.is_empty() && self.has_consumed_all();
         let idle = if is_quiet { self.moved_at + self.move_wait() } else { Duration::MAX };
-        sides.unwrap_or(Duration::MAX).min(idle)
+        let missed = if self.may_have_missed() { self.heard_at + MISSED_AFTER } else { Duration::MAX };
+        sides.unwrap_or(Duration::MAX).min(idle).min(missed)
     }
 
     pub fn hear(&mut self, means: &mut Means, event: Event) -> Result<(), Turn> {
@@ -118,6 +126,7 @@ impl Flow {
             }
             Event::Answered(token, answer) => self.answered(means, token, answer),
             Event::Found(token, answer) => self.found(means, token, answer),
+            Event::Looked(token, look) if self.looking == Some(token) => self.looked(means, look),
             Event::Progress(progress) => {
                 self.progress = Some(progress);
                 Ok(())
@@ -139,6 +148,7 @@ impl Flow {
             self.close(means);
         }
         self.follow_progress(means)?;
+        self.look_for_missed(means);
         self.ask_gate(means);
         for at in 0..self.sides.len() {
             self.detach_if_overdue(means, at);
@@ -152,7 +162,7 @@ impl Flow {
     }
 
     fn record(&mut self, means: &mut Means, offset: i64, read: Result<record::Event, String>) -> Result<(), Turn> {
-        self.round_over = false;
+        (self.round_over, self.heard_at) = (false, means.now);
         if offset < self.next {
             return self.again(read);
         }
@@ -276,6 +286,30 @@ impl Flow {
             progress.next.is_some_and(|next| next <= self.next) && progress.position >= self.seen
         };
         self.progress.as_ref().is_some_and(consumed)
+    }
+
+    /// Whether progress speaks of records that have not come, though there is room for them.
+    fn may_have_missed(&self) -> bool {
+        let owed = self.progress.as_ref().is_some_and(|progress| progress.next.is_some_and(|next| next > self.next));
+        owed && self.looking.is_none() && self.jobs.is_empty() && self.building.is_empty()
+    }
+
+    /// Where the log was cut before our place, and nothing has come since, no record would ever say so.
+    fn look_for_missed(&mut self, means: &mut Means) {
+        if self.may_have_missed() && means.now >= self.heard_at + MISSED_AFTER {
+            self.looking = Some(means.ask(Command::Look));
+        }
+    }
+
+    fn looked(&mut self, means: &mut Means, look: Result<Look, String>) -> Result<(), Turn> {
+        (self.looking, self.heard_at) = (None, means.now);
+        match look {
+            Ok(look) if look.oldest > self.next => {
+                means.say(Notice::Gone(self.next, look.oldest));
+                Err(Turn::Skip { next_offset: look.oldest })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn move_wait(&self) -> Duration {

@@ -150,7 +150,9 @@ impl Opening {
         };
         if tier == TierName::L2 {
             let l3 = found.as_ref().and_then(|mark| mark.l3);
-            self.l3 = l3.filter(|(position, offset)| is_of_log(*position, *offset));
+            // What can't be read again can't be purged by its tags: then everything is.
+            let is_behind = |offset: i64| self.lost_from.is_none_or(|from| offset >= from);
+            self.l3 = l3.filter(|(position, offset)| is_of_log(*position, *offset) && is_behind(*offset));
         }
         let usable = |mark: &&Watermark| {
             is_of_log(mark.position, mark.offset) && self.lost_from.is_none_or(|from| mark.offset >= from)

@@ -450,7 +450,14 @@ impl World {
                 return Ok(());
             }
         }
-        Err("it does not come to rest".to_owned())
+        let engine = &self.engines[0];
+        let (at, log, wants) = (engine.at, self.shop.log.len(), engine.wants_records());
+        let (errands, oldest) = (engine.errands.len(), self.shop.oldest);
+        Err(format!(
+            "it does not come to rest: at {at:?} of {oldest}..{log}, wants records {wants}, {errands} errands, readers {}, fetches {}",
+            self.readers.len(),
+            self.edge.fetches.len()
+        ))
     }
 
     fn is_at_rest(&self) -> bool {
