@@ -59,6 +59,8 @@ pub struct World {
     without: Without,
     engines_started: u64,
     trace: DefaultHasher,
+    /// Whether the edge is busier than usual.
+    is_edgy: bool,
 }
 
 impl World {
@@ -85,6 +87,7 @@ impl World {
             without,
             engines_started: 0,
             trace: DefaultHasher::new(),
+            is_edgy: seed.is_multiple_of(2),
         };
         world.start_engine();
         world
@@ -130,6 +133,13 @@ impl World {
             500..600 => self.feed(),
             600..640 => self.any_engine(|engine, now| engine.pass(now)),
             640..690 => self.purge(),
+            690..860 if self.is_edgy && choice % 3 > 0 => {
+                self.start_fetch();
+                if choice % 3 == 2 && !self.edge.fetches.is_empty() {
+                    let at = self.random.usize(..self.edge.fetches.len());
+                    self.step_fetch(at);
+                }
+            }
             690..730 => self.start_reader(),
             730..860 if !self.readers.is_empty() => {
                 let at = self.random.usize(..self.readers.len());
