@@ -5,6 +5,8 @@
 mod apply;
 #[path = "functions/bench.rs"]
 mod bench;
+#[path = "functions/cluster.rs"]
+mod cluster;
 #[path = "functions/fill.rs"]
 mod fill;
 #[path = "functions/library.rs"]
