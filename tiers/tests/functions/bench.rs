@@ -276,7 +276,7 @@ pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
     Action::Refresh { position, ttl: TTL * 2, fields }
 }
 
-fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {
+pub fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {
     let url = |url: &String| {
         let url = url.replace("redis://", &format!("redis://{user}"));
         Url::parse("a node", &url, &["redis"]).expect("a URL")
