@@ -23,6 +23,12 @@ pub enum StackError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// Valkey 9 is not where it should be.
+    #[error("there is no {}; remedy: run `scripts/bootstrap`, which fetches it", program.display())]
+    MissingValkey {
+        /// Where it was looked for.
+        program: PathBuf,
+    },
     /// The broker's jars are not where they should be.
     #[error("there is no kafka broker in {}; remedy: run `scripts/bootstrap`, which fetches it", folder.display())]
     MissingJars {

@@ -32,5 +32,5 @@ mod varnish;
 
 pub use crate::endpoints::Endpoints;
 pub use crate::error::{Failed, StackError};
-pub use crate::options::{L1_NODES, PostgresVersion, Secured, Service, Services, StackOptions};
+pub use crate::options::{L1_NODES, PostgresVersion, RedisVersion, Secured, Service, Services, StackOptions};
 pub use crate::stack::Stack;

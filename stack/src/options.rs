@@ -33,6 +33,10 @@ pub struct StackOptions {
     pub postgres_standby: bool,
     /// PostgreSQL by TLS only, and Kafka with a listener that encrypts and asks who its clients are. `None`: neither.
     pub secured: Option<Secured>,
+    /// Which Redis L2 and L1 are.
+    pub redis_version: RedisVersion,
+    /// The server program of Valkey 9.
+    pub valkey_9: PathBuf,
     /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
     pub redis_l2_persist: bool,
 }
@@ -52,6 +56,8 @@ impl Default for StackOptions {
             postgres_18: cache().join("postgresql-18.4/native"),
             postgres_standby: false,
             secured: None,
+            redis_version: RedisVersion::default(),
+            valkey_9: cache().join("valkey-9.1.2/valkey-server"),
             redis_l2_persist: false,
         }
     }
@@ -94,6 +100,16 @@ pub enum PostgresVersion {
     V15,
     /// Knows slots that a standby takes over.
     V18,
+}
+
+/// Servers that speak Redis's language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedisVersion {
+    /// Redis 7, Debian's.
+    #[default]
+    V7,
+    /// Valkey 9, which moves slots at one stroke.
+    Valkey9,
 }
 
 /// Which services a stack has.

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::error::StackError;
-use crate::options::{PostgresVersion, StackOptions};
+use crate::options::{PostgresVersion, RedisVersion, StackOptions};
 use crate::sys::{self, Account};
 
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
@@ -54,7 +54,13 @@ impl Programs {
             found.java = find("java")?;
         }
         if services.l2 || services.l1 {
-            found.redis_server = find("redis-server")?;
+            found.redis_server = match options.redis_version {
+                RedisVersion::V7 => find("redis-server")?,
+                RedisVersion::Valkey9 => options.valkey_9.clone(),
+            };
+            if !found.redis_server.is_file() {
+                return Err(StackError::MissingValkey { program: options.valkey_9.clone() });
+            }
         }
         if services.l1 {
             found.redis_cli = find("redis-cli")?;

@@ -5,6 +5,8 @@
 mod apply;
 #[path = "functions/bench.rs"]
 mod bench;
+#[path = "functions/cluster.rs"]
+mod cluster;
 #[path = "functions/fill.rs"]
 mod fill;
 #[path = "functions/library.rs"]
@@ -19,6 +21,8 @@ mod play;
 mod read;
 #[path = "functions/sweep.rs"]
 mod sweep;
+#[path = "functions/through.rs"]
+mod through;
 #[path = "functions/twin.rs"]
 mod twin;
 
@@ -74,6 +78,7 @@ rules! {
     library::older_versions_are_pruned
     library::a_namespace_keeps_installations_apart
     library::a_place_is_one_slot
+    through::l1_is_filled_through_l2_of_either_kind
     sweep::what_lies_below_the_floor_is_swept
     sweep::somebody_elses_value_is_not_swept
 }

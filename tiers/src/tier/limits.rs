@@ -83,6 +83,6 @@ mod tests {
         check(&[(1, CALL_BYTES_MAX), (1, 1)], &[false, true]);
         check(&[(1, 1), (1, CALL_BYTES_MAX / 2), (1, CALL_BYTES_MAX / 2)], &[true, true, false]);
         check(&[(490, 1), (490, 1), (490, 1), (490, 1)], &[true, true, true, true]);
-        check(&[(490, 1), (500, 1), (490, 1), (490, 1), (9, 1)], &[true, false, true, true, true]);
+        check(&[(490, 1), (500, 1), (490, 1), (490, 1), (19, 1)], &[true, false, true, true, true]);
     }
 }

@@ -9,7 +9,7 @@ use lockstep_process::config::{RedisServers, Url};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_stack::{Endpoints, Services, Stack, StackOptions};
+use lockstep_stack::{Endpoints, RedisVersion, Services, Stack, StackOptions};
 use lockstep_tiers::call::Calls;
 use lockstep_tiers::{Action, Apply, Layout, Place, Tier};
 use redis::Value;
@@ -59,12 +59,21 @@ fn endpoints() -> Endpoints {
     let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     let started = stack.get_or_insert_with(|| {
         lockstep_process::install_crypto_provider();
-        let services = Services { l1: true, l2: true, ..Services::NONE };
-        let started =
-            Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
+        let options = options(Services { l1: true, l2: true, ..Services::NONE });
+        let started = Stack::start(options, &mut |line| eprintln!("{line}"));
         started.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     });
     started.endpoints().clone()
+}
+
+/// The servers that the rules are tried on: LOCKSTEP_TEST_REDIS=valkey asks for Valkey 9.
+pub fn options(services: Services) -> StackOptions {
+    let redis_version = match std::env::var("LOCKSTEP_TEST_REDIS").as_deref() {
+        Err(_) | Ok("redis") => RedisVersion::V7,
+        Ok("valkey") => RedisVersion::Valkey9,
+        Ok(other) => panic!("LOCKSTEP_TEST_REDIS is redis or valkey, not {other}"),
+    };
+    StackOptions { services, redis_version, ..StackOptions::default() }
 }
 
 /// The last rule to end takes the servers along. (Where only some run, the process's end does.)
@@ -267,7 +276,7 @@ pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
     Action::Refresh { position, ttl: TTL * 2, fields }
 }
 
-fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {
+pub fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {
     let url = |url: &String| {
         let url = url.replace("redis://", &format!("redis://{user}"));
         Url::parse("a node", &url, &["redis"]).expect("a URL")

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use lockstep_schemas::policy::{DEFAULT, Policy};
-use lockstep_stack::{Services, Stack, StackOptions};
+use lockstep_stack::{Services, Stack};
 use lockstep_tiers::Layout;
 use lockstep_tiers::call::Calls;
 use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 
-use crate::bench::plain;
+use crate::bench::{options, plain};
 use crate::twin::Pair;
 
 const LIBRARY: &str = include_str!("../../src/lockstep.lua");
@@ -60,9 +60,7 @@ async fn noticed(pair: &Pair) -> Option<u64> {
 #[tokio::test]
 async fn each_broken_rule_is_noticed() {
     lockstep_process::install_crypto_provider();
-    let services = Services { l2: true, ..Services::NONE };
-    let options = StackOptions { services, ..StackOptions::default() };
-    let stack = Stack::start(options, &mut |_| {}).expect("a server");
+    let stack = Stack::start(options(Services { l2: true, ..Services::NONE }), &mut |_| {}).expect("a server");
     let policy = Policy::parse(DEFAULT).expect("the default policy");
     let layout = Arc::new(Layout::new(&policy, "", 1));
     let view = policy.views["product_all"].clone();

@@ -78,8 +78,11 @@ pub struct OwnApply {
     pub timeline: &'static str,
     pub at: i64,
     pub actions: Vec<(Key, Action)>,
-    pub outward: Option<(&'static str, Option<Position>, Option<(Position, i64)>)>,
+    pub outward: Option<OwnOutward>,
 }
+
+/// Who owns L3's position, how far purges have begun, and how far they are done.
+pub type OwnOutward = (&'static str, Option<Position>, Option<(Position, i64)>);
 
 /// What a tier answers.
 #[derive(Clone, Debug, PartialEq)]
