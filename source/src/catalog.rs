@@ -153,6 +153,21 @@ pub async fn children(database: &Database, names: &[&str]) -> Result<Vec<(String
     rows.iter().map(|row| Ok((name(row, 0)?, name(row, 2)?))).collect()
 }
 
+/// Tables that a publication has with a list of columns, although every old row of theirs, or of a partition's, is logged
+/// whole.
+pub async fn listed_though_full(database: &Database, publication: &str) -> Result<Vec<String>, DatabaseError> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+         JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE p.pubname = {} AND r.prattrs IS NOT NULL AND (c.relkind = 'r' AND c.relreplident = 'f' \
+           OR EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class leaf ON leaf.oid = t.relid \
+             WHERE t.isleaf AND leaf.relreplident = 'f')) ORDER BY 1, 2",
+        literal(publication)
+    );
+    let rows = database.texts(sql).await?;
+    rows.iter().map(|row| Ok(full_name(required(row, 0, "a schema")?, required(row, 1, "a table")?))).collect()
+}
+
 /// The columns of a table's primary key; none where it has none.
 pub async fn primary_key(database: &Database, table_name: &str) -> Result<Vec<String>, DatabaseError> {
     let (schema, name) = split(table_name).unwrap_or_else(|| ("public".into(), table_name.into()));

@@ -1,6 +1,7 @@
 //! What an old row says, under each replica identity.
 
 use lockstep_schemas::change::{Cell, Op, Row};
+use lockstep_schemas::signal::Signal;
 use serde_json::json;
 
 use crate::log::Seen;
@@ -67,4 +68,43 @@ pub async fn a_long_key_that_did_not_change_is_known(shop: &Shop) {
     let row = seen[1][0].change().after.as_ref().expect("a row");
     assert_eq!((row.text("id"), row.text("n")), (Some(&*id), Some("2")));
     assert!(seen.iter().flatten().all(|record| record.partition == seen[0][0].partition));
+}
+
+/// `INCLUDE` puts columns into the index, not into the key: neither a record's key nor an old row has them.
+pub async fn a_key_has_no_included_columns(shop: &Shop) {
+    const TABLES: [&str; 3] = ["including", "including_by_index", "including_whole"];
+    for table in TABLES {
+        let line = if table == "including_by_index" { "line, " } else { "" };
+        let insert = format!(
+            "INSERT INTO {table} ({line}id, beside, n) \
+             SELECT {} n, n * 2, 0 FROM generate_series(1, 300) AS n",
+            if line.is_empty() { "" } else { "n + 1000," }
+        );
+        let update = format!("UPDATE {table} SET beside = 7 WHERE id = 1");
+        let delete = format!("DELETE FROM {table} WHERE id = 1");
+        let [inserted, updated, deleted] = &shop.commit_all(&[&insert, &update, &delete]).await[..] else {
+            panic!("three transactions")
+        };
+        let key = Some(json!({"id": 1}));
+        assert_eq!((inserted.len(), &inserted[0].key), (300, &key), "{table}");
+        assert_eq!((ops(updated), &updated[0].key), (vec![Op::Update], &key), "{table}");
+        assert_eq!((ops(deleted), &deleted[0].key), (vec![Op::Delete], &key), "{table}");
+        let known = before(&deleted[0]).get("beside") != &Cell::Unknown;
+        assert_eq!(known, table == "including_whole", "{table}");
+    }
+    let tables = TABLES.map(|table| format!("public.{table}")).to_vec();
+    shop.ask(&Signal::Snapshot { id: "including".to_owned(), tables: tables.clone() }).await;
+    let finished = shop.finished("including").await;
+    assert_eq!((finished.rows, finished.failed), (3 * 299, Vec::new()));
+    let log = shop.log_now().await;
+    let read =
+        log.changes().filter(|seen| seen.change().op == Op::Read && tables.contains(&seen.change().table.to_string()));
+    let keys =
+        read.map(|seen| (seen.key.clone(), seen.change().row().and_then(|row| row.text("id")).map(str::to_owned)));
+    let keys: Vec<_> = keys.collect();
+    assert_eq!(keys.len(), 3 * 299);
+    for (key, id) in keys {
+        let id: i32 = id.expect("an id").parse().expect("a number");
+        assert_eq!(key, Some(json!({"id": id})));
+    }
 }

@@ -12,7 +12,7 @@ use crate::shop::{PARTITIONS, Shop};
 
 /// A changed publication makes the server describe all tables again, and then ingest looks at each: where that happens in
 /// the middle of a change, it is told twice. So these wait for one another.
-static ALONE: Mutex<()> = Mutex::const_new(());
+pub static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The announcements among a transaction's records, each in all partitions; and its rows.
 fn told(seen: &[Seen]) -> (usize, Vec<&Row>) {
