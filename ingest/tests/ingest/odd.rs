@@ -66,7 +66,9 @@ CREATE TABLE including (id int, beside int, n int, PRIMARY KEY (id) INCLUDE (bes
 CREATE TABLE including_by_index (line int PRIMARY KEY, id int NOT NULL, beside int NOT NULL, n int);
 CREATE UNIQUE INDEX including_identity ON including_by_index (id) INCLUDE (beside);
 ALTER TABLE including_by_index REPLICA IDENTITY USING INDEX including_identity;
-CREATE TABLE including_whole (id int, beside int, n int, PRIMARY KEY (id) INCLUDE (beside));
+CREATE TABLE including_whole (
+    id int, beside int, n int, twice int GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (id) INCLUDE (beside)
+);
 ALTER TABLE including_whole REPLICA IDENTITY FULL;
 
 CREATE TABLE emptied (id int PRIMARY KEY);

@@ -56,7 +56,9 @@ pub async fn columns_that_come_go_and_change(shop: &Shop) {
         let row = row.replacen('(', "(id, ", 1).replacen("VALUES (", &format!("VALUES ({at}, "), 1);
         // Where all rows must have a value first.
         let fill = if change.contains("NOT NULL") { "UPDATE changing SET z = 1 WHERE z IS NULL;" } else { "" };
-        shop.execute(fill).await;
+        if !fill.is_empty() {
+            shop.commit(fill).await;
+        }
         let statements = format!(
             "UPDATE changing SET {before} WHERE id = 1; ALTER TABLE changing {change}; INSERT INTO changing {row}"
         );

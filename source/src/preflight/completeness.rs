@@ -66,7 +66,10 @@ async fn identities(database: &Database, name: &str, policy: &Policy) -> Result<
     let listed = catalog::listed_though_full(database, name).await.map_err(away)?;
     // A table that is not published at all has a line of its own.
     let of_policy = policy.groups.values().flat_map(|group| &group.tables);
-    for (full_name, columns) in of_policy.filter_map(|name| Some((&**name, published.get(&**name)?))) {
+    let of_policy: Vec<(&str, &Vec<String>)> =
+        of_policy.filter_map(|name| Some((&**name, published.get(&**name)?))).collect();
+    for (full_name, columns) in &of_policy {
+        let full_name = *full_name;
         if listed.iter().any(|table| table == full_name) {
             let what = format!("publication {name} has a column list for {full_name}, whose replica identity is FULL");
             return Err(Failure::configuration(what).remedy(format!(
@@ -89,6 +92,8 @@ async fn identities(database: &Database, name: &str, policy: &Policy) -> Result<
             )));
         }
     }
+    let names: Vec<&str> = of_policy.iter().map(|(name, _)| *name).collect();
+    publication::computed(database, name, &names).await?;
     Ok("whole".to_owned())
 }
 
