@@ -159,11 +159,11 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
     if let Some((table, _)) = computed.iter().find(|(_, is_never_stored)| *is_never_stored) {
         return Err(never_stored(table));
     }
-    let computed = if computed.is_empty() { "" } else { ", publish_generated_columns = stored" };
     let sql = format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true{computed})",
+        "CREATE PUBLICATION {} FOR TABLE {} WITH ({})",
         identifier(name),
-        tables.join(", ")
+        tables.join(", "),
+        options(!computed.is_empty())
     );
     let refuse = |error| {
         Failure::configuration(format!("can't create publication {name}"))
@@ -171,6 +171,15 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
             .remedy("let the tables' owner create it, or grant CREATE on the database and ownership of the tables")
     };
     database.execute(sql).await.map_err(refuse)
+}
+
+/// What a publication of ours says beside its tables. `computes`: some old row has columns that the database computes.
+pub fn options(computes: bool) -> &'static str {
+    if computes {
+        "publish_via_partition_root = true, publish_generated_columns = stored"
+    } else {
+        "publish_via_partition_root = true"
+    }
 }
 
 /// A table as a publication names it: with a list of its columns, those of the identity and those that are wanted. Under
