@@ -5,8 +5,8 @@ use sqlx::postgres::PgConnection;
 
 use crate::shop::Shop;
 
-/// Longer than between two looks at the slot.
-const QUIET_S: u32 = 12;
+/// Longer than between three looks at the slot: at the first it still moves, for what was written at the start.
+const QUIET_S: u32 = 23;
 const BUSY_TABLE: &str = "CREATE TABLE busy AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 1000)";
 
 /// Messages in this database's log that say nothing but that it moves.
