@@ -18,6 +18,7 @@ const SYNCED: &str =
 #[test]
 fn a_fail_over_forgets_nothing_that_was_published() {
     let mut shop = Shop::start();
+    what_the_database_computes_is_published(&shop);
     let ingest = streaming(&shop, "epoch=1");
     rows_arrive(&shop);
     a_slot_that_may_run_ahead_is_told(&shop);
@@ -41,6 +42,22 @@ fn a_fail_over_forgets_nothing_that_was_published() {
     ingest.terminate();
     let ended = ingest.wait(WAIT_MAX);
     assert!(ended.code == Some(0) && ended.stderr.contains("another timeline"), "{ended}");
+}
+
+/// A publication without it would be one with which the server refuses updates and deletes.
+fn what_the_database_computes_is_published(shop: &Shop) {
+    shop.sql(
+        "CREATE TABLE sums (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
+         ALTER TABLE sums REPLICA IDENTITY FULL",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = "[groups.sums]\nentity_key = \"id\"\ntables = [\"public.sums\"]\n";
+    std::fs::write(folder.path().join("policy.toml"), policy).expect("a policy");
+    let printed = shop.lockstep().within(folder.path()).ask(&["setup", "--print-sql"]);
+    let publication = printed.split_once("CREATE PUBLICATION lockstep").expect("a publication").1;
+    assert!(publication.contains("publish_generated_columns = stored"), "{printed}");
+    shop.sql(&format!("CREATE PUBLICATION sums{publication} INSERT INTO sums VALUES (1, 1); UPDATE sums SET n = 2"));
+    shop.sql("DROP PUBLICATION sums; DROP TABLE sums");
 }
 
 /// Starts ingest and waits until it streams in this epoch.

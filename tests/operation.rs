@@ -27,3 +27,5 @@ mod publications;
 mod refusals;
 #[path = "operation/shop.rs"]
 mod shop;
+#[path = "operation/standby.rs"]
+mod standby;

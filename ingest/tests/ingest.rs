@@ -1,10 +1,16 @@
 //! Ingest between a real PostgreSQL and a real Kafka. What changes rows shares one pair of servers; what stops ingest,
 //! its servers, or its history has a pair of its own.
 
+#[path = "ingest/checks.rs"]
+mod checks;
 #[path = "ingest/epochs.rs"]
 mod epochs;
 #[path = "ingest/identities.rs"]
 mod identities;
+#[path = "ingest/idle.rs"]
+mod idle;
+#[path = "ingest/initial.rs"]
+mod initial;
 #[path = "ingest/log.rs"]
 mod log;
 #[path = "ingest/names.rs"]
@@ -25,6 +31,8 @@ mod rows;
 mod shop;
 #[path = "ingest/snapshots.rs"]
 mod snapshots;
+#[path = "ingest/standby.rs"]
+mod standby;
 #[path = "ingest/tables.rs"]
 mod tables;
 #[path = "ingest/transactions.rs"]
@@ -33,6 +41,8 @@ mod transactions;
 mod truncates;
 #[path = "ingest/values.rs"]
 mod values;
+
+use lockstep_schemas::policy::DEFAULT;
 
 use crate::shop::{Shared, Shop};
 
@@ -63,8 +73,11 @@ share! {
 
 share! {
     ODD = odd::open;
+    checks::a_publication_has_whole_identities
+    checks::a_signal_table_must_be_heard
     identities::an_old_row_says_what_its_identity_holds
     identities::a_long_key_that_did_not_change_is_known
+    identities::a_key_has_no_included_columns
     names::every_name_has_its_avro_name
     partitioned::rows_of_partitions_come_as_the_roots
     partitioned::a_partition_may_be_laid_out_otherwise
@@ -117,4 +130,21 @@ fn a_broken_history_is_a_new_epoch() {
 #[test]
 fn a_snapshot_beside_changes() {
     Shop::open().run(snapshots::a_snapshot_beside_changes);
+}
+
+#[test]
+fn an_epoch_begins_with_a_snapshot() {
+    Shop::open().with_snapshots().run(initial::an_epoch_begins_with_a_snapshot);
+}
+
+/// Both mostly wait, so they do it side by side.
+#[test]
+fn what_takes_its_time() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let settings = [("wal_sender_timeout", "0")];
+            Shop::with(DEFAULT, "", &settings).run(standby::only_a_silent_connection_of_ours_is_ended);
+        });
+        scope.spawn(|| Shop::open().run(idle::what_others_write_passes_by));
+    });
 }

@@ -57,7 +57,8 @@ pub async fn shape(
            array_position((k.indkey::int2[])[0:k.indnkeyatts - 1], a.attnum)::text, coalesce(k.indnkeyatts, 0)::text \
          FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
-         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY(p.attnames) AND a.attgenerated = '' \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND a.attname = ANY(p.attnames) \
+           AND (a.attgenerated = '' OR current_setting('server_version_num')::int >= 180000) \
          LEFT JOIN pg_index i ON i.indrelid = c.oid \
            AND (CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) \
          LEFT JOIN LATERAL (SELECT indkey, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND (indisprimary OR indisreplident) \

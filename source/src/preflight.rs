@@ -18,7 +18,7 @@ use lockstep_schemas::policy::Policy;
 use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
-pub use publication::{create as create_publication, published_table};
+pub use publication::{create as create_publication, options as publication_options, published_table};
 pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot};
 

@@ -6,7 +6,7 @@ use lockstep_process::config::Config;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics;
 use lockstep_source::database::{identifier, table};
-use lockstep_source::preflight::{may_publish, published_table};
+use lockstep_source::preflight::{may_publish, publication_options, published_table};
 use lockstep_source::{Database, catalog};
 
 use crate::cli::SetupArgs;
@@ -14,28 +14,34 @@ use crate::output;
 
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
     if args.print_sql {
-        let tables = catalog(config, policy).await;
-        sql(policy, tables.as_ref()).iter().for_each(|line| output::line(line));
+        let known = catalog(config, policy).await;
+        sql(policy, known.as_ref()).iter().for_each(|line| output::line(line));
     }
     if args.print_kafka {
         kafka(config, policy).iter().for_each(|line| output::line(line));
     }
 }
 
-type Tables = BTreeMap<String, catalog::Table>;
+/// The tables as they are, and whether some old row of theirs has columns that the database computes.
+struct Known {
+    tables: BTreeMap<String, catalog::Table>,
+    computes: bool,
+}
 
-/// The tables as they are, where the database can be asked: a column list must hold the whole replica identity.
-async fn catalog(config: &Config, policy: &Policy) -> Option<Tables> {
+/// Where the database can be asked: what is published must hold the whole replica identity.
+async fn catalog(config: &Config, policy: &Policy) -> Option<Known> {
     let database = Database::connect(config.database().ok()?, "lockstep-setup").await.ok()?;
-    let mut tables = Tables::new();
+    let mut tables = BTreeMap::new();
     for name in policy.groups.values().flat_map(|group| &group.tables) {
         tables.insert(name.to_string(), catalog::table(&database, name).await.ok().filter(|table| !table.is_empty())?);
     }
-    Some(tables)
+    let names: Vec<&str> = tables.keys().map(String::as_str).collect();
+    let computes = !catalog::computed_in_full(&database, &names).await.ok()?.is_empty();
+    Some(Known { tables, computes })
 }
 
 /// Two roles: `lockstep_ingest` reads the log; `lockstep_reader` (engine, gateway, warmer) reads rows and the epoch.
-fn sql(policy: &Policy, tables: Option<&Tables>) -> Vec<String> {
+fn sql(policy: &Policy, known: Option<&Known>) -> Vec<String> {
     let mut lines = vec![
         "-- Run this as the owner of the shop's tables. wal_level must be logical; passwords are yours to set."
             .to_owned(),
@@ -59,21 +65,22 @@ fn sql(policy: &Policy, tables: Option<&Tables>) -> Vec<String> {
     for name in policy.groups.values().flat_map(|group| &group.tables) {
         lines.push(format!("-- GRANT SELECT ON {} TO lockstep_ingest;", table(name)));
     }
-    if tables.is_none() {
+    if known.is_none() {
         lines.push(
             "-- The database could not be asked: add each table's replica identity to its list of columns.".to_owned(),
         );
     }
     let mut published = Vec::new();
     for name in policy.groups.values().flat_map(|group| &group.tables) {
-        let known = tables.and_then(|tables| tables.get(&**name));
-        let (table, remarks) = publish(policy, name, known, read.get(&**name).map(Vec::as_slice));
+        let columns = known.and_then(|known| known.tables.get(&**name));
+        let (table, remarks) = publish(policy, name, columns, read.get(&**name).map(Vec::as_slice));
         lines.extend(remarks);
         published.extend(table);
     }
     lines.push(format!(
-        "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH (publish_via_partition_root = true);",
-        published.join(",\n    ")
+        "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH ({});",
+        published.join(",\n    "),
+        publication_options(known.is_some_and(|known| known.computes))
     ));
     lines
 }

@@ -34,11 +34,11 @@ pub(crate) fn stop_asked() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Makes the child die by `signal` when the thread that spawns it ends, by whatever cause.
-///
-/// The standard library changes the user before this runs; a change after it would clear the setting.
+/// Makes the child die by `signal` when the thread that spawns it ends, by whatever cause: the kernel takes the thread for
+/// the parent.
+// The standard library changes the user before this runs; a change after it would clear the setting.
 #[expect(unsafe_code, reason = "prctl(2) has to run in the child, between fork and exec")]
-pub(crate) fn die_with_parent(command: &mut Command, signal: i32) {
+pub fn die_with_parent(command: &mut Command, signal: i32) {
     let parent = std::process::id();
     // SAFETY: the closure calls prctl and getppid only, both safe after a fork, and does not allocate.
     unsafe {

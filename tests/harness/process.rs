@@ -1,26 +1,6 @@
 //! Processes and signals.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
-
-/// Has the kernel kill the program when the thread that starts it ends: nothing outlives a test, however it goes.
-#[expect(unsafe_code, reason = "prctl(2) has to run in the child, between fork and exec")]
-pub fn die_with_thread(command: &mut Command) {
-    let parent = std::process::id();
-    // SAFETY: the closure calls prctl and getppid only, both safe after a fork, and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            if libc::getppid() as u32 != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            Ok(())
-        });
-    }
-}
 
 /// Sends a signal to a process that is there.
 #[expect(unsafe_code, reason = "kill(2)")]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::harness::process::{die_with_thread, send};
+use crate::harness::process::send;
 use crate::harness::until;
 
 /// A program that a failed test leaves gets so long to end by itself.
@@ -67,7 +67,7 @@ impl Program {
             [command.get_program()].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy).collect();
         let name = name.join(" ");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        die_with_thread(&mut command);
+        lockstep_stack::die_with_parent(&mut command, libc::SIGKILL);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let said = Arc::new(Said::default());
         said.lock().open = 2;

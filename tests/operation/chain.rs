@@ -10,6 +10,7 @@ use crate::case::{CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
 use crate::groups::{self, Lag};
 use crate::harness::{Program, until};
 use crate::shop::{DRAIN_LIMIT, Page, Shop};
+use crate::standby::{free_address, of_two_one_stands_by};
 
 const PARTITIONS: usize = 4;
 const TIERS: [&str; 3] = ["l2", "l1", "l3"];
@@ -40,11 +41,13 @@ fn a_chain_runs_and_ends_in_order() {
     shop.lockstep = shop.lockstep.clone().set("LOCKSTEP_PARTITIONS", &PARTITIONS.to_string());
     nothing_runs_yet(&shop);
 
-    let all_roles = shop.lockstep.start(&["run"]);
+    let metrics = free_address();
+    let all_roles = shop.lockstep.clone().set("LOCKSTEP_METRICS_LISTEN", &metrics).start(&["run"]);
     ready(&shop);
     every_tier_follows(&shop);
     status_tells_all(&shop);
     lag_tools_see_the_groups(&shop);
+    of_two_one_stands_by(&shop, &metrics);
     refused_beside_it(&shop);
     shop.commit("UPDATE prices SET price_pence = 130 WHERE product_id = 'P1'");
     drain(all_roles);
@@ -240,6 +243,6 @@ fn services_go_away(shop: &mut Shop) {
     );
 }
 
-fn status(shop: &Shop) -> Value {
+pub fn status(shop: &Shop) -> Value {
     serde_json::from_str(&shop.lockstep.ask(&["status", "-o", "json"])).expect("JSON")
 }

@@ -1,7 +1,6 @@
 //! What the log asks of ingest, and the chunks of snapshots that it brings by.
 
-use lockstep_schemas::envelope::Stamp;
-use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::position::Lsn;
 use lockstep_schemas::signal::Signal;
 use lockstep_source::chunk::PublishedShape;
 
@@ -9,7 +8,6 @@ use super::{Open, Stream, StreamError};
 use crate::pgoutput::{Field, Relation, RelationColumn, Tuple};
 use crate::records::{RowChange, records};
 use crate::snapshot::{Rows, Window};
-use crate::tables::SERVER;
 
 /// Debezium's signal table, once the log has described it.
 pub(crate) struct SignalTable {
@@ -41,7 +39,7 @@ impl SignalTable {
 
 impl Stream {
     /// Signals of a transaction, when it ends.
-    pub(super) async fn signals(&mut self, open: &mut Open, end: Lsn, previous: Lsn) -> Result<(), StreamError> {
+    pub(super) async fn signals(&mut self, open: &mut Open, end: Lsn) -> Result<(), StreamError> {
         for signal in std::mem::take(&mut open.signals) {
             match signal {
                 Signal::Snapshot { id, tables } => self.snapshots.wish(&id, &tables, end),
@@ -50,7 +48,7 @@ impl Stream {
                 Signal::Window { chunk, edge } => {
                     let Some((window, chunk)) = self.snapshots.mark(chunk, edge) else { continue };
                     if let Ok(rows) = chunk.read {
-                        self.publish_chunk(&window, rows, open, end, previous).await?;
+                        self.publish_chunk(&window, rows, open, end).await?;
                     }
                 }
             }
@@ -65,7 +63,6 @@ impl Stream {
         read: Rows,
         open: &mut Open,
         end: Lsn,
-        previous_commit: Lsn,
     ) -> Result<(), StreamError> {
         if window.is_spoilt() {
             tracing::info!(table = %window.table, "too much happened while a chunk was read; it is read again");
@@ -79,18 +76,7 @@ impl Stream {
                 return Ok(());
             };
             let tuple: Tuple<'_> = row.iter().map(|text| text.as_deref().map_or(Field::Null, Field::Text)).collect();
-            let stamp = Stamp {
-                position: Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal + 1 },
-                lsn: open.commit,
-                previous_commit,
-                collection_order,
-                xid: open.xid,
-                committed_at: open.committed_at,
-                now: lockstep_process::clock::now_micros(),
-                database: &self.database_name,
-                server: SERVER,
-                incomplete: false,
-            };
+            let stamp = self.stamp(open, open.ordinal + 1, open.commit, collection_order);
             let (group, position) = (table.group, stamp.position);
             let made = match records(table, &RowChange::Read(&tuple), &stamp, self.partitions) {
                 Ok(made) => made,

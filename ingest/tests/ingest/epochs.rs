@@ -1,8 +1,10 @@
 //! Another history: nothing is taken for granted that may not be so.
 
+use std::collections::BTreeMap;
+
 use lockstep_schemas::control::ControlKind;
-use lockstep_schemas::topics;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use lockstep_schemas::topics::{self, TopicSpec};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -18,18 +20,46 @@ pub async fn a_broken_history_is_a_new_epoch(shop: &Shop) {
     shop.execute("SELECT pg_drop_replication_slot('lockstep')").await;
     check(shop, "E-3", 2).await;
 
-    delete_all_topics(shop).await;
+    let specs = topics::all(shop.groups(), PARTITIONS);
+    delete_topics(shop, &specs).await;
     check(shop, "E-4", 3).await;
+
+    // Without the schemas what was published before can't be read any more; everything after it must be.
+    let schemas: Vec<TopicSpec> = specs.into_iter().filter(|spec| spec.name == topics::SCHEMAS).collect();
+    let before = ends(shop);
+    delete_topics(shop, &schemas).await;
+    check_after(shop, &before, "E-5", 4).await;
+
+    // The topic is there, and empty: somebody was killed when he had just made it.
+    let before = ends(shop);
+    delete_topics(shop, &schemas).await;
+    create_topics(shop, &schemas).await;
+    check_after(shop, &before, "E-6", 5).await;
+    check_after(shop, &before, "E-7", 5).await;
 }
 
-/// Runs ingest for one change, and looks at the epoch that it belongs to.
 async fn check(shop: &Shop, product: &str, epoch: u16) {
+    check_after(shop, &BTreeMap::new(), product, epoch).await;
+}
+
+/// The end of each partition.
+fn ends(shop: &Shop) -> BTreeMap<String, Vec<i64>> {
+    shop.groups().map(|group| (group.to_owned(), shop.ends(group))).collect()
+}
+
+/// Runs ingest for one change, and looks at the epoch that it belongs to, in the log from these offsets on.
+async fn check_after(shop: &Shop, before: &BTreeMap<String, Vec<i64>>, product: &str, epoch: u16) {
     let ingest = shop.start().await;
-    let seen = shop.commit(&format!("INSERT INTO products (product_id, name) VALUES ('{product}', 'bowl')")).await;
-    let log = shop.log_now().await;
+    let (transaction, xid) =
+        shop.begin(&format!("INSERT INTO products (product_id, name) VALUES ('{product}', 'bowl')")).await;
+    transaction.commit().await.expect("a commit");
+    let progress = shop.progress_past(shop.now().await).await;
+    let log = Log::read_between(&shop.kafka, before, &progress.next).await;
     ingest.stop().await;
-    assert_eq!(seen.len(), 1);
-    assert_eq!(seen[0].change().position.epoch, epoch, "{product}");
+    let seen = log.of(xid);
+    let rows: Vec<_> = seen.iter().filter(|seen| seen.control().is_none()).collect();
+    assert_eq!(rows.len(), 1, "{seen:?}");
+    assert_eq!(rows[0].change().position.epoch, epoch, "{product}");
     let known: Vec<i32> = sqlx::query_scalar("SELECT epoch FROM lockstep.epoch ORDER BY epoch")
         .fetch_all(&shop.pool)
         .await
@@ -55,13 +85,14 @@ fn check_announced<'g>(log: &Log, epoch: u16, groups: impl Iterator<Item = &'g s
     }
 }
 
-async fn delete_all_topics(shop: &Shop) {
-    let admin: AdminClient<DefaultClientContext> =
-        topics::client(&shop.kafka, "test-admin").create().expect("a client");
-    let names: Vec<String> = topics::all(shop.groups(), PARTITIONS).into_iter().map(|spec| spec.name).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+fn admin(shop: &Shop) -> AdminClient<DefaultClientContext> {
+    topics::client(&shop.kafka, "test-admin").create().expect("a client")
+}
+
+async fn delete_topics(shop: &Shop, specs: &[TopicSpec]) {
+    let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
     let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
-    for deleted in admin.delete_topics(&names, &options).await.expect("an answer") {
+    for deleted in admin(shop).delete_topics(&names, &options).await.expect("an answer") {
         deleted.expect("a deleted topic");
     }
     let consumer: BaseConsumer = topics::reader(&shop.kafka, "test-admin").create().expect("a client");
@@ -70,4 +101,15 @@ async fn delete_all_topics(shop: &Shop) {
         (!metadata.topics().iter().any(|topic| names.contains(&topic.name()))).then_some(())
     })
     .await;
+}
+
+async fn create_topics(shop: &Shop, specs: &[TopicSpec]) {
+    let new = specs.iter().map(|spec| {
+        let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(1));
+        spec.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+    });
+    let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
+    for created in admin(shop).create_topics(&new.collect::<Vec<_>>(), &options).await.expect("an answer") {
+        created.expect("a new topic");
+    }
 }

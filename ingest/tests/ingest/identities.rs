@@ -1,6 +1,7 @@
 //! What an old row says, under each replica identity.
 
 use lockstep_schemas::change::{Cell, Op, Row};
+use lockstep_schemas::signal::Signal;
 use serde_json::json;
 
 use crate::log::Seen;
@@ -67,4 +68,46 @@ pub async fn a_long_key_that_did_not_change_is_known(shop: &Shop) {
     let row = seen[1][0].change().after.as_ref().expect("a row");
     assert_eq!((row.text("id"), row.text("n")), (Some(&*id), Some("2")));
     assert!(seen.iter().flatten().all(|record| record.partition == seen[0][0].partition));
+}
+
+/// `INCLUDE` puts columns into the index, not into the key: neither a record's key nor an old row has them.
+pub async fn a_key_has_no_included_columns(shop: &Shop) {
+    const TABLES: [&str; 3] = ["including", "including_by_index", "including_whole"];
+    let mut schemas = Vec::new();
+    for table in TABLES {
+        let line = if table == "including_by_index" { "line, " } else { "" };
+        let insert = format!(
+            "INSERT INTO {table} ({line}id, beside, n) \
+             SELECT {} n, n * 2, 0 FROM generate_series(1, 300) AS n",
+            if line.is_empty() { "" } else { "n + 1000," }
+        );
+        let update = format!("UPDATE {table} SET beside = 7 WHERE id = 1");
+        let delete = format!("DELETE FROM {table} WHERE id = 1");
+        let [inserted, updated, deleted] = &shop.commit_all(&[&insert, &update, &delete]).await[..] else {
+            panic!("three transactions")
+        };
+        let key = Some(json!({"id": 1}));
+        assert_eq!((inserted.len(), &inserted[0].key), (300, &key), "{table}");
+        assert_eq!((ops(updated), &updated[0].key), (vec![Op::Update], &key), "{table}");
+        assert_eq!((ops(deleted), &deleted[0].key), (vec![Op::Delete], &key), "{table}");
+        let is_whole = table == "including_whole";
+        assert_eq!(before(&deleted[0]).get("beside") != &Cell::Unknown, is_whole, "{table}");
+        let computed = is_whole && shop.postgres_computes().await;
+        assert_eq!(before(&deleted[0]).text("twice"), computed.then_some("0"), "{table}");
+        schemas.push(inserted[0].schema);
+    }
+    let tables = TABLES.map(|table| format!("public.{table}")).to_vec();
+    shop.ask(&Signal::Snapshot { id: "including".to_owned(), tables: tables.clone() }).await;
+    let finished = shop.finished("including").await;
+    assert_eq!((finished.rows, finished.failed), (3 * 299, Vec::new()));
+    let log = shop.log_now().await;
+    let mut count = 0;
+    for seen in log.changes().filter(|seen| seen.change().op == Op::Read) {
+        let Some(table) = tables.iter().position(|table| **table == *seen.change().table) else { continue };
+        let id = seen.change().row().and_then(|row| row.text("id")).expect("an id");
+        assert_eq!(seen.key, Some(json!({"id": id.parse::<i32>().expect("a number")})));
+        assert_eq!(seen.schema, schemas[table], "a snapshot has the columns of the log");
+        count += 1;
+    }
+    assert_eq!(count, 3 * 299);
 }

@@ -99,12 +99,22 @@ pub struct Log(pub Vec<Seen>);
 impl Log {
     /// Reads every group's partitions from their beginning up to these offsets.
     pub async fn read(kafka: &KafkaConfig, next: &BTreeMap<String, Vec<i64>>) -> Log {
+        Log::read_between(kafka, &BTreeMap::new(), next).await
+    }
+
+    /// Reads every group's partitions from these offsets, or from their beginning, up to those.
+    pub async fn read_between(
+        kafka: &KafkaConfig,
+        from: &BTreeMap<String, Vec<i64>>,
+        next: &BTreeMap<String, Vec<i64>>,
+    ) -> Log {
         let mut list = TopicPartitionList::new();
         let mut left: HashMap<(String, i32), i64> = HashMap::new();
         for (group, next) in next {
-            for (partition, next) in (0..).zip(next).filter(|(_, next)| **next > 0) {
-                let topic = topics::of_group(group);
-                list.add_partition_offset(&topic, partition, Offset::Beginning).expect("a partition");
+            let from = |partition: usize| from.get(group).map_or(0, |from| from[partition]);
+            for (partition, next) in next.iter().enumerate().filter(|(partition, next)| **next > from(*partition)) {
+                let (topic, from, partition) = (topics::of_group(group), from(partition), partition as i32);
+                list.add_partition_offset(&topic, partition, Offset::Offset(from)).expect("a partition");
                 left.insert((topic, partition), *next);
             }
         }

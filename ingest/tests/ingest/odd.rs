@@ -10,6 +10,7 @@ tables = [
     "public.saved", "public.copied", "public.kinds", "public.wide", "public.long",
     "public.days", "public.lines",
     "public.whole", "public.by_index", "public.keyless", "public.long_key",
+    "public.including", "public.including_by_index", "public.including_whole",
     "public.emptied", "public.referred", "public.numbered",
     "public.changing", "public.renamed", "public.remade", "public.rewritten",
 ]
@@ -60,6 +61,15 @@ CREATE TABLE keyless (id int, n int);
 ALTER TABLE keyless REPLICA IDENTITY FULL;
 CREATE TABLE long_key (id text PRIMARY KEY, n int);
 ALTER TABLE long_key ALTER id SET STORAGE EXTERNAL;
+-- Columns that an index holds beside its key are none of the key.
+CREATE TABLE including (id int, beside int, n int, PRIMARY KEY (id) INCLUDE (beside));
+CREATE TABLE including_by_index (line int PRIMARY KEY, id int NOT NULL, beside int NOT NULL, n int);
+CREATE UNIQUE INDEX including_identity ON including_by_index (id) INCLUDE (beside);
+ALTER TABLE including_by_index REPLICA IDENTITY USING INDEX including_identity;
+CREATE TABLE including_whole (
+    id int, beside int, n int, twice int GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (id) INCLUDE (beside)
+);
+ALTER TABLE including_whole REPLICA IDENTITY FULL;
 
 CREATE TABLE emptied (id int PRIMARY KEY);
 CREATE TABLE referred (id int PRIMARY KEY);

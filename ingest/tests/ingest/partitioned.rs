@@ -5,6 +5,7 @@ use lockstep_schemas::change::{Op, Row};
 use lockstep_schemas::control::ControlKind;
 
 use crate::log::Seen;
+use crate::relations::ALONE;
 use crate::shop::Shop;
 
 fn ops(seen: &[Seen]) -> Vec<Op> {
@@ -38,6 +39,7 @@ pub async fn rows_of_partitions_come_as_the_roots(shop: &Shop) {
     );
     // What is published otherwise would come under the partitions' names.
     let published = shop.policy_tables().map(lockstep_source::database::table).collect::<Vec<_>>().join(", ");
+    let _alone = ALONE.lock().await;
     shop.execute(&format!("CREATE PUBLICATION by_partition FOR TABLE {published}")).await;
     let find = async |publication: &str| {
         let checks = shop.checks(publication).await;

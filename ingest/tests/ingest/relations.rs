@@ -12,7 +12,7 @@ use crate::shop::{PARTITIONS, Shop};
 
 /// A changed publication makes the server describe all tables again, and then ingest looks at each: where that happens in
 /// the middle of a change, it is told twice. So these wait for one another.
-static ALONE: Mutex<()> = Mutex::const_new(());
+pub static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The announcements among a transaction's records, each in all partitions; and its rows.
 fn told(seen: &[Seen]) -> (usize, Vec<&Row>) {
@@ -56,7 +56,9 @@ pub async fn columns_that_come_go_and_change(shop: &Shop) {
         let row = row.replacen('(', "(id, ", 1).replacen("VALUES (", &format!("VALUES ({at}, "), 1);
         // Where all rows must have a value first.
         let fill = if change.contains("NOT NULL") { "UPDATE changing SET z = 1 WHERE z IS NULL;" } else { "" };
-        shop.execute(fill).await;
+        if !fill.is_empty() {
+            shop.commit(fill).await;
+        }
         let statements = format!(
             "UPDATE changing SET {before} WHERE id = 1; ALTER TABLE changing {change}; INSERT INTO changing {row}"
         );

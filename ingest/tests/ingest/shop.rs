@@ -13,7 +13,7 @@ use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::preflight::{self, Check};
-use lockstep_stack::{Services, Stack, StackOptions};
+use lockstep_stack::{PostgresVersion, Services, Stack, StackOptions};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -29,8 +29,11 @@ pub const PARTITIONS: u32 = 8;
 /// Nothing here takes longer, on a busy machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Which PostgreSQL the tests run on: 15, or 18.
+const POSTGRES: &str = "LOCKSTEP_TEST_POSTGRES";
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
 /// A shop that several tests share, with ingest running.
 pub struct Shared {
     open: fn() -> Shop,
@@ -116,7 +119,8 @@ impl Shop {
         let services = Services { postgres: true, kafka: true, ..Services::NONE };
         let postgres_settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = StackOptions { services, postgres_settings, ..StackOptions::default() };
+        let postgres_version = postgres_version();
+        let options = StackOptions { services, postgres_settings, postgres_version, ..StackOptions::default() };
         let stack = Stack::start(options, &mut |line| eprintln!("{line}"));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let endpoints = stack.endpoints();
@@ -147,17 +151,29 @@ impl Shop {
         Shop { pool, kafka, config, policy, sharing: Mutex::default(), runtime, stack }
     }
 
+    /// Each epoch begins with a snapshot.
+    pub fn with_snapshots(mut self) -> Self {
+        self.config.ingest.snapshot_initial = true;
+        self
+    }
+
     pub fn run(&self, test: impl AsyncFn(&Shop)) {
         self.runtime.block_on(test(self));
     }
 
     /// Starts ingest and waits until it streams.
     pub async fn start(&self) -> Ingest {
+        let ingest = self.launch();
+        self.until("ingest to stream", async || self.streaming_pid().await).await;
+        ingest
+    }
+
+    /// Starts ingest.
+    pub fn launch(&self) -> Ingest {
         let (config, policy, stop) = (self.config.clone(), self.policy.clone(), Shutdown::new());
         let until = stop.clone();
         let task =
             tokio::spawn(async move { lockstep_ingest::run(&config, &policy, &Metrics::default(), until).await });
-        self.until("ingest to stream", async || self.streaming_pid().await).await;
         Ingest { stop, task }
     }
 
@@ -260,12 +276,25 @@ impl Shop {
         past(&mut self.progress().await, lsn, wait_max).await
     }
 
+    /// The database, as ingest and the commands ask it.
+    pub async fn database(&self) -> Database {
+        Database::connect(self.config.database().expect("a database"), "test-database").await.expect("the database")
+    }
+
+    pub fn database_url(&self) -> &str {
+        &self.stack.endpoints().database_url
+    }
+
     /// What `lockstep check` says of the database, with this publication.
     pub async fn checks(&self, publication: &str) -> Vec<Check> {
+        self.checks_of(&self.policy, publication).await
+    }
+
+    /// And with this policy.
+    pub async fn checks_of(&self, policy: &Policy, publication: &str) -> Vec<Check> {
         let mut config = self.config.database().expect("a database").clone();
         config.publication = publication.to_owned();
-        let database = Database::connect(&config, "test-checks").await.expect("the database");
-        preflight::checks(&database, &config, &self.policy).await
+        preflight::checks(&self.database().await, &config, policy).await
     }
 
     pub fn policy_tables(&self) -> impl Iterator<Item = &str> {
@@ -308,6 +337,14 @@ impl Drop for Shop {
         if let Some(ingest) = ingest {
             self.runtime.block_on(ingest.stop());
         }
+    }
+}
+
+fn postgres_version() -> PostgresVersion {
+    match std::env::var(POSTGRES).as_deref() {
+        Ok("18") => PostgresVersion::V18,
+        Ok("15") | Err(std::env::VarError::NotPresent) => PostgresVersion::V15,
+        other => panic!("{POSTGRES} is 15 or 18, not {other:?}"),
     }
 }
 

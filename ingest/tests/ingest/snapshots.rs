@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use crate::log::Log;
 use crate::shop::Shop;
 
-const ROWS: u32 = 6_000;
+pub const ROWS: u32 = 6_000;
 /// The shops' pace is 3,000 rows/s, so a snapshot takes two seconds.
 pub const PACE: u32 = 3_000;
 
@@ -27,14 +27,14 @@ struct Checkpoint {
 }
 
 impl Shop {
-    async fn ask(&self, signal: &Signal) {
+    pub async fn ask(&self, signal: &Signal) {
         let sql = "SELECT pg_logical_emit_message(true, 'lockstep', $1)::text";
         let asked = sqlx::query(sql).bind(signal.to_json()).execute(&self.pool).await;
         asked.expect("a message in the log");
     }
 
     /// Ingest's newest word on snapshots.
-    async fn snapshots(&self) -> Snapshots {
+    pub async fn snapshots(&self) -> Snapshots {
         let tail = Tail::open(&self.kafka, "test-checkpoint", topics::CHECKPOINT, Begin::Oldest).await;
         let (mut tail, mut newest) = (tail.expect("the checkpoint topic"), Snapshots::default());
         while let Some(message) = tail.next_before_end().await.expect("the checkpoint topic") {
@@ -45,14 +45,14 @@ impl Shop {
         newest
     }
 
-    async fn finished(&self, id: &str) -> Finished {
+    pub async fn finished(&self, id: &str) -> Finished {
         let look = async || self.snapshots().await.finished.into_iter().find(|one| one.id == id);
         self.until("the snapshot's end", look).await
     }
 }
 
 /// Names count up, keys come and go, now and then hundreds at once.
-async fn write(pool: PgPool, ends: Arc<AtomicBool>) {
+pub async fn write(pool: PgPool, ends: Arc<AtomicBool>) {
     let mut random = fastrand::Rng::with_seed(7);
     let mut version = 0_u64;
     while !ends.load(Ordering::SeqCst) {
@@ -72,7 +72,7 @@ async fn write(pool: PgPool, ends: Arc<AtomicBool>) {
 
 /// What a consumer has that begins with nothing: per key the newest row of the log, where what comes again after a kill is
 /// passed over. It never goes backwards on the way.
-fn consume(log: &Log) -> BTreeMap<String, String> {
+pub fn consume(log: &Log) -> BTreeMap<String, String> {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
     let mut reached: BTreeMap<u32, Position> = BTreeMap::new();
     for seen in log.changes().filter(|seen| seen.group == "customers") {

@@ -110,6 +110,42 @@ pub(super) async fn published(database: &Database, name: &str) -> Result<BTreeMa
     Ok(tables)
 }
 
+/// Whether the publication carries what the database computes and stores.
+async fn has_computed(database: &Database, name: &str) -> Result<bool, DatabaseError> {
+    // A version that has no such choice has no such column.
+    let sql = format!("SELECT to_jsonb(p)->>'pubgencols' FROM pg_publication p WHERE pubname = {}", literal(name));
+    Ok(database.texts(sql).await?.first().is_some_and(|row| row[0].as_deref() == Some("s")))
+}
+
+/// No published table of these may be one to which the server refuses updates and deletes, for columns that it computes.
+pub(super) async fn computed(database: &Database, name: &str, tables: &[&str]) -> Result<(), Failure> {
+    let computed = catalog::computed_in_full(database, tables).await.map_err(away)?;
+    if let Some((table, _)) = computed.iter().find(|(_, is_never_stored)| *is_never_stored) {
+        return Err(never_stored(table));
+    }
+    let Some((full_name, _)) = computed.first() else { return Ok(()) };
+    if has_computed(database, name).await.map_err(away)? {
+        return Ok(());
+    }
+    let what = format!(
+        "publication {name} leaves out a generated column of {full_name}, whose replica identity is FULL: the server \
+         refuses its updates and deletes"
+    );
+    Err(Failure::configuration(what)
+        .remedy(format!("run ALTER PUBLICATION {} SET (publish_generated_columns = stored)", identifier(name))))
+}
+
+fn never_stored(full_name: &str) -> Failure {
+    let what = format!(
+        "table {full_name} has a virtual generated column, and its replica identity is FULL: the server refuses a \
+         published one updates and deletes"
+    );
+    Failure::configuration(what).remedy(format!(
+        "make the column STORED, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX a unique index",
+        table(full_name)
+    ))
+}
+
 /// Creates it, with explicit tables and columns.
 pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<(), Failure> {
     let mut tables = Vec::new();
@@ -117,10 +153,17 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
         let columns = catalog::table(database, full_name).await.map_err(away)?;
         tables.push(published_table(full_name, &columns, |_| true));
     }
+    let names: Vec<&str> = policy.groups.values().flat_map(|group| &group.tables).map(|table| &**table).collect();
+    let computed = catalog::computed_in_full(database, &names).await.map_err(away)?;
+    // Before there is a publication: with it, the server would refuse the shop its writes.
+    if let Some((table, _)) = computed.iter().find(|(_, is_never_stored)| *is_never_stored) {
+        return Err(never_stored(table));
+    }
     let sql = format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+        "CREATE PUBLICATION {} FOR TABLE {} WITH ({})",
         identifier(name),
-        tables.join(", ")
+        tables.join(", "),
+        options(!computed.is_empty())
     );
     let refuse = |error| {
         Failure::configuration(format!("can't create publication {name}"))
@@ -128,6 +171,15 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
             .remedy("let the tables' owner create it, or grant CREATE on the database and ownership of the tables")
     };
     database.execute(sql).await.map_err(refuse)
+}
+
+/// What a publication of ours says beside its tables. `computes`: some old row has columns that the database computes.
+pub fn options(computes: bool) -> &'static str {
+    if computes {
+        "publish_via_partition_root = true, publish_generated_columns = stored"
+    } else {
+        "publish_via_partition_root = true"
+    }
 }
 
 /// A table as a publication names it: with a list of its columns, those of the identity and those that are wanted. Under

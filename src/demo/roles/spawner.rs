@@ -40,28 +40,9 @@ impl Spawner {
     /// Spawns `command`, in a process group of its own, so that Ctrl-C in a terminal reaches this process alone.
     pub async fn spawn(&self, mut command: Command) -> Result<Child> {
         command.process_group(0).kill_on_drop(true);
-        die_with_parent(&mut command);
+        lockstep_stack::die_with_parent(command.as_std_mut(), libc::SIGKILL);
         let (reply, child) = oneshot::channel();
         self.requests.send(Request { command, reply }).await.ok().context("the spawner has ended")?;
         Ok(child.await.context("the spawner has ended")??)
-    }
-}
-
-/// Has the kernel kill the child when the thread that spawns it ends.
-#[expect(unsafe_code, reason = "prctl(2) has to run in the child, between fork and exec")]
-fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id();
-    // SAFETY: the closure calls prctl and getppid only, both safe after a fork, and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // The parent may have gone before the call above: then nobody would ever kill this child.
-            if libc::getppid() as u32 != parent {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            Ok(())
-        });
     }
 }

@@ -1,0 +1,77 @@
+//! The checkpoint: how far ingest is, and what it must remember beside that.
+
+use std::collections::BTreeMap;
+
+use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::snapshot::Snapshots;
+use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use rdkafka::error::KafkaError;
+use serde::{Deserialize, Serialize};
+
+/// What ingest knows of its own past, in the compacted checkpoint topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub epoch: u16,
+    /// Everything that ends before it is in Kafka.
+    pub confirmed: Lsn,
+    /// Of each group, the next offset of each partition: a log that ends before it was made anew, or cut.
+    pub next: BTreeMap<String, Vec<i64>>,
+    /// Of each table, the schema that was last announced.
+    pub announced: BTreeMap<String, u32>,
+    pub snapshots: Snapshots,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    epoch: u16,
+    confirmed_lsn: String,
+    #[serde(default)]
+    next: BTreeMap<String, Vec<i64>>,
+    #[serde(default)]
+    announced: BTreeMap<String, u32>,
+    #[serde(default)]
+    snapshots: Snapshots,
+}
+
+impl Checkpoint {
+    pub fn to_json(&self) -> Vec<u8> {
+        let wire = Wire {
+            epoch: self.epoch,
+            confirmed_lsn: self.confirmed.to_string(),
+            next: self.next.clone(),
+            announced: self.announced.clone(),
+            snapshots: self.snapshots.clone(),
+        };
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    fn from_json(value: &[u8]) -> Option<Self> {
+        let wire: Wire = serde_json::from_slice(value).ok()?;
+        Some(Checkpoint {
+            epoch: wire.epoch,
+            confirmed: wire.confirmed_lsn.parse().ok()?,
+            next: wire.next,
+            announced: wire.announced,
+            snapshots: wire.snapshots,
+        })
+    }
+}
+
+/// The checkpoint that is furthest, and the keys of all. Each connection writes under a key of its own, so that one that
+/// lost the slot and does not know it can't take back what its successor has confirmed.
+pub(super) async fn read_all(kafka: &KafkaConfig) -> Result<(Option<Checkpoint>, Vec<Vec<u8>>), KafkaError> {
+    let mut known: BTreeMap<Vec<u8>, Checkpoint> = BTreeMap::new();
+    let mut tail = Tail::open(kafka, "checkpoint", topics::CHECKPOINT, Begin::Oldest).await?;
+    while let Some(message) = tail.next_before_end().await? {
+        let key = message.key().unwrap_or_default().to_vec();
+        match message.payload().and_then(Checkpoint::from_json) {
+            Some(checkpoint) => drop(known.insert(key, checkpoint)),
+            None => drop(known.remove(&key)),
+        }
+    }
+    let keys = known.keys().cloned().collect();
+    Ok((known.into_values().max_by_key(|checkpoint| (checkpoint.epoch, checkpoint.confirmed)), keys))
+}

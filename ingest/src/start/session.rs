@@ -1,0 +1,169 @@
+//! A session: one connection's life, from the topics and the slot to the end of its stream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::position::Lsn;
+use lockstep_schemas::{registry, topics};
+use lockstep_source::Database;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+
+use super::doubt::LogState;
+use super::history::{History, begin, establish};
+use super::{Checkpoint, checkpoint};
+use crate::ledger::Ledger;
+use crate::metrics::IngestMetrics;
+use crate::progress::ProgressKeeper;
+use crate::publisher::{Publisher, StatePublisher};
+use crate::snapshot::{Reader, SnapshotKeeper};
+use crate::standby;
+use crate::stream::{Stream, StreamError};
+use crate::tables::Tables;
+use crate::transport::Transport;
+use crate::watch;
+
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What every connection needs.
+pub(super) struct Session<'a> {
+    pub config: &'a Config,
+    pub database_config: &'a DatabaseConfig,
+    pub kafka: &'a KafkaConfig,
+    pub policy: &'a Policy,
+    pub database: &'a Database,
+    pub metrics: &'a IngestMetrics,
+    pub shutdown: &'a Shutdown,
+}
+
+/// One connection's life. `last_backend`: the server's process of the one before.
+pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32>) -> Result<(), Failure> {
+    let Session { config, database_config, kafka, policy, database, metrics, shutdown } = *session;
+    // Before anything is written anywhere: who stands by leaves no trace.
+    standby::wait_for_slot(database_config, database, metrics, *last_backend, shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
+    let kafka_failed = |error: KafkaError| Failure::unavailable("Kafka").because(error);
+    let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
+    let (checkpoint, outdated) = checkpoint::read_all(kafka).await.map_err(kafka_failed)?;
+    let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
+    let ends = end_offsets(kafka, groups.clone(), config.partitions).await.map_err(kafka_failed)?;
+    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
+    let schemas_gone = checkpoint.is_some() && registry.is_empty();
+    let log = LogState { made_anew, checkpoint, schemas_gone, ends };
+    let history = establish(database, &database_config.slot, &log).await?;
+    // The slot first: only who holds it writes.
+    let mut transport = Transport::connect(database_config, &history.epoch, history.confirmed).await?;
+    *last_backend = Some(transport.backend);
+    if end_offsets(kafka, groups, config.partitions).await.map_err(kafka_failed)? != log.ends {
+        return Err(Failure::unavailable("another ingest wrote to the log while we took the slot"));
+    }
+    let news = match history.new_because {
+        Some(reason) => Some(begin(database, &history, reason).await?),
+        None => None,
+    };
+    let History { epoch, confirmed, .. } = history;
+    registry.start_ids_at_epoch(epoch.number);
+    let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
+    let tables = Tables::new(policy, registry, announced.clone(), &database_config.slot);
+    let mut snapshots = log.checkpoint.as_ref().map(|checkpoint| checkpoint.snapshots.clone()).unwrap_or_default();
+    if news.is_some() {
+        // What was read in another history may not hold in this one.
+        snapshots.begin_again();
+        if config.ingest.snapshot_initial {
+            let tables: Vec<String> =
+                policy.groups.values().flat_map(|group| &group.tables).map(ToString::to_string).collect();
+            snapshots.wish(&format!("epoch-{}", epoch.number), &tables);
+        }
+    }
+    let (keeper, orders, chunks) = SnapshotKeeper::new(snapshots.clone());
+    let reader = Reader {
+        database: database.clone(),
+        publication: database_config.publication.clone(),
+        rows_per_second: config.ingest.snapshot_rows_per_second,
+        orders,
+        chunks,
+    };
+    let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
+    let mut stream = Stream {
+        epoch: epoch.number,
+        partitions: config.partitions,
+        database_name: database_name(database_config),
+        database: database.clone(),
+        tables,
+        publisher,
+        reports,
+        state: StatePublisher::open(kafka).map_err(kafka_failed)?,
+        ledger: Ledger::from(confirmed),
+        progress: ProgressKeeper::new(epoch.number, log.ends),
+        checkpoint: Checkpoint {
+            epoch: epoch.number,
+            confirmed: Lsn(0),
+            next: BTreeMap::new(),
+            announced,
+            snapshots: snapshots.clone(),
+        },
+        saved: Lsn(0),
+        announcing: Vec::new(),
+        checkpoint_key: format!("ingest-{:016x}", fastrand::u64(..)).into_bytes(),
+        outdated,
+        snapshots: keeper,
+        signal_table: database_config.signal_table.clone(),
+        signals_from: None,
+        metrics: metrics.clone(),
+    };
+    let failed = |error: StreamError| Failure::unavailable(error);
+    stream.tables.held_by(transport.backend);
+    stream.tables.register_fixed(database, &stream.state).await.map_err(|error| failed(error.into()))?;
+    if let Some(control) = news {
+        stream.announce(&control).await.map_err(failed)?;
+        // With its first checkpoint: who is killed now goes on with this epoch.
+        stream.save_now().await.map_err(failed)?;
+    }
+    tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
+    metrics.epoch.set(i64::from(epoch.number));
+    metrics.streaming.set(1);
+    let beside = async {
+        tokio::join!(reader.run(shutdown.clone()), watch::watch(database, &database_config.slot, metrics));
+    };
+    let streamed = tokio::select! {
+        streamed = stream.run(&mut transport, shutdown) => streamed,
+        // The watch has no end of its own.
+        () = beside => Ok(()),
+    };
+    metrics.streaming.set(0);
+    if streamed.is_ok() {
+        stream.drain(&transport, FLUSH_WAIT_MAX).await.map_err(failed)?;
+    }
+    transport.close().await;
+    streamed.map_err(failed)
+}
+
+async fn end_offsets(
+    kafka: &KafkaConfig,
+    groups: Vec<String>,
+    partitions: u32,
+) -> Result<Vec<(String, Vec<i64>)>, KafkaError> {
+    let config = topics::reader(kafka, "offsets");
+    let fetch = move || {
+        let consumer: BaseConsumer = config.create()?;
+        let of_group = |group: String| {
+            let topic = topics::of_group(&group);
+            let end = |partition| consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX).map(|(_, end)| end);
+            let ends = (0..partitions as i32).map(end).collect::<Result<Vec<_>, _>>()?;
+            Ok((group, ends))
+        };
+        groups.into_iter().map(of_group).collect()
+    };
+    tokio::task::spawn_blocking(fetch).await.unwrap_or(Err(KafkaError::Canceled))
+}
+
+fn database_name(config: &DatabaseConfig) -> String {
+    let url = config.url.to_string();
+    url.rsplit('/').next().unwrap_or_default().to_owned()
+}
