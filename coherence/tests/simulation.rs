@@ -23,7 +23,7 @@ use simulation::world::{Without, World};
 
 const SECONDS: u64 = 25;
 /// Schedules in which a mistake must show.
-const SCHEDULES_MAX: u64 = 40_000;
+const SCHEDULES_MAX: u64 = 12_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -66,6 +66,7 @@ fn every_mistake_shows() {
         Rule::FloorOnUnknown,
         Rule::FloorOnControl,
         Rule::OffsetOfEpoch,
+        Rule::EpochAnnounced,
         Rule::ConsumedFirst,
         Rule::LowerL3,
         Rule::BegunFirst,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lockstep_schemas::change::Change;
-use lockstep_schemas::control::Control;
+use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record;
@@ -174,6 +174,7 @@ impl Flow {
             means.say(Notice::Unreadable(offset + 1, why));
             Turn::Skip { next_offset: offset + 1 }
         })?;
+        self.insist_on_announced(means, &event)?;
         if let Some(mut step) = self.step(means, event) {
             step.leave_out(&self.sides);
             if !self.building.has_room_for(step.effects()) {
@@ -187,6 +188,21 @@ impl Flow {
         self.next = offset + 1;
         self.building.next_offset = self.next;
         Ok(())
+    }
+
+    /// A new epoch is announced in each partition before anything of it: whoever meets a change of one that it has not heard
+    /// of reads a log that was made anew meanwhile.
+    fn insist_on_announced(&self, means: &mut Means, event: &record::Event) -> Result<(), Turn> {
+        let epoch = match event {
+            record::Event::Change(change) => change.position.epoch,
+            record::Event::Control(control) if control.kind != ControlKind::Epoch => control.position.epoch,
+            record::Event::Control(_) | record::Event::Nothing => return Ok(()),
+        };
+        if epoch <= self.known_epoch() || !means.obeys(Rule::EpochAnnounced) {
+            return Ok(());
+        }
+        means.say(Notice::MadeAnew);
+        Err(Turn::Back)
     }
 
     /// A record from before our place. Where it is of a later epoch than all that we know, the log was made anew.

@@ -185,7 +185,8 @@ impl Opening {
         let call = Call {
             expect,
             new: floor.max(expect),
-            offset: self.lost_from.map_or(moment.end, |from| from.max(moment.oldest)),
+            // A place beyond the end was one in a log that has been made anew since.
+            offset: self.lost_from.map_or(moment.end, |from| from.max(moment.oldest).min(moment.end)),
             floor: means.obeys(Rule::FloorOnUnknown).then_some(floor),
             timeline: moment.timeline.clone(),
             at: moment.at,

@@ -17,6 +17,8 @@ pub enum Rule {
     FloorOnControl,
     /// An offset is a place in the log of one epoch only.
     OffsetOfEpoch,
+    /// A change of an epoch that was not announced is of a log made anew.
+    EpochAnnounced,
     /// The watermark follows progress only where all that it speaks of was read [5d].
     ConsumedFirst,
     /// L3's position falls back with the tiers' [16e].

@@ -11,8 +11,20 @@ use super::world::World;
 /// Of each row of each tier, the newest state that was shown: its place among the row's values.
 pub type Newest = HashMap<(usize, usize, usize), usize>;
 
+/// Every value of each row, of one state of the history.
+#[derive(Default)]
+pub struct Values {
+    of: (u16, usize),
+    rows: [[Vec<(Position, Value)>; 2]; ENTITIES.len()],
+}
+
 impl World {
     pub fn check(&mut self) -> Result<(), String> {
+        let of = (self.shop.history.epoch, self.shop.history.commits.len());
+        if self.values.of != of {
+            let rows = std::array::from_fn(|entity| [0, 1].map(|table| self.shop.history.values(entity, table)));
+            self.values = Values { of, rows };
+        }
         for at in 0..self.tiers.len() {
             self.watermark_is_visible(at)?;
             for entity in 0..ENTITIES.len() {
@@ -60,7 +72,7 @@ impl World {
         holds: Position,
         what: &str,
     ) -> Result<(), String> {
-        let values = self.shop.history.values(entity, table);
+        let values = &self.values.rows[entity][table];
         let last = values.iter().rposition(|(position, _)| *position <= holds).unwrap_or(0);
         let from = |first: usize| (first..values.len()).find(|k| values[*k].1 == value);
         if from(last).is_none() {

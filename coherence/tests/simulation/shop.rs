@@ -261,6 +261,10 @@ impl Shop {
         history.insert_lsn = last + STEP;
         self.xid = history.commits.last().map_or(1, |commit| commit.xid);
         self.published = history.commits.len();
+        if random.u32(..3) == 0 {
+            // The topics go with it, and are made anew.
+            (self.log, self.oldest) = (Vec::new(), 0);
+        }
         let position = Position::before(history.epoch, Lsn(history.insert_lsn));
         self.log.push(Event2::Control(Control { kind: ControlKind::Epoch, position, xid: 0, table: None }));
         history.insert_lsn += STEP;

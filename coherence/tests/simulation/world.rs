@@ -9,7 +9,7 @@ use lockstep_coherence::core::rule::Rule;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::{Lsn, Position};
 
-use super::checks::Newest;
+use super::checks::{Newest, Values};
 use super::edge::Edge;
 use super::engine::{Engine, Errand};
 use super::mistake::Mistake;
@@ -50,6 +50,8 @@ pub struct World {
     /// Leases that were used up: tier, entity, nonce.
     pub filled: HashSet<(usize, usize, String)>,
     pub newest: Newest,
+    /// What each row has had, as long as nothing is committed.
+    pub values: Values,
     /// Calls whose answer nobody waits for any more, and which may still land: of which engine.
     late: Vec<(u64, TierName, Call)>,
     /// Engines whose watermarks somebody else has moved.
@@ -80,6 +82,7 @@ impl World {
             readers: Vec::new(),
             filled: HashSet::new(),
             newest: Newest::new(),
+            values: Values::default(),
             late: Vec::new(),
             disturbed: HashSet::new(),
             progress: None,
@@ -322,7 +325,7 @@ impl World {
         let engine = &mut self.engines[at];
         let Some(next) = engine.at.filter(|_| engine.wants_records()) else { return };
         // The client begins at the oldest record where its place is gone.
-        let next = next.max(oldest);
+        let next = if next > self.shop.log.len() as i64 { oldest } else { next.max(oldest) };
         match self.shop.log.get(next as usize) {
             Some(record) => {
                 engine.at = Some(next + 1);
