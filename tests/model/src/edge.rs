@@ -6,12 +6,14 @@
 mod lane;
 mod responses;
 mod rounds;
+mod tidy;
 mod words;
 
 use std::fmt::Display;
 
 use crate::edge::lane::{Call, Lane, TierMark};
 use crate::edge::responses::Response;
+use crate::edge::tidy::spend;
 use crate::explore::Model;
 use crate::promise::{Promise, Promises};
 use crate::rules::Rules;
@@ -179,27 +181,5 @@ impl Edge {
     fn is_settled(&self, state: &State) -> bool {
         let applied = |tier: usize| state.tiers[tier].pos == self.changes && state.lane.expect[tier] == self.changes;
         (0..self.tiers).all(applied) && !self.has_lost_l2(state) && state.lane.is_at_rest(self.changes)
-    }
-
-    /// The names of owners mean nothing, and neither does the order of responses.
-    fn tidy(&self, state: &mut State) {
-        state.responses.sort_unstable();
-        let mut names = [0; 2];
-        names[0] = state.lane.owner;
-        names[1] = state.late.map_or(0, |call| call.owner);
-        let rename = |owner: &mut u8| {
-            *owner = names.iter().position(|name| name == owner && *name != 0).map_or(0, |name| name as u8 + 1);
-        };
-        let marks = state.tiers.iter_mut().chain(state.saved.iter_mut().flatten());
-        marks.for_each(|mark| rename(&mut mark.owner));
-        rename(&mut state.lane.owner);
-        state.late.iter_mut().for_each(|call| rename(&mut call.owner));
-    }
-}
-
-/// One less of what is counted.
-fn spend(left: &mut u8) {
-    if *left != ANY {
-        *left -= 1;
     }
 }

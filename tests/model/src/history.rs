@@ -134,7 +134,7 @@ impl History {
     /// What the commits after one and up to another do to the entry, folded into one action.
     pub fn fold(&self, after: u8, through: u8, insert_invalidates: bool) -> Action {
         let touching = || (after + 1..=through).filter(|number| self.commit(*number).rows != 0);
-        let Some(position) = touching().last() else { return Action::Nothing };
+        let Some(position) = touching().next_back() else { return Action::Nothing };
         let refreshes = |op| op == Op::Update || op == Op::Insert && !insert_invalidates;
         if !touching().all(|number| refreshes(self.commit(number).op)) {
             return Action::Invalidate;

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod epochs;
 pub mod pipeline;
 pub mod slots;
+pub mod stamps;
 pub mod starvation;
 
 pub mod report;

@@ -15,6 +15,7 @@ use crate::history::{COLUMNS, History, MISSING, Values};
 use crate::pipeline::agents::Agent;
 use crate::pipeline::lane::Lane;
 pub use crate::pipeline::step::Step;
+use crate::pipeline::world::{is_visible, spend};
 use crate::promise::{Promise, Promises};
 use crate::rules::Rules;
 use crate::tier::{Fill, Node};
@@ -188,16 +189,5 @@ impl Pipeline {
     fn lacks(&self, values: &Values, owed: &Values) -> bool {
         let both = |column: usize| values[column] != MISSING && owed[column] != MISSING;
         self.history.columns().any(|column| both(column) && values[column] < owed[column])
-    }
-}
-
-fn is_visible(state: &State, number: u8) -> bool {
-    state.visible >> (number - 1) & 1 == 1
-}
-
-/// One less of what is counted.
-fn spend(left: &mut u8) {
-    if *left != ANY {
-        *left -= 1;
     }
 }

@@ -82,6 +82,14 @@ pub enum Rule {
     OwnerFencesCalls,
     /// A new epoch's event is gated like any change: the floor waits until all before it is visible.
     GateEpochEvent,
+    /// Stamps are read before the database.
+    StampsFirst,
+    /// A missing stamp equals nothing.
+    MissingIsNotEqual,
+    /// A stamp is random.
+    RandomStamp,
+    /// A change is published to its tags before its row is applied to L2.
+    PublishBeforeL2,
 }
 
 impl Rule {

@@ -4,6 +4,7 @@ mod beyond;
 mod edges;
 mod fills;
 mod lanes;
+mod tagged;
 mod whole;
 
 use crate::explore::{Explored, Limits, Model, explore};
@@ -99,7 +100,10 @@ pub fn all() -> impl Iterator<Item = Scenario> {
 
 /// Rules off, one or more, and what breaks.
 pub fn without_a_rule() -> Vec<Scenario> {
-    [fills::broken(), lanes::broken(), beyond::broken(), edges::broken()].into_iter().flatten().collect()
+    [fills::broken(), lanes::broken(), beyond::broken(), edges::broken(), tagged::broken()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A rule off, and still nothing breaks: another rule is enough, within these bounds. Both off is among the broken.
@@ -109,10 +113,10 @@ pub fn with_a_rule_to_spare() -> Vec<Scenario> {
 
 /// All rules on, at small bounds.
 pub fn with_all_rules() -> Vec<Scenario> {
-    [whole::small(), beyond::small(), edges::small()].into_iter().flatten().collect()
+    [whole::small(), beyond::small(), edges::small(), tagged::small()].into_iter().flatten().collect()
 }
 
 /// All rules on, at bounds that take minutes and gigabytes.
 pub fn with_all_rules_large() -> Vec<Scenario> {
-    [whole::large(), beyond::large(), edges::large()].into_iter().flatten().collect()
+    [whole::large(), beyond::large(), edges::large(), tagged::large()].into_iter().flatten().collect()
 }

@@ -168,10 +168,7 @@ impl Edge {
 
     /// The start of a lane, with `own`.
     fn open(&self, next: &mut State) {
-        let mut expect = [0; TIERS];
-        for tier in 0..self.tiers {
-            expect[tier] = next.tiers[tier].pos;
-        }
+        let expect = next.tiers.map(|mark| mark.pos);
         let least = expect[..self.tiers].iter().copied().min().unwrap_or_default();
         let mark = &mut next.tiers[0];
         let l3 = mark.l3.min(least);

@@ -157,10 +157,7 @@ impl Pipeline {
 
     /// A lane begins.
     pub(super) fn open(&self, state: &State) -> Lane {
-        let mut expect = [0; TIERS];
-        for tier in 0..self.tiers {
-            expect[tier] = state.nodes[tier].pos;
-        }
+        let expect = state.nodes.map(|node| node.pos);
         let least = expect[..self.tiers].iter().copied().min().unwrap_or_default();
         Lane { expect, next: least, chunk: None }
     }

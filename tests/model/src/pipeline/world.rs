@@ -1,6 +1,6 @@
 //! What nobody of us does: commits, snapshots, evictions, nodes that fall back.
 
-use super::{Pipeline, Snapshot, State, Step, is_visible, spend};
+use super::{ANY, Pipeline, Snapshot, State, Step};
 use crate::rules::Rule;
 use crate::tier::Entry;
 
@@ -67,5 +67,16 @@ pub(super) fn mishap(next: &mut State, step: Step) {
             next.nodes[tier] = next.saved[tier].take().unwrap_or_default();
         }
         _ => {}
+    }
+}
+
+pub(super) fn is_visible(state: &State, number: u8) -> bool {
+    state.visible >> (number - 1) & 1 == 1
+}
+
+/// One less of what is counted.
+pub(super) fn spend(left: &mut u8) {
+    if *left != ANY {
+        *left -= 1;
     }
 }

@@ -56,11 +56,16 @@ pub(super) fn broken() -> Vec<Scenario> {
             "16g8",
             "FO, a crash, a move sent again",
             &[CompareForL3, CompareOwner, OwnerFencesCalls],
-            0,
+            17,
             late(Late::Moves),
         ),
         stale("16g10", "FO, a crash, a move sent again", &[CompareOwner, OwnerFencesCalls], 17, late(Late::Moves)),
         stale("16n", "FO, an old owner", &[OwnerFencesCalls], 15, late(Late::OldOwner)),
+        stale("16o", "both tiers: FO, crashes", &[OwnerFencesCalls], 25, |rules| Edge {
+            failovers: [ANY, ANY],
+            crashes: ANY,
+            ..l1(rules)
+        }),
         // What no rule can prevent: section 1 excepts it.
         Scenario::breaks("16m", "one layer", &[], (NeverBackwards, 7), |rules| Edge { remembers: true, ..calm(rules) }),
     ]
@@ -82,9 +87,10 @@ pub(super) fn small() -> Vec<Scenario> {
 pub(super) fn spared() -> Vec<Scenario> {
     let both = |rules| Edge { tiers: 2, failovers: [ANY, ANY], crashes: ANY, ..calm(rules) };
     let l2 = |rules| Edge { failovers: [ANY, 0], ..both(rules) };
+    let one = |rules| Edge { tiers: 1, ..l2(rules) };
     let moves = |rules| Edge { late: Late::Moves, tiers: 1, ..l2(rules) };
     vec![
-        Scenario::spares("edge as built", "both tiers: FO, crashes", &[OwnerFencesCalls], NoStaleness.into(), both),
+        Scenario::spares("16o", "FO of L2, crashes", &[OwnerFencesCalls], NoStaleness.into(), one),
         Scenario::spares("16g", "both tiers: FO, crashes", &[LowerL3], NoStaleness.into(), both),
         Scenario::spares("16f", "two tiers, FO of L2, crashes", &[NoStore], NoStaleness.into(), l2),
         Scenario::spares("16g8", "FO, crashes, a move sent again", &[CompareForL3], NoStaleness.into(), moves),

@@ -30,6 +30,10 @@ fn with(model: Pipeline, change: impl FnOnce(&mut Mishaps)) -> Pipeline {
     Pipeline { mishaps, ..model }
 }
 
+fn both_fail(commits: &[Commit]) -> Pipeline {
+    with(two(commits), |all| all.failovers = [ANY, ANY])
+}
+
 /// Every mishap, as often as it may be.
 fn all_mishaps(model: Pipeline) -> Pipeline {
     let failovers = if model.tiers == 2 { [ANY, ANY] } else { [ANY, 0] };
@@ -72,16 +76,23 @@ fn two_tiers() -> Vec<Scenario> {
         pipeline("two tiers: old owners", "P I P", with(two(&pip), |all| all.old_owners = ANY)),
         pipeline("two tiers: L2 fails over", "P I", with(two(&pi), |all| all.failovers = [ANY, 0])),
         pipeline("two tiers: L1 fails over", "P I", with(two(&pi), |all| all.failovers = [0, ANY])),
-        pipeline("two tiers: both fail over", "P I", with(two(&pi), |all| all.failovers = [ANY, ANY])),
+        pipeline("two tiers: both fail over", "P I, one reader", Pipeline { readers: 1, ..both_fail(&pi) }),
     ]
 }
 
 pub(super) fn large() -> Vec<Scenario> {
-    let (pip, four) = ([PRICE, STOCK, PRICE], [PRICE, STOCK, PRICE, STOCK]);
+    let (pi, pip, four) = ([PRICE, STOCK], [PRICE, STOCK, PRICE], [PRICE, STOCK, PRICE, STOCK]);
+    let forgets = |failovers| {
+        let change = |all: &mut Mishaps| (all.failovers, all.old_owners, all.fills_twice) = (failovers, ANY, ANY);
+        with(two(&pi), change)
+    };
     vec![
         pipeline("large: one tier", "P I P I, all mishaps", all_mishaps(one(&four))),
         pipeline("large: two tiers", "P I P I", two(&four)),
         pipeline("large: two tiers, FO of L2", "P I P", with(two(&pip), |all| all.failovers = [ANY, 0])),
-        pipeline("large: two tiers, mishaps", "P I, all mishaps", all_mishaps(two(&[PRICE, STOCK]))),
+        pipeline("large: two tiers, FO of L1", "P I P", with(two(&pip), |all| all.failovers = [0, ANY])),
+        pipeline("large: two tiers, both FO", "P I", both_fail(&pi)),
+        pipeline("large: L2, old owners", "P I, fills twice", forgets([ANY, 0])),
+        pipeline("large: L1, old owners", "P I, fills twice", forgets([0, ANY])),
     ]
 }
