@@ -95,7 +95,7 @@ impl Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Scenario> {
-    [without_a_rule(), with_a_rule_to_spare(), with_all_rules(), with_all_rules_large()].into_iter().flatten()
+    [without_a_rule(), with_a_rule_to_spare(), with_all_rules(), at_large_bounds()].into_iter().flatten()
 }
 
 /// Rules off, one or more, and what breaks.
@@ -116,7 +116,7 @@ pub fn with_all_rules() -> Vec<Scenario> {
     [whole::small(), beyond::small(), edges::small(), tagged::small()].into_iter().flatten().collect()
 }
 
-/// All rules on, at bounds that take minutes and gigabytes.
-pub fn with_all_rules_large() -> Vec<Scenario> {
+/// At bounds that take minutes and gigabytes.
+pub fn at_large_bounds() -> Vec<Scenario> {
     [whole::large(), beyond::large(), edges::large(), tagged::large()].into_iter().flatten().collect()
 }

@@ -1,7 +1,7 @@
 //! Who fills: readers, and the engine for the leases that it voided. Lease, then read, then fill.
 
 use super::tidy::FRESH;
-use super::{Pipeline, State, Step, spend};
+use super::{Pipeline, READERS_MAX, State, Step, spend};
 use crate::rules::Rule;
 use crate::tier::{Fill, GREATEST};
 
@@ -39,20 +39,19 @@ impl Agent {
 
 impl Pipeline {
     pub(super) fn steps_of_agents(&self, state: &State, steps: &mut Vec<Step>) {
-        let mut before = None;
+        let readers = &state.agents[..READERS_MAX];
+        let busy = readers.iter().filter(|reader| **reader != Agent::Idle).count();
+        if let Some(reader) = readers.iter().position(|reader| *reader == Agent::Idle).filter(|_| busy < self.readers) {
+            let is_free = |tier: &u8| state.nodes[usize::from(*tier)].lease(FRESH).is_some();
+            let tiers = (0..self.tiers as u8).filter(is_free);
+            steps.extend(tiers.map(|tier| Step::Lease { reader: reader as u8, tier }));
+        }
         for (who, agent) in (0_u8..).zip(state.agents) {
             match agent {
-                // Readers that do nothing are all the same.
-                Agent::Idle if usize::from(who) < self.readers && before != Some(Agent::Idle) => {
-                    let free = |tier: &u8| state.nodes[usize::from(*tier)].lease(FRESH).is_some();
-                    let tiers = (0..self.tiers as u8).filter(free);
-                    steps.extend(tiers.map(|tier| Step::Lease { reader: who, tier }));
-                }
                 Agent::Idle => {}
                 Agent::Leased { tier, .. } => self.steps_of_leased(state, who, tier, steps),
                 Agent::Read { .. } => steps.push(Step::Fill(who)),
             }
-            before = Some(agent);
         }
         if state.again.is_some() {
             steps.push(Step::FillAgain);

@@ -58,7 +58,7 @@ pub(super) fn small() -> Vec<Scenario> {
 pub(super) fn large() -> Vec<Scenario> {
     vec![
         epochs("large: epochs", "old 4, new 3, split brain", Epochs::new(Rules::ALL, 4, 3, true)),
-        Scenario::holds("large: beginnings", "P I P I P I", Promises::LASTING, beginnings(Rules::ALL, 6)),
+        Scenario::holds("large: beginnings", "P I P I", Promises::LASTING, beginnings(Rules::ALL, 4)),
     ]
 }
 

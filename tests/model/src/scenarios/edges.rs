@@ -61,11 +61,6 @@ pub(super) fn broken() -> Vec<Scenario> {
         ),
         stale("16g10", "FO, a crash, a move sent again", &[CompareOwner, OwnerFencesCalls], 17, late(Late::Moves)),
         stale("16n", "FO, an old owner", &[OwnerFencesCalls], 15, late(Late::OldOwner)),
-        stale("16o", "both tiers: FO, crashes", &[OwnerFencesCalls], 25, |rules| Edge {
-            failovers: [ANY, ANY],
-            crashes: ANY,
-            ..l1(rules)
-        }),
         // What no rule can prevent: section 1 excepts it.
         Scenario::breaks("16m", "one layer", &[], (NeverBackwards, 7), |rules| Edge { remembers: true, ..calm(rules) }),
     ]
@@ -85,24 +80,27 @@ pub(super) fn small() -> Vec<Scenario> {
 
 /// A rule that another one makes up for, within these bounds.
 pub(super) fn spared() -> Vec<Scenario> {
-    let both = |rules| Edge { tiers: 2, failovers: [ANY, ANY], crashes: ANY, ..calm(rules) };
-    let l2 = |rules| Edge { failovers: [ANY, 0], ..both(rules) };
+    let both = |rules| Edge { failovers: [1, 1], ..l1(rules) };
+    let l2 = |rules| Edge { failovers: [ANY, 0], crashes: ANY, ..both(rules) };
     let one = |rules| Edge { tiers: 1, ..l2(rules) };
-    let moves = |rules| Edge { late: Late::Moves, tiers: 1, ..l2(rules) };
+    let moves = |rules| Edge { late: Late::Moves, ..mishaps(rules) };
     vec![
         Scenario::spares("16o", "FO of L2, crashes", &[OwnerFencesCalls], NoStaleness.into(), one),
-        Scenario::spares("16g", "both tiers: FO, crashes", &[LowerL3], NoStaleness.into(), both),
+        Scenario::spares("16g", "both tiers: FO, a crash", &[LowerL3], NoStaleness.into(), both),
         Scenario::spares("16f", "two tiers, FO of L2, crashes", &[NoStore], NoStaleness.into(), l2),
-        Scenario::spares("16g8", "FO, crashes, a move sent again", &[CompareForL3], NoStaleness.into(), moves),
+        Scenario::spares("16g8", "FO, a crash, a move sent again", &[CompareForL3], NoStaleness.into(), moves),
     ]
 }
 
 pub(super) fn large() -> Vec<Scenario> {
-    let both = Edge { tiers: 2, failovers: [ANY, ANY], ..late(Rules::ALL) };
+    let both = |rules| Edge { tiers: 2, failovers: [ANY, ANY], crashes: ANY, ..calm(rules) };
+    let late_too = Edge { late: Late::OldOwner, ..both(Rules::ALL) };
     vec![
-        edge("large: edge", "both tiers fall back, old owners", both.clone()),
+        stale("16o", "both tiers: FO, crashes", &[OwnerFencesCalls], 25, both),
+        Scenario::spares("16g", "both tiers: FO, crashes", &[LowerL3], NoStaleness.into(), both),
+        edge("large: edge", "both tiers fall back, old owners", late_too),
         edge("large: edge, 3 changes", "L2 falls back, old owners", Edge { changes: 3, ..late(Rules::ALL) }),
-        edge("large: edge, two layers", "both tiers fall back", Edge { layers: 2, late: Late::Nothing, ..both }),
+        edge("large: edge, two layers", "both tiers fall back", Edge { layers: 2, ..both(Rules::ALL) }),
     ]
 }
 
