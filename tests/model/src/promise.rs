@@ -57,8 +57,10 @@ impl Promises {
     /// Those that survive a fail-over.
     pub const LASTING: Promises =
         Promises(NoStaleness as u8 | NeverPartial as u8 | OneFiller as u8 | Watermark as u8 | NoMarkerBeside as u8);
-    /// All.
-    pub const ALL: Promises = Promises(u8::MAX);
+    /// With (b) of L2.
+    pub const ONE_TIER: Promises = Promises(Promises::LASTING.0 | NeverBackwards as u8);
+    /// With (b) of both tiers.
+    pub const TWO_TIERS: Promises = Promises(Promises::ONE_TIER.0 | NeverBackwardsL1 as u8);
 
     /// The set with one more, where that is broken.
     #[must_use]

@@ -1,5 +1,7 @@
 //! Explores the protocol's models. The small bounds take less than a minute; the large ones minutes and gigabytes.
 
+#![allow(clippy::print_stdout, reason = "a table for who reads the tests' output")]
+
 use std::time::Instant;
 
 use lockstep_model::explore::Limits;

@@ -45,20 +45,22 @@ pub(super) fn spared() -> Vec<Scenario> {
 }
 
 pub(super) fn small() -> Vec<Scenario> {
+    let opening = Promises::from(NoStaleness) | Watermark.into();
     let progress = |_, _| starvation::explore(Rules::ALL);
     vec![
         epochs("epochs", "old 3, new 3", Epochs::new(Rules::ALL, 3, 3, false)),
         epochs("epochs: split brain", "old 3, new 3", Epochs::new(Rules::ALL, 3, 3, true)),
         Scenario::holds("slots", "P I P", NoStaleness.into(), slots(Rules::ALL, 3)),
-        Scenario::holds("beginnings", "P I P", Promises::LASTING, beginnings(Rules::ALL, 3)),
+        Scenario::holds("beginnings", "P I P", opening, beginnings(Rules::ALL, 3)),
         Scenario::by("progress", "one key", &[], Progress.into(), Expected::Holds, progress),
     ]
 }
 
 pub(super) fn large() -> Vec<Scenario> {
+    let opening = Promises::from(NoStaleness) | Watermark.into();
     vec![
         epochs("large: epochs", "old 4, new 3, split brain", Epochs::new(Rules::ALL, 4, 3, true)),
-        Scenario::holds("large: beginnings", "P I P I", Promises::LASTING, beginnings(Rules::ALL, 4)),
+        Scenario::holds("large: beginnings", "P I P I", opening, beginnings(Rules::ALL, 4)),
     ]
 }
 

@@ -50,6 +50,11 @@ pub(super) fn small() -> Vec<Scenario> {
 }
 
 pub(super) fn large() -> Vec<Scenario> {
-    let any = Stamps { evictions: ANY, stamps_evicted: ANY, crashes: ANY, failovers: ANY, ..calm(Rules::ALL) };
-    vec![tagged("large: stamps", "B T0, any number of mishaps", any)]
+    let rules = Rules::ALL;
+    let evicted = Stamps { stamps_evicted: ANY, failovers: 1, ..calm(rules) };
+    let crashes = Stamps { crashes: 1, failovers: 1, ..calm(rules) };
+    vec![
+        tagged("large: stamps evicted, FO", "B T0, any number of evictions", evicted),
+        tagged("large: stamps, FO, a crash", "B T0", crashes),
+    ]
 }

@@ -10,7 +10,11 @@ use crate::rules::Rules;
 /// Without fail-overs, every promise; with one, what can survive it.
 fn pipeline(id: &'static str, bounds: &str, model: Pipeline) -> Scenario {
     let forgets = model.mishaps.failovers != [0, 0];
-    let sought = if forgets { Promises::LASTING } else { Promises::ALL };
+    let sought = match (forgets, model.tiers) {
+        (true, _) => Promises::LASTING,
+        (false, 1) => Promises::ONE_TIER,
+        (false, _) => Promises::TWO_TIERS,
+    };
     Scenario::holds(id, bounds, sought, Pipeline { remembers: !forgets, ..model })
 }
 
