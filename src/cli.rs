@@ -169,6 +169,8 @@ pub(crate) struct StackArgs {
 pub(crate) enum PolicyCommand {
     /// Check it
     Check,
+    /// Print the JSON Schema of policy.toml, for editors
+    Schema,
 }
 
 #[derive(Subcommand)]

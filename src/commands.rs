@@ -25,6 +25,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Stack { command } => return stack::run(command),
+        // Where the policy has a fault, an editor needs it most.
+        Command::Policy { command: PolicyCommand::Schema } => {
+            output::line(policy::SCHEMA.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
         command => command,
     };
     let config = Config::load(&cli.config)?;
@@ -40,7 +45,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             database::migrate(config.database()?.url.expose()).await?;
             output::line("the database is up to date");
         }
-        Command::Policy { command: PolicyCommand::Check } => {
+        Command::Policy { .. } => {
             let policy = policy(&config)?;
             output::line(&format!("the policy is right: {} groups, {} views", policy.groups.len(), policy.views.len()));
         }

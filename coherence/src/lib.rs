@@ -15,4 +15,5 @@ mod purge;
 mod refill;
 mod run;
 
+pub use plan::{Effect, EntryAction, NoEntity, Planner, Verdict, Why};
 pub use run::run;

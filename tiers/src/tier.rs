@@ -27,6 +27,8 @@ pub const ACTIONS_MAX: usize = 60;
 pub const ARGUMENTS_MAX: usize = 4_000;
 /// Bytes of one call's fields, about: a call blocks its node.
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
+/// Fields of an entry. One with more rows is never cached.
+pub const ENTRY_FIELDS_MAX: usize = 500;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
 
@@ -81,8 +83,9 @@ impl Tier {
     /// Fills a leased entry.
     pub async fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>) -> Result<Filled, TierError> {
         let size = fill.fields.map_or(0, |fields| fields.iter().map(|(name, text)| name.len() + text.len()).sum());
-        if size > ENTRY_BYTES_MAX {
-            tracing::warn!(tier = self.name.as_str(), %key, bytes = size, "an entry too large to be cached");
+        let count = fill.fields.map_or(0, Vec::len);
+        if size > ENTRY_BYTES_MAX || count > ENTRY_FIELDS_MAX {
+            tracing::warn!(tier = self.name.as_str(), %key, bytes = size, fields = count, "an entry too large to be cached");
             return Ok(Filled::Refused);
         }
         let mut command = self.function("lockstep1_fill", place, [key]);
