@@ -7,6 +7,7 @@ use lockstep_stack::{Service, StackOptions};
 use serde_json::Value;
 
 use crate::case::{CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
+use crate::demands;
 use crate::groups::{self, Lag};
 use crate::harness::{Program, until};
 use crate::shop::{DRAIN_LIMIT, Page, Shop};
@@ -67,6 +68,7 @@ fn nothing_runs_yet(shop: &Shop) {
         ],
     );
     shop.lockstep.ask(&["migrate"]);
+    demands::are_refused(shop);
     shop.sql("CREATE TABLE public.shelves (shelf_id bigint PRIMARY KEY, product_id text NOT NULL)");
     check(
         &shop.lockstep,
