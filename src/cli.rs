@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Status(OutputArgs),
     /// Wait until a tier has applied everything before an LSN (exit code 75: not yet)
     Wait(WaitArgs),
+    /// What a change would do: which keys and tags, in which tiers, and why. It is tried, and rolled back
+    Explain(ExplainArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -128,6 +130,24 @@ pub(crate) struct WaitArgs {
     /// How long
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// Statements that change rows, separated by semicolons
+    #[arg(long, required_unless_present = "table")]
+    pub sql: Option<String>,
+    /// A table of the policy, e.g. public.prices
+    #[arg(long, conflicts_with = "sql", requires = "key")]
+    pub table: Option<String>,
+    /// An entity of it: its rows are updated
+    #[arg(long, requires = "table")]
+    pub key: Option<String>,
+    /// What a column becomes, e.g. price_pence=499; without it, the rows are written as they are
+    #[arg(long, value_name = "COLUMN=VALUE", requires = "table")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! One function a command.
 
 mod check;
+mod explain;
 mod setup;
 mod snapshot;
 mod stack;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => roles::run(config.clone(), policy(&config)?, args.role).await?,
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
+        Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,

@@ -20,6 +20,8 @@ mod heard;
 mod lost;
 #[path = "chain/policies.rs"]
 mod policies;
+#[path = "chain/predicted.rs"]
+mod predicted;
 #[path = "chain/roles.rs"]
 mod roles;
 #[path = "chain/starts.rs"]
@@ -47,6 +49,7 @@ scenarios! {
     policies::a_tier_behind_its_bound_is_passed_by_or_said_to_be_stale
     policies::a_page_is_purged_where_its_test_holds
     policies::a_key_moves_with_the_columns_it_is_made_of
+    predicted::what_is_predicted_is_what_is_applied
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached
     starts::the_engine_starts_from_the_tiers

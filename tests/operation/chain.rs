@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockstep_stack::{Service, StackOptions};
 use serde_json::Value;
 
-use crate::case::{CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
+use crate::case::{CALLED_WRONGLY, CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
 use crate::demands;
 use crate::groups::{self, Lag};
 use crate::harness::{Program, until};
@@ -44,6 +44,7 @@ fn a_chain_runs_and_ends_in_order() {
     let all_roles = shop.lockstep.start(&["run"]);
     ready(&shop);
     every_tier_follows(&shop);
+    a_change_is_explained(&shop);
     status_tells_all(&shop);
     lag_tools_see_the_groups(&shop);
     refused_beside_it(&shop);
@@ -109,6 +110,35 @@ fn every_tier_follows(shop: &Shop) {
         &shop.lockstep,
         &[Case::new("an LSN to come", "wait --for FFFF/0 --tier l1 --timeout 200ms")
             .fails(NOT_YET, &["l1 has not come to FFFF/0 within 200ms", "`lockstep status`"])],
+    );
+}
+
+/// Tried and rolled back: the row is as it was.
+fn a_change_is_explained(shop: &Shop) {
+    let change = ["explain", "--table", "public.prices", "--key", "P1", "--set", "price_pence=1"];
+    let told = shop.lockstep.ask(&change);
+    for line in [
+        "update public.prices P1",
+        "  l2 refresh product:all:P1 (price_pence, currency): product_all, an update, and the log has what the view needs",
+        "  l3 purge product:P1: product_page, an update, and the log has what the view needs",
+    ] {
+        assert!(told.lines().any(|known| known == line), "{told}");
+    }
+    let sql = "DELETE FROM inventory WHERE product_id = 'P1'; INSERT INTO orders (order_id) VALUES (7)";
+    let told: Value = serde_json::from_str(&shop.lockstep.ask(&["explain", "-o", "json", "--sql", sql])).expect("JSON");
+    assert_eq!((&told[0]["op"], &told[0]["views"][0]["action"]), (&"delete".into(), &"invalidate".into()), "{told}");
+    assert_eq!((&told[1]["table"], &told[1]["views"]), (&"public.orders".into(), &serde_json::json!([])), "{told}");
+    assert_eq!(shop.sql("SELECT price_pence, stock FROM prices JOIN inventory USING (product_id)"), "120|5");
+    check(
+        &shop.lockstep,
+        &[
+            Case::new("it would end the transaction", "explain --sql COMMIT")
+                .fails(CALLED_WRONGLY, &["only INSERT, UPDATE, DELETE and MERGE", "`COMMIT`"]),
+            Case::new("no such table", "explain --table public.price --key 1")
+                .fails(CALLED_WRONGLY, &["did you mean `public.prices`?"]),
+            Case::new("no such column", "explain --table public.prices --key P1 --set pricepence=1")
+                .fails(CALLED_WRONGLY, &["the database refuses this"]),
+        ],
     );
 }
 

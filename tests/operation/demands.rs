@@ -40,7 +40,11 @@ pub fn are_refused(shop: &Shop) {
         &[
             Case::new("an old key would not be known", "run --role ingest").file("policy.toml", &key).fails(
                 CONFIGURED_WRONGLY,
-                &["public.products", "does not contain category", "ALTER TABLE \"public\".\"products\" REPLICA IDENTITY"],
+                &[
+                    "public.products",
+                    "does not contain category",
+                    "ALTER TABLE \"public\".\"products\" REPLICA IDENTITY",
+                ],
             ),
             Case::new("a row's old name would not be known", "run --role ingest")
                 .file("policy.toml", &name)
