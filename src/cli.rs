@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// What a change would do: which keys and tags, in which tiers, and why. It is tried, and rolled back
     Explain(ExplainArgs),
+    /// An entry beside the row that it is made of, in every tier, and what touched it last (exit code 1: it differs)
+    Why(WhyArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -130,6 +132,14 @@ pub(crate) struct WaitArgs {
     /// How long
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// A key without what a cluster puts around it, e.g. product:all:85123A
+    pub key: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]

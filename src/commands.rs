@@ -8,6 +8,7 @@ mod stack;
 mod status;
 mod wait;
 mod warm;
+mod why;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
+        Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,

@@ -108,6 +108,12 @@ impl KeyPattern {
         self.join(String::new(), entity)
     }
 
+    /// The entity of a key; `None` where it is a key of another pattern, or of more than the entity.
+    pub fn entity_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let entity = key.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
+        (self.is_plain() && !entity.is_empty()).then_some(entity)
+    }
+
     /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
     pub fn key_of<'t>(&self, entity: &str, text: impl Fn(&str) -> Option<&'t str>) -> Option<Key> {
         let mut start = String::new();

@@ -8,7 +8,7 @@ use lockstep_process::failure::FailureKind;
 use lockstep_process::{Failure, suggest};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::table_name;
-use lockstep_source::database::{identifier, literal, table};
+use lockstep_source::database::{identifier, table};
 use lockstep_source::trial::{self, TrialError};
 use lockstep_source::{Database, DatabaseError};
 
@@ -48,13 +48,18 @@ fn update(policy: &Policy, args: &ExplainArgs) -> Result<String, Failure> {
     for set in &args.set {
         let (column, value) =
             set.split_once('=').ok_or_else(|| usage("--set: write COLUMN=VALUE, COLUMN=null for a null".to_owned()))?;
-        let value = if value == "null" { "NULL".to_owned() } else { literal(value) };
+        let value = if value == "null" { "NULL".to_owned() } else { untyped(value) };
         sets.push(format!("{} = {value}", identifier(column)));
     }
     if sets.is_empty() {
         sets.push(format!("{entity_key} = {entity_key}"));
     }
-    Ok(format!("UPDATE {} SET {} WHERE {entity_key} = {}", table(&full), sets.join(", "), literal(key)))
+    Ok(format!("UPDATE {} SET {} WHERE {entity_key} = {}", table(&full), sets.join(", "), untyped(key)))
+}
+
+/// A literal that takes the type of what it stands beside.
+fn untyped(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 fn failure(error: TrialError) -> Failure {

@@ -44,6 +44,7 @@ fn a_chain_runs_and_ends_in_order() {
     let all_roles = shop.lockstep.start(&["run"]);
     ready(&shop);
     every_tier_follows(&shop);
+    an_entry_is_told(&shop);
     a_change_is_explained(&shop);
     status_tells_all(&shop);
     lag_tools_see_the_groups(&shop);
@@ -110,6 +111,24 @@ fn every_tier_follows(shop: &Shop) {
         &shop.lockstep,
         &[Case::new("an LSN to come", "wait --for FFFF/0 --tier l1 --timeout 200ms")
             .fails(NOT_YET, &["l1 has not come to FFFF/0 within 200ms", "`lockstep status`"])],
+    );
+}
+
+fn an_entry_is_told(shop: &Shop) {
+    let told = shop.lockstep.ask(&["why", "product:all:P1"]);
+    for line in [
+        "catalogue P1, partition ",
+        "l2 product:all:P1: equal",
+        "  price_pence: 120",
+        "last touched by u public.prices at ",
+    ] {
+        assert!(told.lines().any(|known| known.starts_with(line)), "{line}: {told}");
+    }
+    let told: Value = serde_json::from_str(&shop.lockstep.ask(&["why", "-o", "json", "product:hot:P1"])).expect("JSON");
+    assert_eq!((&told["last"]["table"], &told["tiers"][0]["tier"]), (&"public.prices".into(), &"l2".into()), "{told}");
+    check(
+        &shop.lockstep,
+        &[Case::new("no such key", "why produkt:P1").fails(CALLED_WRONGLY, &["a key of no view", "product:all:..."])],
     );
 }
 

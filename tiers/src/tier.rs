@@ -143,6 +143,15 @@ impl Tier {
         watermark_of(&hash)
     }
 
+    /// An entry as it lies there, our own fields with it; empty where there is none. For people: a reader reads by
+    /// [`Tier::read`], which knows the floor.
+    pub async fn entry(&self, place: &Place, key: &Key) -> Result<HashMap<String, String>, TierError> {
+        let mut command = redis::cmd("HGETALL");
+        command.arg(self.layout.entry(place, key, self.link.is_cluster()));
+        let answer = self.link.call(&command).await?;
+        Ok(redis::from_redis_value(answer).map_err(redis::RedisError::from)?)
+    }
+
     fn function<'k>(&self, name: &str, place: &Place, keys: impl IntoIterator<Item = &'k Key>) -> redis::Cmd {
         let tagged = self.link.is_cluster();
         let mut names = vec![self.layout.watermark(place)];
