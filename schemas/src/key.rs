@@ -174,6 +174,8 @@ mod tests {
     fn patterns() {
         let pattern = KeyPattern::parse("product:hot:{product_id}", "product_id").expect("a good pattern");
         assert_eq!(pattern.key("85123A").as_str(), "product:hot:85123A");
+        assert_eq!(pattern.entity_of("product:hot:85123A"), Some("85123A"));
+        assert_eq!((pattern.entity_of("product:all:85123A"), pattern.entity_of("product:hot:")), (None, None));
         let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
         assert!(
             pattern.overlaps(&other("product:{product_id}")) && !pattern.overlaps(&other("product:all:{product_id}"))
