@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Status(OutputArgs),
     /// Wait until a tier has applied everything before an LSN (exit code 75: not yet)
     Wait(WaitArgs),
+    /// What a change would do: which keys and tags, in which tiers, and why. It is tried, and rolled back
+    Explain(ExplainArgs),
+    /// An entry beside the row that it is made of, in every tier, and what touched it last (exit code 1: it differs)
+    Why(WhyArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -136,6 +140,32 @@ pub(crate) struct WaitArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// A key without what a cluster puts around it, e.g. product:all:85123A
+    pub key: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// Statements that change rows, separated by semicolons
+    #[arg(long, required_unless_present = "table")]
+    pub sql: Option<String>,
+    /// A table of the policy, e.g. public.prices
+    #[arg(long, conflicts_with = "sql", requires = "key")]
+    pub table: Option<String>,
+    /// An entity of it: its rows are updated
+    #[arg(long, requires = "table")]
+    pub key: Option<String>,
+    /// What a column becomes, e.g. price_pence=499; without it, the rows are written as they are
+    #[arg(long, value_name = "COLUMN=VALUE", requires = "table")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct SetupArgs {
     /// Print the SQL: schema, publication, roles and grants
@@ -182,6 +212,8 @@ pub(crate) struct StackArgs {
 pub(crate) enum PolicyCommand {
     /// Check it
     Check,
+    /// Print the JSON Schema of policy.toml, for editors
+    Schema,
 }
 
 #[derive(Subcommand)]

@@ -1,6 +1,7 @@
 //! One function a command.
 
 mod check;
+mod explain;
 mod functions;
 mod setup;
 mod snapshot;
@@ -8,6 +9,7 @@ mod stack;
 mod status;
 mod wait;
 mod warm;
+mod why;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Stack { command } => return stack::run(command),
+        // Where the policy has a fault, an editor needs it most.
+        Command::Policy { command: PolicyCommand::Schema } => {
+            output::line(policy::SCHEMA.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
         command => command,
     };
     let config = Config::load(&cli.config)?;
@@ -33,6 +40,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => roles::run(config.clone(), policy(&config)?, args.role).await?,
         Command::Status(args) => status::run(&config, &policy(&config)?, args.output).await?,
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
+        Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
+        Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
@@ -42,7 +51,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             database::migrate(config.database()?.url.expose()).await?;
             output::line("the database is up to date");
         }
-        Command::Policy { command: PolicyCommand::Check } => {
+        Command::Policy { .. } => {
             let policy = policy(&config)?;
             output::line(&format!("the policy is right: {} groups, {} views", policy.groups.len(), policy.views.len()));
         }

@@ -4,6 +4,8 @@
 //! Each scenario begins with a shop whose products and customers are cached everywhere, and ends with a comparison of
 //! every entry with the database.
 
+#[path = "chain/carts.rs"]
+mod carts;
 #[path = "chain/chain.rs"]
 mod chain;
 #[path = "chain/changes.rs"]
@@ -16,6 +18,10 @@ mod floors;
 mod heard;
 #[path = "chain/lost.rs"]
 mod lost;
+#[path = "chain/policies.rs"]
+mod policies;
+#[path = "chain/predicted.rs"]
+mod predicted;
 #[path = "chain/roles.rs"]
 mod roles;
 #[path = "chain/starts.rs"]
@@ -37,6 +43,13 @@ scenarios! {
     changes::a_deleted_product_is_absent_until_it_returns
     changes::a_product_that_changes_its_id
     changes::two_groups_do_not_disturb_one_another
+    carts::a_cart_follows_its_lines
+    carts::a_line_that_moves_changes_both_carts
+    carts::preferences_are_fields_of_the_profile
+    policies::a_tier_behind_its_bound_is_passed_by_or_said_to_be_stale
+    policies::a_page_is_purged_where_its_test_holds
+    policies::a_key_moves_with_the_columns_it_is_made_of
+    predicted::what_is_predicted_is_what_is_applied
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached
     starts::the_engine_starts_from_the_tiers

@@ -14,6 +14,8 @@
 mod case;
 #[path = "operation/chain.rs"]
 mod chain;
+#[path = "operation/demands.rs"]
+mod demands;
 #[path = "operation/detached.rs"]
 mod detached;
 #[path = "operation/elsewhere.rs"]

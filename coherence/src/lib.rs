@@ -16,5 +16,5 @@ mod refill;
 mod run;
 mod shared;
 
-pub use plan::Planner;
+pub use plan::{Effect, EntryAction, NoEntity, Planner, Verdict, Why};
 pub use run::run;

@@ -1,17 +1,23 @@
-//! What a change does, and to which entries. Pure.
+//! What a change does, to which entries, and why. Pure.
+
+mod reason;
+mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_schemas::change::{Cell, Change, Op, Row};
 use lockstep_schemas::key::Key;
-use lockstep_schemas::policy::{Group, Policy, TierName, View, ViewSource};
+use lockstep_schemas::policy::{Group, OnChange, Policy, Rows, TierName, View, ViewSource};
 use lockstep_tiers::tier::ENTRY_BYTES_MAX;
 use lockstep_tiers::{Action, edge};
 
+pub use reason::Why;
+use target::Targets;
+
 /// The effect of a change on one view.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// An action on an entry of a Redis tier.
     Entry(EntryAction),
     /// A purge at the edge.
@@ -30,10 +36,14 @@ impl Effect {
 
 /// An action, and what would be needed to fill its entry again.
 #[derive(Clone, Debug)]
-pub(crate) struct EntryAction {
+pub struct EntryAction {
+    /// The view of the entry.
     pub view: Arc<View>,
+    /// Whose it is.
     pub entity: String,
+    /// Its key.
     pub key: Key,
+    /// What happens to it.
     pub action: Action,
 }
 
@@ -43,9 +53,20 @@ impl PartialEq for EntryAction {
     }
 }
 
-/// A change that can't be planned: its entity is not in the log.
+/// What a change does to one view, and why. A key that moves has two effects; a change that does not concern the view none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The view's name.
+    pub view: Arc<str>,
+    /// Why it is so.
+    pub why: Why,
+    /// What happens.
+    pub effects: Vec<Effect>,
+}
+
+/// A change that can't be planned: which entries it concerns is not in the log.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoEntity;
+pub struct NoEntity;
 
 /// The policy, arranged by table.
 pub struct Planner {
@@ -70,10 +91,15 @@ impl Planner {
     }
 
     /// The effects of one change.
+    pub fn effects(&self, change: &Change) -> Result<Vec<Effect>, NoEntity> {
+        Ok(self.verdicts(change)?.into_iter().flat_map(|verdict| verdict.effects).collect())
+    }
+
+    /// The effects of one change on each view that reads its table, with their reasons.
     ///
     /// Only an update refreshes; insert and delete invalidate, so that only a fill creates an entry, and entries are
     /// always whole (docs/protocol.md, [11a]). A key change is a delete and an insert.
-    pub(crate) fn effects(&self, change: &Change) -> Result<Vec<Effect>, NoEntity> {
+    pub fn verdicts(&self, change: &Change) -> Result<Vec<Verdict>, NoEntity> {
         let Some(plan) = self.tables.get(&change.table) else { return Ok(Vec::new()) };
         if plan.views.is_empty() || matches!(change.op, Op::Read | Op::Truncate) {
             return Ok(Vec::new());
@@ -84,57 +110,106 @@ impl Planner {
             Some(Cell::Null) => return Ok(Vec::new()),
             _ => return Err(NoEntity),
         };
-        let effects = plan.views.iter().filter_map(|(view, source)| effect(change, view, source, entity));
-        Ok(effects.collect())
+        plan.views.iter().map(|(view, source)| verdict(change, view, source, entity)).collect()
     }
 }
 
-fn effect(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) -> Option<Effect> {
-    if is_indifferent(change, source) {
+fn verdict(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) -> Result<Verdict, NoEntity> {
+    let name = view.name.clone();
+    let pattern = if view.tier == TierName::L3 { view.tag.as_ref() } else { Some(&view.key) };
+    let Some(pattern) = pattern else { return Ok(Verdict { view: name, why: Why::NoKey, effects: Vec::new() }) };
+    let targets = Targets::of(change, pattern, entity)?;
+    if targets.keys.is_empty() {
+        return Ok(Verdict { view: name, why: Why::NoKey, effects: Vec::new() });
+    }
+    if !targets.moved
+        && let Some(why) = indifference(change, source)
+    {
+        return Ok(Verdict { view: name, why, effects: Vec::new() });
+    }
+    let (action, why) = match action(change, view, source) {
+        _ if targets.moved => (Action::Invalidate, Why::KeyMoved),
+        Ok(action) => (action, Why::Updated),
+        Err(why) => (Action::Invalidate, why),
+    };
+    let effect = |key: Key| match view.tier {
+        TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
+        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.to_owned(), key, action: action.clone() }),
+    };
+    Ok(Verdict { view: name, why, effects: targets.keys.into_iter().map(effect).collect() })
+}
+
+/// Whether an update is known not to concern the view, and why.
+fn indifference(change: &Change, source: &ViewSource) -> Option<Why> {
+    let (Op::Update, Some(after)) = (change.op, &change.after) else { return None };
+    if change.incomplete {
         return None;
     }
-    if view.tier == TierName::L3 {
-        let tag = view.tag.as_ref()?.key(entity);
-        return Some(Effect::Purge(edge::tag(tag.as_str())));
+    let before = change.before.as_ref();
+    if let Some(when) = &source.when {
+        return (!when.holds(before, after)).then(|| Why::TestFails(when.to_string()));
     }
-    let action = action(change, view, source);
-    Some(Effect::Entry(EntryAction {
-        view: view.clone(),
-        entity: entity.to_owned(),
-        key: view.key.key(entity),
-        action,
-    }))
-}
-
-fn action(change: &Change, view: &View, source: &ViewSource) -> Action {
-    let (Op::Update, Some(after)) = (change.op, &change.after) else { return Action::Invalidate };
-    if change.incomplete || !source.columns.iter().all(|column| after.has(column)) {
-        return Action::Invalidate;
-    }
-    let mut fields = Vec::with_capacity(source.columns.len());
-    for column in &source.columns {
-        match after.get(column) {
-            Cell::Value(text) => fields.push((column.clone(), Some(text.clone()))),
-            Cell::Null => fields.push((column.clone(), None)),
-            Cell::Unknown => {}
-        }
-    }
-    let action = Action::Refresh { position: change.position, ttl: view.ttl, fields };
-    // What is larger than an entry may be is never cached.
-    if action.bytes() > ENTRY_BYTES_MAX { Action::Invalidate } else { action }
-}
-
-/// Whether an update is known to leave the view's columns as they were: the old row is known there, and equal.
-fn is_indifferent(change: &Change, source: &ViewSource) -> bool {
-    let (Op::Update, Some(before), Some(after)) = (change.op, &change.before, &change.after) else { return false };
-    if change.incomplete {
-        return false;
-    }
-    source.columns.iter().all(|column| is_known(before, column) && before.get(column) == after.get(column))
+    let same = |row: &Row, column: &str| is_known(row, column) && row.get(column) == after.get(column);
+    before.is_some_and(|row| source.reads().all(|column| same(row, column))).then_some(Why::Unchanged)
 }
 
 fn is_known(row: &Row, column: &str) -> bool {
     *row.get(column) != Cell::Unknown
+}
+
+/// The refresh of an entry, or why there can't be one.
+fn action(change: &Change, view: &View, source: &ViewSource) -> Result<Action, Why> {
+    let after = match (change.op, &change.after) {
+        (Op::Update, Some(after)) => after,
+        (Op::Insert, _) => return Err(Why::Inserted),
+        _ => return Err(Why::Deleted),
+    };
+    if view.tier == TierName::L3 {
+        return Err(source.when.as_ref().map_or(Why::Updated, |when| Why::TestHolds(when.to_string())));
+    }
+    if view.on_change == OnChange::Invalidate {
+        return Err(Why::Policy);
+    }
+    if change.incomplete {
+        return Err(Why::Incomplete);
+    }
+    if let Some(column) = source.columns.iter().find(|column| !after.has(column)) {
+        return Err(Why::Unknown(column.clone()));
+    }
+    let fields = match &source.rows {
+        Some(rows) => vec![row_field(change, source, rows, after)?],
+        None => columns(source, after),
+    };
+    let action = Action::Refresh { position: change.position, ttl: view.ttl, fields };
+    // What is larger than an entry may be is never cached.
+    if action.bytes() > ENTRY_BYTES_MAX { Err(Why::TooLarge) } else { Ok(action) }
+}
+
+/// A column a field. What is not known did not change, and stays as it is.
+fn columns(source: &ViewSource, after: &Row) -> Vec<(Arc<str>, Option<String>)> {
+    let field = |column: &Arc<str>| match after.get(column) {
+        Cell::Value(text) => Some((column.clone(), Some(text.clone()))),
+        Cell::Null => Some((column.clone(), None)),
+        Cell::Unknown => None,
+    };
+    source.columns.iter().filter_map(field).collect()
+}
+
+/// A row a field, whole or not at all. A row that is called otherwise than before would leave its old field behind.
+fn row_field(
+    change: &Change,
+    source: &ViewSource,
+    rows: &Rows,
+    after: &Row,
+) -> Result<(Arc<str>, Option<String>), Why> {
+    let named = after.text(&rows.column).ok_or_else(|| Why::Unknown(rows.column.clone()))?;
+    if change.before.as_ref().is_some_and(|before| before.text(&rows.column) != Some(named)) {
+        return Err(Why::RowMoved);
+    }
+    if let Some(column) = source.columns.iter().find(|column| !is_known(after, column)) {
+        return Err(Why::Unknown(column.clone()));
+    }
+    Ok((rows.field(named), Some(source.row_text(|_, column| after.text(column)))))
 }
 
 #[cfg(test)]
@@ -157,7 +232,11 @@ mod tests {
     }
 
     fn effects(change: &Change) -> Vec<String> {
-        let policy = Policy::parse(lockstep_schemas::policy::DEFAULT).expect("the default policy");
+        effects_by(lockstep_schemas::policy::DEFAULT, change)
+    }
+
+    fn effects_by(policy: &str, change: &Change) -> Vec<String> {
+        let policy = Policy::parse(policy).unwrap_or_else(|why| panic!("{why}"));
         let shown = |effect| match effect {
             Effect::Purge(tag) => format!("purge {tag}"),
             Effect::Entry(EntryAction { key, action: Action::Invalidate, .. }) => format!("invalidate {key}"),
@@ -208,5 +287,100 @@ mod tests {
         assert!(effects(&change(Op::Insert, "public.order_lines", None, Some(lines))).is_empty());
         let same = || row(&[("product_id", text("7")), ("price_pence", text("5")), ("currency", text("GBP"))]);
         assert!(effects(&change(Op::Update, "public.prices", Some(same()), Some(same()))).is_empty());
+    }
+
+    const SHELVES: &str = r#"
+        [groups.catalogue]
+        entity_key = "product_id"
+        tables = ["public.products", "public.inventory"]
+        [views.shelf]
+        group = "catalogue"
+        tiers = ["l2"]
+        key = "shelf:{category}:{product_id}"
+        ttl = "1h"
+        sources = [{ table = "public.products", columns = ["product_id", "name", "category"] }]
+        [views.plain]
+        group = "catalogue"
+        tiers = ["l2"]
+        key = "plain:{product_id}"
+        ttl = "1h"
+        on_change = "invalidate"
+        sources = [{ table = "public.products", columns = ["name"] }]
+        [views.page]
+        group = "catalogue"
+        tiers = ["l3"]
+        key = "/p/{product_id}"
+        tag = "page:{product_id}"
+        ttl = "1h"
+        sources = [{ table = "public.inventory", columns = ["stock", "shelf"], when = "stock crosses 0" }]
+    "#;
+
+    fn product(category: Cell) -> Row {
+        row(&[("product_id", text("7")), ("name", text("bowl")), ("category", category)])
+    }
+
+    #[test]
+    fn a_key_moves_with_its_columns() {
+        let update = |before: Option<Row>, after: Row| {
+            effects_by(SHELVES, &change(Op::Update, "public.products", before, Some(after)))
+        };
+        let refreshed = "refresh shelf:bowls:7 product_id=7 name=bowl category=bowls";
+        let plain = "invalidate plain:7";
+        assert_eq!(update(None, product(text("bowls"))), [plain, refreshed]);
+        let before = || Some(row(&[("product_id", text("7")), ("name", text("cup")), ("category", text("bowls"))]));
+        assert_eq!(update(before(), product(text("bowls"))), [plain, refreshed]);
+        let moved = [plain, "invalidate shelf:bowls:7", "invalidate shelf:cups:7"];
+        assert_eq!(update(before(), product(text("cups"))), moved);
+        assert_eq!(update(before(), product(Cell::Null)), moved[..2]);
+        // What did not change is as it was.
+        assert_eq!(update(before(), product(Cell::Unknown)), [plain, "refresh shelf:bowls:7 product_id=7 name=bowl"]);
+        assert_eq!(
+            effects_by(SHELVES, &change(Op::Delete, "public.products", Some(product(text("bowls"))), None)),
+            [plain, "invalidate shelf:bowls:7"]
+        );
+        let policy = Policy::parse(SHELVES).expect("a policy");
+        let unknown = change(Op::Update, "public.products", None, Some(product(Cell::Unknown)));
+        assert_eq!(Planner::new(&policy).effects(&unknown), Err(NoEntity), "which entry is not known");
+    }
+
+    #[test]
+    fn a_test_decides_whether_the_edge_is_purged() {
+        let stock = |stock: &str, shelf: &str| {
+            let stock = if stock == "?" { Cell::Unknown } else { text(stock) };
+            row(&[("product_id", text("7")), ("stock", stock), ("shelf", text(shelf))])
+        };
+        let check = |before: Option<Row>, after: Row, purged: bool| {
+            let change = change(Op::Update, "public.inventory", before, Some(after));
+            let expected: &[&str] = if purged { &["purge page:7"] } else { &[] };
+            assert_eq!(effects_by(SHELVES, &change), expected);
+        };
+        check(Some(stock("5", "a")), stock("4", "b"), false);
+        check(Some(stock("1", "a")), stock("0", "a"), true);
+        check(Some(stock("?", "a")), stock("4", "a"), true);
+        check(None, stock("4", "a"), true);
+        let hollow = change(Op::Update, "public.inventory", Some(stock("5", "a")), Some(stock("4", "a")));
+        assert_eq!(effects_by(SHELVES, &Change { incomplete: true, ..hollow }), ["purge page:7"]);
+        let gone = change(Op::Delete, "public.inventory", Some(stock("5", "a")), None);
+        assert_eq!(effects_by(SHELVES, &gone), ["purge page:7"]);
+    }
+
+    #[test]
+    fn a_row_of_many_is_a_field() {
+        let line = |id: &str, quantity: Cell| {
+            let (user, product, price) =
+                (("user_id", text("1")), ("product_id", text("9")), ("price_pence", text("5")));
+            row(&[("line_id", text(id)), user, product, ("quantity", quantity), price])
+        };
+        let of = |op, before, after| effects(&change(op, "public.cart_lines", before, after));
+        let refreshed = r#"refresh cart:1 line:7={"line_id":"7","product_id":"9","quantity":"2","price_pence":"5"}"#;
+        assert_eq!(of(Op::Update, None, Some(line("7", text("2")))), [refreshed]);
+        assert_eq!(of(Op::Update, Some(line("7", text("1"))), Some(line("7", text("2")))), [refreshed]);
+        let gone = ["invalidate cart:1"];
+        assert_eq!(of(Op::Insert, None, Some(line("7", text("2")))), gone);
+        assert_eq!(of(Op::Delete, Some(line("7", text("2"))), None), gone);
+        assert_eq!(of(Op::Update, None, Some(line("7", Cell::Unknown))), gone, "a row is whole or not there");
+        assert_eq!(of(Op::Update, Some(line("6", text("2"))), Some(line("7", text("2")))), gone, "another name");
+        let none: [&str; 0] = [];
+        assert_eq!(of(Op::Update, Some(line("7", text("2"))), Some(line("7", text("2")))), none);
     }
 }

@@ -39,6 +39,10 @@ impl Refill {
 
     /// Fills them beside the lane.
     pub fn start(&self, place: Place, mine: Mine) {
+        // A key of more than the entity is for its reader to fill: the lease runs out.
+        if !mine.view.key.is_plain() {
+            return;
+        }
         let Ok(waiting) = self.places.clone().try_acquire_owned() else { return };
         let refill = self.clone();
         self.tasks.spawn(async move {

@@ -3,8 +3,10 @@
 
 mod answer;
 mod begun;
+mod behind;
 mod hot;
 mod metrics;
+mod read;
 mod routes;
 mod run;
 

@@ -11,24 +11,22 @@ use axum::routing::get;
 use lockstep_process::Shutdown;
 use lockstep_schemas::entry::LoadError;
 use lockstep_schemas::key::MARKER_SUFFIX;
-use lockstep_schemas::policy::View;
-use lockstep_tiers::{Answer, Layout, Place, Tiers, edge};
+use lockstep_tiers::{Layout, Place, Tiers, edge};
 
-use crate::answer::{Keep, Kinds, failure, response};
+use crate::answer::{Keep, failure, response};
 use crate::begun::Begun;
-use crate::hot::HotSet;
 use crate::metrics::Metrics;
+use crate::read::{Given, Own, Products};
 
 const ENTITY_BYTES_MAX: usize = 200;
 
 /// What a handler needs.
 pub(crate) struct Gateway {
     pub tiers: Tiers,
-    pub all: Arc<View>,
-    pub hot: Arc<View>,
-    pub page: Arc<View>,
-    pub kinds: Kinds,
-    pub hot_set: HotSet,
+    pub products: Products,
+    /// Where the policy has such a view.
+    pub cart: Option<Own>,
+    pub profile: Option<Own>,
     pub begun: Begun,
     pub metrics: Metrics,
     /// An answer that takes longer is not given: a later purge counts on it.
@@ -39,6 +37,8 @@ pub(crate) struct Gateway {
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/product/{product_id}", get(product))
+        .route("/v1/cart/{user_id}", get(cart))
+        .route("/v1/profile/{user_id}", get(profile))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -46,51 +46,73 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String>) -> Response<Body> {
-    let names_marker = product.ends_with(MARKER_SUFFIX);
-    if product.is_empty() || product.len() > ENTITY_BYTES_MAX || names_marker || product.chars().any(char::is_control) {
-        let why = "a product id has 1 to 200 bytes, no control characters, and does not end in :_lease";
-        return failure(StatusCode::BAD_REQUEST, why);
-    }
-    let began = Instant::now();
-    let answered = tokio::time::timeout(gateway.response_max, gateway.read(&product)).await;
-    let (by, response) = match answered {
-        Ok(Ok(answer)) => (answer.by.as_str(), gateway.respond(&product, &answer)),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "a read failed");
-            (
-                "error",
-                failure(StatusCode::SERVICE_UNAVAILABLE, "the caches do not have it, and the database does not answer"),
-            )
-        }
-        Err(_) => ("error", failure(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
-    };
-    gateway.metrics.answered(by, began.elapsed().as_secs_f64());
-    response
+    let read = gateway.products.read(&gateway.tiers, &product);
+    gateway.answer("product", &product, read, |given| gateway.page(&product, given)).await
+}
+
+async fn cart(State(gateway): State<Arc<Gateway>>, Path(user): Path<String>) -> Response<Body> {
+    gateway.own("cart", gateway.cart.as_ref(), &user).await
+}
+
+async fn profile(State(gateway): State<Arc<Gateway>>, Path(user): Path<String>) -> Response<Body> {
+    gateway.own("profile", gateway.profile.as_ref(), &user).await
 }
 
 impl Gateway {
-    async fn read(&self, product: &str) -> Result<Answer, LoadError> {
-        if self.hot_set.contains(product) {
-            self.tiers.get_through(&self.hot, &self.all, product).await
-        } else {
-            self.tiers.get(&self.all, product).await
-        }
+    /// What is a customer's own is for nobody's cache behind us.
+    async fn own(&self, what: &str, own: Option<&Own>, user: &str) -> Response<Body> {
+        let Some(own) = own else {
+            return failure(StatusCode::NOT_FOUND, &format!("the policy has no view {what}"));
+        };
+        self.answer(what, user, own.read(&self.tiers, user), |given| response(what, given, &own.kinds, &Keep::No)).await
     }
 
-    fn respond(&self, product: &str, answer: &Answer) -> Response<Body> {
-        let place = self.tiers.l2.layout().place(&self.page.group, product);
-        let known = answer.mark.as_ref().is_some_and(|mark| self.begun.allows(&place, mark.position));
-        let keep = if known {
-            Keep::For { seconds: self.page.ttl.as_secs(), tags: self.tags(product, &place) }
+    /// Answers in time, or says what is wrong.
+    async fn answer(
+        &self,
+        what: &str,
+        entity: &str,
+        read: impl Future<Output = Result<Given, LoadError>>,
+        respond: impl FnOnce(&Given) -> Response<Body>,
+    ) -> Response<Body> {
+        let names_marker = entity.ends_with(MARKER_SUFFIX);
+        if entity.is_empty() || entity.len() > ENTITY_BYTES_MAX || names_marker || entity.chars().any(char::is_control)
+        {
+            let why =
+                format!("the id of a {what} has 1 to 200 bytes, no control characters, and does not end in :_lease");
+            return failure(StatusCode::BAD_REQUEST, &why);
+        }
+        let began = Instant::now();
+        let (by, response) = match tokio::time::timeout(self.response_max, read).await {
+            Ok(Ok(given)) => (given.answer.by.as_str(), respond(&given)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a read failed");
+                let why = "the caches do not have it, and the database does not answer";
+                ("error", failure(StatusCode::SERVICE_UNAVAILABLE, why))
+            }
+            Err(_) => ("error", failure(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
+        };
+        self.metrics.answered(by, began.elapsed().as_secs_f64());
+        response
+    }
+
+    /// An answer from a tier that is behind its bound is not for the CDN to repeat.
+    fn page(&self, product: &str, given: &Given) -> Response<Body> {
+        let page = &self.products.page;
+        let place = self.tiers.l2.layout().place(&page.group, product);
+        let mark = given.answer.mark.as_ref().filter(|_| given.behind.is_none());
+        let keep = if mark.is_some_and(|mark| self.begun.allows(&place, mark.position)) {
+            Keep::For { seconds: page.ttl.as_secs(), tags: self.tags(product, &place) }
         } else {
             Keep::No
         };
-        response(answer, &self.kinds, &keep)
+        response("product", given, &self.products.kinds, &keep)
     }
 
     /// The page's own tag, and that of its partition, by which it goes when what changed is not known.
     fn tags(&self, product: &str, place: &Place) -> String {
-        let own = self.page.tag.as_ref().map(|tag| edge::tag(tag.key(product).as_str())).unwrap_or_default();
+        let tag = self.products.page.tag.as_ref();
+        let own = tag.map(|tag| edge::tag(tag.key(product).as_str())).unwrap_or_default();
         format!("{own} {}", Layout::partition_tag(place))
     }
 }
@@ -99,7 +121,7 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
     if gateway.shutdown.is_cancelled() {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "stopping");
     }
-    let place = Place { group: gateway.all.group.clone(), partition: 0 };
+    let place = Place { group: gateway.products.all.group.clone(), partition: 0 };
     for tier in [&gateway.tiers.l2, &gateway.tiers.l1] {
         let name = tier.name.as_str();
         match tier.watermark(&place).await {
@@ -113,7 +135,7 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
             Err(error) => return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{name}: {error}")),
         }
     }
-    if let Err(error) = gateway.tiers.loader.load(&gateway.all, &["-".to_owned()]).await {
+    if let Err(error) = gateway.tiers.loader.load(&gateway.products.all, &["-".to_owned()]).await {
         return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
     }
     Response::new(Body::from("ready\n"))

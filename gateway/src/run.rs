@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::policy::{Policy, View};
+use lockstep_schemas::key::KeyPattern;
+use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::begun::{Begun, POLL_INTERVAL};
 use crate::hot::HotSet;
 use crate::metrics::Metrics;
+use crate::read::{Own, Products};
 use crate::routes::{Gateway, router};
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -31,19 +33,19 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let database = Database::connect(config.database()?, "lockstep-gateway").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
-    let kinds = loader.kinds(&all);
+    let hot_set = HotSet::follow(config.kafka()?.clone(), shutdown.clone());
+    let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set };
+    let (cart, profile) = (own(policy, &loader, "cart")?, own(policy, &loader, "profile")?);
     let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);
     let gateway = Gateway {
         begun: Begun::follow(tiers.l2.clone(), policy, POLL_INTERVAL * 3, shutdown.clone()),
-        hot_set: HotSet::follow(config.kafka()?.clone(), shutdown.clone()),
         tiers,
-        all,
-        hot,
-        page,
-        kinds,
+        products,
+        cart,
+        profile,
         metrics: Metrics::new(),
         response_max: deadline,
         shutdown: shutdown.clone(),
@@ -69,5 +71,25 @@ fn view(policy: &Policy, name: &str) -> Result<Arc<View>, Failure> {
         Failure::configuration(format!("the gateway's route /v1/product needs a view {name}"))
             .remedy("declare it in the policy; the built-in policy shows how")
     };
-    policy.view(name).cloned().map_err(missing)
+    plain(policy.view(name).map_err(missing)?)
+}
+
+/// A view of what is a customer's own; the policy need not have it.
+fn own(policy: &Policy, loader: &Loader, name: &str) -> Result<Option<Own>, Failure> {
+    let Some(view) = policy.views.get(name).filter(|view| view.through.is_none() && view.tier != TierName::L3) else {
+        return Ok(None);
+    };
+    Ok(Some(Own { view: plain(view)?, kinds: loader.kinds(view) }))
+}
+
+/// A route names the entity and nothing else.
+fn plain(view: &Arc<View>) -> Result<Arc<View>, Failure> {
+    if view.key.is_plain() && view.tag.as_ref().is_none_or(KeyPattern::is_plain) {
+        return Ok(view.clone());
+    }
+    Err(Failure::configuration(format!(
+        "the gateway can't make the keys of view {}: they have other columns",
+        view.name
+    ))
+    .remedy("give the view that a route reads a key of the entity alone, and the other one another name"))
 }

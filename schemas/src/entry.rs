@@ -1,15 +1,26 @@
 //! What an entry is made of, between the database that it is read from and the tier that it is written to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::policy::View;
+use crate::column::ColumnType;
+use crate::policy::{Rows, View};
 use crate::position::Position;
 use crate::shown::{MaskedFields, Shown};
 
 /// An entry's fields with their canonical texts; a null is a field that is not there.
 pub type Fields = Vec<(Arc<str>, String)>;
+
+/// The types of an entry's fields, for answers that tell numbers from texts.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds {
+    /// Fields that are columns.
+    pub columns: BTreeMap<Arc<str>, ColumnType>,
+    /// Fields that are rows, and the types of a row's columns.
+    pub rows: Vec<(Rows, BTreeMap<Arc<str>, ColumnType>)>,
+}
 
 /// One entity as the database has it, with the bounds of what the reading snapshot can hold.
 #[derive(Clone, PartialEq, Eq)]

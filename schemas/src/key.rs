@@ -1,6 +1,7 @@
 //! Key patterns: `product:all:{product_id}`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::shown::Shown;
 
@@ -36,9 +37,15 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A pattern with one placeholder, the group's entity key.
+/// A pattern with the group's entity key in braces, and perhaps other columns of the same row before it:
+/// `product:all:{product_id}`, `product:{category}:{product_id}`.
+///
+/// The entity comes last of them, and what stands between two placeholders has a `:`. Values of the other columns have
+/// theirs escaped, so two entities never share a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPattern {
+    /// Other columns, each with the text before it.
+    others: Vec<(String, Arc<str>)>,
     head: String,
     tail: String,
     is_private: bool,
@@ -47,21 +54,37 @@ pub struct KeyPattern {
 impl KeyPattern {
     /// Reads a pattern; it must name the entity key, once.
     pub fn parse(pattern: &str, entity_key: &str) -> Result<Self, KeyPatternError> {
-        let refuse = |why| KeyPatternError { pattern: pattern.to_owned(), why };
-        let (head, rest) =
-            pattern.split_once('{').ok_or_else(|| refuse(format!("it must contain {{{entity_key}}}")))?;
-        let (name, tail) = rest.split_once('}').ok_or_else(|| refuse("a `{` without `}`".to_owned()))?;
-        if name != entity_key {
-            return Err(refuse(format!("`{name}` is not the group's entity key `{entity_key}`")));
-        }
-        if head.contains('}') || tail.contains(['{', '}']) {
-            return Err(refuse(format!("only {{{entity_key}}} may stand in braces, once")));
+        let refuse = |why: String| KeyPatternError { pattern: pattern.to_owned(), why };
+        let (mut others, mut rest) = (Vec::new(), pattern);
+        let (head, tail) = loop {
+            let (before, name, after) = placeholder(rest).map_err(refuse)?.ok_or_else(|| {
+                refuse(format!("it must contain {{{entity_key}}}, which decides the partition in which an entry lies"))
+            })?;
+            if !others.is_empty() && !before.contains(':') {
+                return Err(refuse(format!("a `:` must stand before {{{name}}}, or two rows could have one key")));
+            }
+            rest = after;
+            if name == entity_key {
+                break (before.to_owned(), after.to_owned());
+            }
+            others.push((before.to_owned(), Arc::from(name)));
+        };
+        if let Some((_, name, _)) = placeholder(&tail).map_err(refuse)? {
+            return Err(refuse(if name == entity_key {
+                format!("{{{entity_key}}} may stand in it once")
+            } else {
+                format!("{{{entity_key}}} must be the last of its columns, so {{{name}}} stands before it")
+            }));
         }
         let is_blank = |c: char| c.is_control() || c.is_whitespace();
-        if head.starts_with('_') || head.contains(is_blank) || tail.contains(is_blank) {
+        let texts = others.iter().map(|(before, _)| before).chain([&head, &tail]);
+        if pattern.starts_with('_') || texts.into_iter().any(|text| text.contains(is_blank)) {
             return Err(refuse("no leading `_`, no white space".to_owned()));
         }
-        Ok(KeyPattern { head: head.to_owned(), tail: tail.to_owned(), is_private: false })
+        if pattern.starts_with('{') && !others.is_empty() {
+            return Err(refuse("it must begin with a text of its own".to_owned()));
+        }
+        Ok(KeyPattern { others, head, tail, is_private: false })
     }
 
     /// The same pattern, of an entity key that is private or is not.
@@ -69,24 +92,70 @@ impl KeyPattern {
         KeyPattern { is_private, ..self }
     }
 
-    /// The key of one entity.
-    pub fn key(&self, entity: &str) -> Key {
-        let private = self.is_private.then(|| (self.head.len(), self.head.len() + entity.len()));
-        Key { text: format!("{}{entity}{}", self.head, self.tail), private }
+    /// Columns besides the entity key.
+    pub fn others(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.others.iter().map(|(_, column)| column)
     }
 
-    /// The entity of a key, where it is of this pattern.
-    pub fn entity<'k>(&self, key: &'k str) -> Option<&'k str> {
+    /// Whether the entity alone makes the key.
+    pub fn is_plain(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// The key of one entity.
+    pub fn key(&self, entity: &str) -> Key {
+        assert!(self.is_plain(), "a key of other columns is made from a row");
+        self.join(String::new(), entity)
+    }
+
+    /// The entity of a key; `None` where it is a key of another pattern, or of more than the entity.
+    pub fn entity_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         let entity = key.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
-        (!entity.is_empty()).then_some(entity)
+        (self.is_plain() && !entity.is_empty()).then_some(entity)
+    }
+
+    /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
+    pub fn key_of<'t>(&self, entity: &str, text: impl Fn(&str) -> Option<&'t str>) -> Option<Key> {
+        let mut start = String::new();
+        for (before, column) in &self.others {
+            start.push_str(before);
+            start.push_str(&text(column)?.replace('%', "%25").replace(':', "%3A"));
+        }
+        Some(self.join(start, entity))
+    }
+
+    fn join(&self, mut text: String, entity: &str) -> Key {
+        text.push_str(&self.head);
+        let private = self.is_private.then(|| (text.len(), text.len() + entity.len()));
+        text.push_str(entity);
+        text.push_str(&self.tail);
+        Key { text, private }
     }
 
     /// Whether some key could be of both patterns: then two entities would share an entry.
     pub fn overlaps(&self, other: &KeyPattern) -> bool {
-        let heads = self.head.starts_with(&other.head) || other.head.starts_with(&self.head);
+        let (one, another) = (self.start(), other.start());
+        let heads = one.starts_with(another) || another.starts_with(one);
         let tails = self.tail.ends_with(&other.tail) || other.tail.ends_with(&self.tail);
         heads && tails
     }
+
+    /// What each of its keys begins with.
+    fn start(&self) -> &str {
+        self.others.first().map_or(&self.head, |(before, _)| before)
+    }
+}
+
+/// The text before the first placeholder, its name, and the rest.
+pub(crate) fn placeholder(text: &str) -> Result<Option<(&str, &str, &str)>, String> {
+    let Some((before, rest)) = text.split_once('{') else {
+        return if text.contains('}') { Err("a `}` without `{`".to_owned()) } else { Ok(None) };
+    };
+    let (name, after) = rest.split_once('}').ok_or_else(|| "a `{` without `}`".to_owned())?;
+    if before.contains('}') || name.contains('{') || name.is_empty() {
+        return Err("braces hold a column's name".to_owned());
+    }
+    Ok(Some((before, name, after)))
 }
 
 /// A key pattern that can't be used.
@@ -105,22 +174,39 @@ mod tests {
     fn patterns() {
         let pattern = KeyPattern::parse("product:hot:{product_id}", "product_id").expect("a good pattern");
         assert_eq!(pattern.key("85123A").as_str(), "product:hot:85123A");
-        assert_eq!(pattern.entity("product:hot:85123A"), Some("85123A"));
-        assert_eq!((pattern.entity("product:hot:"), pattern.entity("product:all:85123A")), (None, None));
+        assert_eq!(pattern.entity_of("product:hot:85123A"), Some("85123A"));
+        assert_eq!((pattern.entity_of("product:all:85123A"), pattern.entity_of("product:hot:")), (None, None));
         let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
         assert!(
             pattern.overlaps(&other("product:{product_id}")) && !pattern.overlaps(&other("product:all:{product_id}"))
         );
-        for bad in [
-            "product",
-            "product:{sku}",
-            "{product_id}{product_id}",
-            "a b{product_id}",
-            "p:{product_id",
-            "_{product_id}",
+        for (bad, why) in [
+            ("product", "must contain {product_id}"),
+            ("product:{sku}", "must contain {product_id}"),
+            ("{product_id}{product_id}", "may stand in it once"),
+            ("p:{product_id}:{category}", "must be the last"),
+            ("p:{category}{product_id}", "a `:` must stand before {product_id}"),
+            ("{category}:{product_id}", "a text of its own"),
+            ("a b{product_id}", "no white space"),
+            ("p:{product_id", "a `{` without `}`"),
+            ("p:}{product_id}", "braces hold a column's name"),
+            ("_{product_id}", "no leading `_`"),
         ] {
-            assert!(KeyPattern::parse(bad, "product_id").is_err(), "{bad}");
+            let refused = KeyPattern::parse(bad, "product_id").expect_err(bad).to_string();
+            assert!(refused.contains(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn other_columns_come_from_the_row() {
+        let pattern = KeyPattern::parse("shelf:{category}:{product_id}:v1", "product_id").expect("a good pattern");
+        assert_eq!(pattern.others().map(|column| &**column).collect::<Vec<_>>(), ["category"]);
+        let key = |category| pattern.key_of("a:7", |_| category).map(|key| key.as_str().to_owned());
+        assert_eq!(key(Some("bowls")).as_deref(), Some("shelf:bowls:a:7:v1"));
+        assert_eq!(key(Some("b:a")).as_deref(), Some("shelf:b%3Aa:a:7:v1"), "no other row has this key");
+        assert_eq!(key(None), None);
+        let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
+        assert!(pattern.overlaps(&other("shelf:{product_id}")) && !pattern.overlaps(&other("all:{product_id}")));
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! The policy: what is cached, where, for how long, and how it changes (docs/policy.md).
 
+mod across;
 mod file;
+mod groups;
+#[cfg(test)]
+mod mistakes;
 mod rules;
+mod schema;
+mod view;
+mod view_file;
+mod when;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::change::Row;
-use crate::key::KeyPattern;
 use crate::shown::Shown;
 
 pub use file::PolicyError;
+pub use schema::SCHEMA;
+pub use view::{OnBehind, OnChange, Rows, Staleness, View, ViewSource};
+pub use when::When;
 
 /// The built-in policy: that of the demo's shop.
 pub const DEFAULT: &str = include_str!("../../policy.toml");
@@ -73,54 +82,6 @@ pub struct TableRules {
     pub private: BTreeSet<Arc<str>>,
     /// Columns that are called like secrets, and may be published.
     pub allow_secret: BTreeSet<Arc<str>>,
-}
-
-/// Columns of one table that a view is made of.
-#[derive(Clone, Debug)]
-pub struct ViewSource {
-    /// `schema.table`.
-    pub table: Arc<str>,
-    /// The columns that matter; each is a field of the entry.
-    pub columns: Vec<Arc<str>>,
-}
-
-/// What is cached under one key pattern.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The group whose changes it follows.
-    pub group: Arc<str>,
-    /// Where it lives.
-    pub tier: TierName,
-    /// For L1: the view on L2 through which it is filled.
-    pub through: Option<Arc<str>>,
-    /// How its keys are made.
-    pub key: KeyPattern,
-    /// For L3: how its tags are made.
-    pub tag: Option<KeyPattern>,
-    /// How long an entry lives.
-    pub ttl: Duration,
-    /// Whether a hit extends that.
-    pub sliding: bool,
-    /// Entries exist only for so many hot entities.
-    pub hot_set: Option<usize>,
-    /// Whether `warm` fills it at the first start.
-    pub warm: bool,
-    /// The tables it is made of. The first one's row decides whether the entry exists.
-    pub sources: Vec<ViewSource>,
-}
-
-impl View {
-    /// The source of a table.
-    pub fn source(&self, table: &str) -> Option<&ViewSource> {
-        self.sources.iter().find(|source| &*source.table == table)
-    }
-
-    /// Every field of an entry, in order.
-    pub fn fields(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sources.iter().flat_map(|source| &source.columns)
-    }
 }
 
 /// A checked policy.

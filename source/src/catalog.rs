@@ -208,3 +208,19 @@ pub async fn primary_key(database: &Database, table_name: &str) -> Result<Vec<St
     );
     database.texts(sql).await?.iter().map(|row| required(row, 0, "a column").map(str::to_owned)).collect()
 }
+
+/// Whether two rows of a table must differ in these columns: some unique index has none but them.
+pub async fn is_unique(database: &Database, table_name: &str, columns: &[&str]) -> Result<bool, DatabaseError> {
+    let (schema, name) = split(table_name).unwrap_or_else(|| ("public".into(), table_name.into()));
+    let columns: Vec<String> = columns.iter().map(|column| literal(column)).collect();
+    let sql = format!(
+        "SELECT 1::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid \
+         WHERE n.nspname = {} AND c.relname = {} AND i.indisunique AND i.indisvalid AND i.indpred IS NULL \
+           AND i.indexprs IS NULL AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid \
+             AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attname <> ALL(ARRAY[{}]::name[])) LIMIT 1",
+        literal(&schema),
+        literal(&name),
+        columns.join(",")
+    );
+    Ok(!database.texts(sql).await?.is_empty())
+}

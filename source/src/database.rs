@@ -8,7 +8,7 @@ use lockstep_process::Failure;
 use lockstep_process::config::{DatabaseConfig, Url};
 use lockstep_schemas::table_name::split;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres, Row as _, Transaction, ValueRef as _};
 
 use crate::sql_error::SqlError;
 
@@ -102,10 +102,25 @@ impl Database {
         Ok(())
     }
 
+    /// Begins a transaction. Dropped, it is rolled back.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, DatabaseError> {
+        Ok(self.pool.begin().await?)
+    }
+
     /// Ends all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// As [`Database::texts`], on one connection.
+pub(crate) async fn texts_on(
+    connection: &mut PgConnection,
+    sql: String,
+) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+    let asked = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
+    let rows = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??;
+    rows.iter().map(texts_of).collect()
 }
 
 fn texts_of(row: &PgRow) -> Result<Vec<Option<String>>, DatabaseError> {

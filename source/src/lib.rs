@@ -13,5 +13,6 @@ pub mod loader;
 pub mod preflight;
 pub mod snapshot;
 pub mod sql_error;
+pub mod trial;
 
 pub use database::{Database, DatabaseError};

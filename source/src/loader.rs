@@ -1,17 +1,20 @@
 //! The loader: a view's one SELECT, with the bounds of what its snapshot holds.
 
+mod part;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_process::Failure;
 use lockstep_schemas::column::ColumnType;
-use lockstep_schemas::entry::{Load, LoadError, Loaded, Loading};
+use lockstep_schemas::entry::{Kinds, Load, LoadError, Loaded, Loading};
 use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
 use crate::catalog;
 use crate::database::{Database, DatabaseError, identifier, literal, required, table};
+use part::Part;
 
 /// Entities in one SELECT.
 pub const ENTITIES_MAX: usize = 500;
@@ -28,7 +31,7 @@ struct ViewSql {
     select: String,
     joins: String,
     entity_kind: ColumnType,
-    fields: Vec<(Arc<str>, ColumnType)>,
+    parts: Vec<Part>,
     root: String,
     key: String,
 }
@@ -78,8 +81,11 @@ impl Loader {
     }
 
     /// The type of each field, for answers that tell numbers from texts.
-    pub fn kinds(&self, view: &View) -> BTreeMap<Arc<str>, ColumnType> {
-        self.views.get(&view.name).map(|sql| sql.fields.iter().cloned().collect()).unwrap_or_default()
+    pub fn kinds(&self, view: &View) -> Kinds {
+        let mut kinds = Kinds::default();
+        let parts = self.views.get(&view.name).map_or(&[][..], |sql| &sql.parts);
+        parts.iter().for_each(|part| part.tell(&mut kinds));
+        kinds
     }
 }
 
@@ -92,10 +98,8 @@ impl Load for Loader {
 async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<ViewSql, Failure> {
     let refuse = |why: String| Failure::configuration(format!("view {}: {why}", view.name));
     let entity_key = &policy.groups[&view.group].entity_key;
-    let mut columns = String::new();
-    let mut joins = String::new();
-    let mut fields = Vec::new();
-    let (mut cast, mut entity_kind) = (String::new(), ColumnType::Text);
+    let (mut columns, mut joins) = (Vec::new(), String::new());
+    let (mut parts, mut entity_kind) = (Vec::new(), ColumnType::Text);
     for (i, source) in view.sources.iter().enumerate() {
         let known =
             catalog::table(database, &source.table).await.map_err(|error| Failure::unavailable(error.to_string()))?;
@@ -104,23 +108,27 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
             known.get(name).ok_or_else(|| missing().remedy("migrate the database, or correct the policy"))
         };
         let key = column(entity_key)?;
+        let kinds: Vec<ColumnType> =
+            source.columns.iter().map(|name| Ok(column(name)?.kind)).collect::<Result<_, Failure>>()?;
         if i == 0 {
-            (cast, entity_kind) = (key.sql_type.clone(), key.kind);
-            columns = format!("s0.{}", identifier(entity_key));
+            entity_kind = key.kind;
         }
-        for name in &source.columns {
-            fields.push((name.clone(), column(name)?.kind));
-            columns.push_str(&format!(", s{i}.{}", identifier(name)));
+        let row_kind = source.rows.as_ref().map(|rows| Ok::<_, Failure>(column(&rows.column)?.kind)).transpose()?;
+        let part = Part { source: source.clone(), kinds, key_kind: key.kind, row_kind };
+        columns.push(part.columns(i, entity_key, &key.sql_type));
+        if row_kind.is_none() {
+            let (table, name) = (table(&source.table), identifier(entity_key));
+            joins.push_str(&format!(" LEFT JOIN {table} s{i} ON s{i}.{name} = k.e::{}", key.sql_type));
         }
-        let (table, key) = (table(&source.table), identifier(entity_key));
-        joins.push_str(&format!(" LEFT JOIN {table} s{i} ON s{i}.{key} = k.e::{cast}"));
+        parts.push(part);
     }
     let select = format!(
         "SELECT k.e, pg_current_wal_insert_lsn()::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
-         (SELECT max(epoch)::text FROM lockstep.epoch), {columns} FROM unnest(ARRAY["
+         (SELECT max(epoch)::text FROM lockstep.epoch), {} FROM unnest(ARRAY[",
+        columns.join(", ")
     );
     let root = table(&view.sources[0].table);
-    Ok(ViewSql { select, joins, entity_kind, fields, root, key: identifier(entity_key) })
+    Ok(ViewSql { select, joins, entity_kind, parts, root, key: identifier(entity_key) })
 }
 
 impl ViewSql {
@@ -161,14 +169,17 @@ impl ViewSql {
         let lsn = text(1, "an LSN")?;
         let lsn: Lsn = lsn.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: lsn.to_owned() })?;
         let epoch: u16 = number(3, "an epoch")?;
-        // A type whose equality is not that of texts (citext, char(n)) finds a row under another name: that is no row.
-        let key = row.get(4).and_then(Option::as_deref).map(|key| self.entity_kind.canonical(key));
-        let present = key.as_deref() == row[0].as_deref();
-        let values = self.fields.iter().zip(&row[5..]);
-        let fields = values.filter_map(|((name, kind), text)| Some((name.clone(), kind.canonical(text.as_deref()?))));
+        let (entity, mut rest) = (text(0, "an entity")?, row.get(4..).unwrap_or_default());
+        let (mut fields, mut present) = (Vec::new(), true);
+        for (i, part) in self.parts.iter().enumerate() {
+            let (own, others) = rest.split_at_checked(part.width()).unwrap_or((rest, &[]));
+            present &= i > 0 || part.is_of(own, entity);
+            fields.extend(part.fields(own, entity)?);
+            rest = others;
+        }
         Ok(Loaded {
-            entity: text(0, "an entity")?.to_owned(),
-            fields: present.then(|| fields.collect()),
+            entity: entity.to_owned(),
+            fields: present.then_some(fields),
             high: Position::through(epoch, lsn),
             timeline: text(2, "a timeline")?.to_owned(),
         })

@@ -2,6 +2,7 @@
 //! the first that fails.
 
 mod completeness;
+mod demands;
 mod failover;
 mod holder;
 mod publication;
@@ -48,6 +49,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     for view in policy.views.values() {
         checks.push(tables::columns(database, view).await);
+        checks.extend(demands::check(database, policy, view).await);
     }
     checks.push(rules::check(database, policy).await);
     checks.extend(of_publication(database, config, policy).await);
@@ -65,6 +67,9 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
         for table in &group.tables {
             tables::identity(database, group, table).await.found?;
         }
+    }
+    for view in policy.views.values() {
+        demands::check(database, policy, view).await.map_or(Ok(String::new()), |check| check.found)?;
     }
     rules::check(database, policy).await.found?;
     if !publication::exists(database, &config.publication).await.map_err(away)? {

@@ -129,7 +129,7 @@ fn columns(policy: &Policy) -> BTreeMap<&str, Vec<&str>> {
         for source in &view.sources {
             let known = tables.entry(&source.table).or_default();
             let key = &policy.groups[&view.group].entity_key;
-            for column in std::iter::once(key).chain(&source.columns) {
+            for column in std::iter::once(key).chain(source.reads()) {
                 if !known.contains(&&**column) {
                     known.push(column);
                 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 /// Four writers, the prober, the comparison, and some to spare.
 const CONNECTIONS_MAX: u32 = 8;
 /// What `lockstep warm` fills before the first reader comes.
-const WARMED_VIEWS: [&str; 2] = ["product_all", "profile"];
+const WARMED_VIEWS: [&str; 3] = ["product_all", "profile", "cart"];
 
 /// A shop that is open.
 pub struct OpenShop {
@@ -75,7 +75,7 @@ async fn warm(servers: &Servers, caches: &Caches, output: &Output) -> Result<Vec
     let hot: Vec<HotProduct> = ready::hot_keys(caches, output).await?.into_iter().filter_map(hot_product).collect();
     anyhow::ensure!(!hot.is_empty(), "no hot product came into L1");
     output.line(format!(
-        "tiers warmed: all products in L2, {} hot ones and all profiles in L1, {:.1} s",
+        "tiers warmed: all products in L2, {} hot ones, all profiles and carts in L1, {:.1} s",
         thousands(hot.len() as u64),
         began.elapsed().as_secs_f64()
     ));

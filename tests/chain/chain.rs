@@ -109,9 +109,17 @@ impl Chain {
         )
         .await;
         self.settled().await;
+        self.restock().await;
+        for n in 0..PRODUCTS {
+            self.page(&product(n)).await;
+        }
+    }
+
+    /// Fills what is missing in L2 and L1.
+    pub async fn restock(&self) {
         until("everything to be cached", async || {
             for n in 0..PRODUCTS {
-                self.page(&product(n)).await;
+                self.answer(&self.stack.endpoints().gateway, &product(n)).await;
                 // The page's answer may have come from L1 alone.
                 self.fill("product_all", &product(n)).await;
             }

@@ -20,8 +20,14 @@ const ROWS: &str = "\
         'currency', r.currency, 'stock', i.stock)::text \
     FROM products p LEFT JOIN prices r USING (product_id) LEFT JOIN inventory i USING (product_id), \
         unnest(ARRAY['all', 'hot']) AS view \
-    UNION ALL SELECT 'user:' || user_id, json_build_object('user_id', user_id, 'name', name, 'created_at', \
-        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))::text FROM users";
+    UNION ALL SELECT 'user:' || user_id, (jsonb_build_object('user_id', user_id, 'name', name, 'created_at', \
+        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) || \
+        coalesce((SELECT jsonb_object_agg('preference:' || p.name, '{\"value\":' || to_json(p.value)::text || '}') \
+            FROM preferences p WHERE p.user_id = u.user_id), '{}'))::text FROM users u \
+    UNION ALL SELECT 'cart:' || user_id, (jsonb_build_object('user_id', user_id, 'updated_at', \
+        to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) || \
+        coalesce((SELECT jsonb_object_agg('line:' || line_id, format('{\"line_id\":\"%s\",\"product_id\":%s,\"quantity\":\"%s\",\"price_pence\":\"%s\"}', \
+            line_id, to_json(product_id), quantity, price_pence)) FROM cart_lines l WHERE l.user_id = c.user_id), '{}'))::text FROM carts c";
 
 /// What lies in both tiers and lives.
 pub struct Found {

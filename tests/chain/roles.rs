@@ -46,7 +46,8 @@ pub struct Setting {
     pub policy: Arc<Policy>,
     pub kafka: KafkaConfig,
     pub tiers: Tiers,
-    config: Arc<Config>,
+    pub config: Arc<Config>,
+    arguments: ConfigArgs,
     _folder: TempDir,
 }
 
@@ -75,7 +76,7 @@ impl Setting {
         let loader = Loader::prepare(&database, &policy).await.expect("a loader");
         let tiers = Tiers { l1, l2, loader: Arc::new(loader) };
         let kafka = config.kafka().expect("Kafka").clone();
-        Setting { policy: Arc::new(policy), kafka, tiers, config: Arc::new(config), _folder: folder }
+        Setting { policy: Arc::new(policy), kafka, tiers, config: Arc::new(config), arguments, _folder: folder }
     }
 
     pub fn ingest(&self) -> Role {
@@ -86,6 +87,13 @@ impl Setting {
     pub fn engine(&self) -> Role {
         let (config, policy) = (self.config.clone(), self.policy.clone());
         role(async move |stop| lockstep_coherence::run(&config, &policy, &Metrics::default(), stop).await)
+    }
+
+    /// Another gateway, that listens there and is told this policy.
+    pub fn gateway_at(&self, listen: &str, policy: Policy) -> Role {
+        let arguments = ConfigArgs { gateway_listen: Some(listen.to_owned()), ..self.arguments.clone() };
+        let config = Config::load(&arguments).expect("a configuration");
+        role(async move |stop| lockstep_gateway::run(&config, &policy, stop).await)
     }
 
     pub fn gateway(&self) -> Role {

@@ -58,8 +58,18 @@ impl Backstage {
     pub fn said_by_commands(&self) -> String {
         let exports: String = self.environment.iter().map(|(name, value)| format!("export {name}={value}\n")).collect();
         let lockstep = Lockstep::new(&self.folder).exports(&exports);
-        let commands: [&[&str]; 4] = [&["status"], &["status", "-o", "json"], &["check"], &["warm", "profile"]];
-        commands.map(|arguments| lockstep.run(arguments).to_string()).concat()
+        let commands: [&[&str]; 6] = [
+            &["status"],
+            &["status", "-o", "json"],
+            &["check"],
+            &["warm", "profile"],
+            &["why", "user:1"],
+            &["explain", "--table", "public.users", "--key", "1"],
+        ];
+        let said = commands.map(|arguments| lockstep.run(arguments).to_string()).concat();
+        assert!(said.contains("  name: private:"), "the entry is told, its name is not: {said}");
+        assert!(said.contains("update public.users 1"), "the change is explained: {said}");
+        said
     }
 
     /// All that the roles have logged.

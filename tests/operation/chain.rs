@@ -6,7 +6,8 @@ use std::time::Duration;
 use lockstep_stack::{Service, StackOptions};
 use serde_json::Value;
 
-use crate::case::{CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
+use crate::case::{CALLED_WRONGLY, CONFIGURED_WRONGLY, Case, NOT_YET, SERVICE_AWAY, check};
+use crate::demands;
 use crate::groups::{self, Lag};
 use crate::harness::{Program, until};
 use crate::shop::{DRAIN_LIMIT, Page, Shop};
@@ -45,6 +46,8 @@ fn a_chain_runs_and_ends_in_order() {
     let all_roles = shop.lockstep.clone().set("LOCKSTEP_METRICS_LISTEN", &metrics).start(&["run"]);
     ready(&shop);
     every_tier_follows(&shop);
+    an_entry_is_told(&shop);
+    a_change_is_explained(&shop);
     status_tells_all(&shop);
     lag_tools_see_the_groups(&shop);
     of_two_one_stands_by(&shop, &metrics);
@@ -70,6 +73,7 @@ fn nothing_runs_yet(shop: &Shop) {
         ],
     );
     shop.lockstep.ask(&["migrate"]);
+    demands::are_refused(shop);
     shop.sql("CREATE TABLE public.shelves (shelf_id bigint PRIMARY KEY, product_id text NOT NULL)");
     check(
         &shop.lockstep,
@@ -110,6 +114,53 @@ fn every_tier_follows(shop: &Shop) {
         &shop.lockstep,
         &[Case::new("an LSN to come", "wait --for FFFF/0 --tier l1 --timeout 200ms")
             .fails(NOT_YET, &["l1 has not come to FFFF/0 within 200ms", "`lockstep status`"])],
+    );
+}
+
+fn an_entry_is_told(shop: &Shop) {
+    let told = shop.lockstep.ask(&["why", "product:all:P1"]);
+    for line in [
+        "catalogue P1, partition ",
+        "l2 product:all:P1: equal",
+        "  price_pence: 120",
+        "last touched by u public.prices at ",
+    ] {
+        assert!(told.lines().any(|known| known.starts_with(line)), "{line}: {told}");
+    }
+    let told: Value = serde_json::from_str(&shop.lockstep.ask(&["why", "-o", "json", "product:hot:P1"])).expect("JSON");
+    assert_eq!((&told["last"]["table"], &told["tiers"][0]["tier"]), (&"public.prices".into(), &"l2".into()), "{told}");
+    check(
+        &shop.lockstep,
+        &[Case::new("no such key", "why produkt:P1").fails(CALLED_WRONGLY, &["a key of no view", "product:all:..."])],
+    );
+}
+
+/// Tried and rolled back: the row is as it was.
+fn a_change_is_explained(shop: &Shop) {
+    let change = ["explain", "--table", "public.prices", "--key", "P1", "--set", "price_pence=1"];
+    let told = shop.lockstep.ask(&change);
+    for line in [
+        "update public.prices P1",
+        "  l2 refresh product:all:P1 (price_pence, currency): product_all, an update, and the log has what the view needs",
+        "  l3 purge product:P1: product_page, an update, and the log has what the view needs",
+    ] {
+        assert!(told.lines().any(|known| known == line), "{told}");
+    }
+    let sql = "DELETE FROM inventory WHERE product_id = 'P1'; INSERT INTO orders (order_id) VALUES (7)";
+    let told: Value = serde_json::from_str(&shop.lockstep.ask(&["explain", "-o", "json", "--sql", sql])).expect("JSON");
+    assert_eq!((&told[0]["op"], &told[0]["views"][0]["action"]), (&"delete".into(), &"invalidate".into()), "{told}");
+    assert_eq!((&told[1]["table"], &told[1]["views"]), (&"public.orders".into(), &serde_json::json!([])), "{told}");
+    assert_eq!(shop.sql("SELECT price_pence, stock FROM prices JOIN inventory USING (product_id)"), "120|5");
+    check(
+        &shop.lockstep,
+        &[
+            Case::new("it would end the transaction", "explain --sql COMMIT")
+                .fails(CALLED_WRONGLY, &["only INSERT, UPDATE, DELETE and MERGE", "`COMMIT`"]),
+            Case::new("no such table", "explain --table public.price --key 1")
+                .fails(CALLED_WRONGLY, &["did you mean `public.prices`?"]),
+            Case::new("no such column", "explain --table public.prices --key P1 --set pricepence=1")
+                .fails(CALLED_WRONGLY, &["the database refuses this"]),
+        ],
     );
 }
 

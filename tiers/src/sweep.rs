@@ -159,7 +159,7 @@ impl Finder {
 
     /// Plain names say no place, but their entity does.
     fn of_entity(&self, key: &str) -> Option<Place> {
-        let of_view = |view: &Arc<View>| Some(self.layout.place(&view.group, view.key.entity(key)?));
+        let of_view = |view: &Arc<View>| Some(self.layout.place(&view.group, view.key.entity_of(key)?));
         self.views.iter().find_map(of_view)
     }
 }

@@ -180,7 +180,7 @@ impl Tiers {
             }
         };
         if let Some(fields) = &mut hit.fields {
-            fields.retain(|(name, _)| view.fields().any(|field| field == name));
+            fields.retain(|(name, _)| view.has_field(name));
         }
         let fill = Fill {
             nonce,

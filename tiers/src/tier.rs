@@ -21,7 +21,7 @@ mod limits;
 mod rules;
 
 pub(crate) use limits::within_limits;
-pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRY_BYTES_MAX};
+pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_FIELDS_MAX};
 pub use rules::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Watermark};
 
 /// How long a filler has; a database that takes longer than this makes misses, not mistakes.
@@ -125,6 +125,15 @@ impl Tier {
         let answer = self.link.call(&command).await?;
         let hash: HashMap<String, String> = redis::from_redis_value(answer).map_err(redis::RedisError::from)?;
         watermark_of(&hash)
+    }
+
+    /// An entry as it lies there, our own fields with it; empty where there is none. For people: a reader reads by
+    /// [`Tier::read`], which knows the floor.
+    pub async fn entry(&self, place: &Place, key: &Key) -> Result<HashMap<String, String>, TierError> {
+        let mut command = redis::cmd("HGETALL");
+        command.arg(self.calls.entry(place, key));
+        let answer = self.link.call(&command).await?;
+        Ok(redis::from_redis_value(answer).map_err(redis::RedisError::from)?)
     }
 }
 

@@ -43,6 +43,10 @@ pub async fn warm(
         return Err(Failure::configuration(format!("view {} is not filled from the database", view.name))
             .remedy("warm the view that it goes through; hot entries are the warmer's"));
     }
+    if !view.key.is_plain() {
+        return Err(Failure::configuration(format!("the keys of view {} are of more than the entity", view.name))
+            .remedy("leave it to its readers, who know the other columns"));
+    }
     let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, "lockstep-warm").await?;

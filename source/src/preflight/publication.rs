@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
-use lockstep_schemas::policy::Policy;
+use lockstep_schemas::policy::{Policy, ViewSource};
 use lockstep_schemas::table_name::full_name;
 
 use super::{Check, away};
@@ -84,7 +84,7 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
             return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}"))
                 .remedy(format!("run ALTER PUBLICATION {} ADD TABLE {}", identifier(name), table(full_name))));
         };
-        let needed = policy.views.values().filter_map(|view| view.source(full_name)).flat_map(|source| &source.columns);
+        let needed = policy.views.values().filter_map(|view| view.source(full_name)).flat_map(ViewSource::reads);
         if let Some(missing) = needed.into_iter().find(|column| !columns.iter().any(|known| **known == ***column)) {
             return Err(Failure::configuration(format!(
                 "publication {name} leaves out column {missing} of {full_name}"

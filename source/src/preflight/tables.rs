@@ -40,21 +40,20 @@ async fn find_identity(database: &Database, group: &Group, name: &str) -> Result
 
 /// Every column of a view must exist.
 pub(super) async fn columns(database: &Database, view: &View) -> Check {
-    let mut found = Ok(format!("{} columns", view.fields().count()));
+    let mut found = Ok(format!("{} columns", view.sources.iter().map(|source| source.columns.len()).sum::<usize>()));
     for source in &view.sources {
         let known = match catalog::table(database, &source.table).await {
             Ok(known) => known,
             Err(error) => return Check::new(format!("columns of view {}", view.name), Err(away(error))),
         };
-        if let Some(computed) = source.columns.iter().find(|column| known.get(&***column).is_some_and(|c| c.generated))
-        {
+        if let Some(computed) = source.reads().find(|column| known.get(&***column).is_some_and(|c| c.generated)) {
             found = Err(Failure::configuration(format!(
                 "column {computed} of {} is generated, and so never in the log",
                 source.table
             ))
             .remedy("take it out of the view, and compute it where it is read"));
         }
-        if let Some(missing) = source.columns.iter().find(|column| !known.contains_key(&***column)) {
+        if let Some(missing) = source.reads().find(|column| !known.contains_key(&***column)) {
             found = Err(Failure::configuration(format!("table {} has no column {missing}", source.table))
                 .remedy("migrate the database, or correct the policy"));
         }

@@ -36,7 +36,7 @@ impl Entry {
     }
 }
 
-/// The row that a key is a copy of. None: it is no copy of a row (a watermark, a lease, a cart, a session).
+/// The row that a key is a copy of. None: it is no copy of a row (a watermark, a lease, a session).
 pub fn subject(key: &str) -> Option<Subject> {
     let name = if key.starts_with('{') { key.split_once("}:")?.1 } else { key };
     if name.ends_with(":_w") || name.ends_with(":_lease") {
@@ -44,7 +44,8 @@ pub fn subject(key: &str) -> Option<Subject> {
     }
     let product = name.strip_prefix("product:all:").or_else(|| name.strip_prefix("product:hot:"));
     let product = product.map(|id| Subject::Product(id.to_owned()));
-    product.or_else(|| name.strip_prefix("user:").map(|id| Subject::User(id.to_owned())))
+    let user = || name.strip_prefix("user:").map(|id| Subject::User(id.to_owned()));
+    product.or_else(user).or_else(|| name.strip_prefix("cart:").map(|id| Subject::Cart(id.to_owned())))
 }
 
 /// Which columns of a copy are for nobody to see.
@@ -59,7 +60,8 @@ impl<'a> Secrecy<'a> {
     pub fn of(policy: &'a Policy, subject: &Subject) -> Self {
         let tables: &[&str] = match subject {
             Subject::Product(_) => &["public.products", "public.prices", "public.inventory"],
-            Subject::User(_) => &["public.users"],
+            Subject::User(_) => &["public.users", "public.preferences"],
+            Subject::Cart(_) => &["public.carts", "public.cart_lines"],
         };
         Secrecy { policy, tables }
     }
@@ -136,7 +138,8 @@ mod tests {
             ("{customers.01}:user:7", Some(Subject::User("7".to_owned()))),
             ("{catalogue.07ab}:_w", None),
             ("product:all:22041:_lease", None),
-            ("{customers.01}:cart:7", None),
+            ("{customers.01}:cart:7", Some(Subject::Cart("7".to_owned()))),
+            ("{customers.01}:session:7", None),
         ] {
             assert_eq!(subject(key), expected, "{key}");
         }

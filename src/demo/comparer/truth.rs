@@ -16,6 +16,16 @@ const PRODUCTS: &str = "
 const USERS: &str = r#"
     SELECT user_id::text AS user_id, name, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at
     FROM users WHERE $1::text IS NULL OR user_id::text = $1"#;
+const PREFERENCES: &str = r#"
+    SELECT user_id::text, 'preference:' || name, '{"value":' || to_json(value)::text || '}'
+    FROM preferences WHERE $1::text IS NULL OR user_id::text = $1"#;
+const CARTS: &str = r#"
+    SELECT user_id::text AS user_id, to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at
+    FROM carts WHERE $1::text IS NULL OR user_id::text = $1"#;
+const LINES: &str = r#"
+    SELECT user_id::text, 'line:' || line_id, format('{"line_id":"%s","product_id":%s,"quantity":"%s","price_pence":"%s"}',
+           line_id, to_json(product_id), quantity, price_pence)
+    FROM cart_lines WHERE $1::text IS NULL OR user_id::text = $1"#;
 
 /// The row that an entry or a page is a copy of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,18 +34,25 @@ pub enum Subject {
     Product(String),
     /// By user_id.
     User(String),
+    /// By user_id.
+    Cart(String),
 }
 
 /// All rows at one moment.
 pub struct Truth {
     products: HashMap<String, Fields>,
     users: HashMap<String, Fields>,
+    carts: HashMap<String, Fields>,
 }
 
 impl Truth {
-    /// Reads all products and users.
+    /// Reads all products, users and carts.
     pub async fn read(pool: &PgPool) -> Result<Self> {
-        Ok(Self { products: select(pool, PRODUCTS, None).await?, users: select(pool, USERS, None).await? })
+        Ok(Self {
+            products: select(pool, PRODUCTS, None).await?,
+            users: with_rows(pool, USERS, PREFERENCES, None).await?,
+            carts: with_rows(pool, CARTS, LINES, None).await?,
+        })
     }
 
     /// The row, where it exists.
@@ -43,6 +60,7 @@ impl Truth {
         match subject {
             Subject::Product(id) => self.products.get(id),
             Subject::User(id) => self.users.get(id),
+            Subject::Cart(id) => self.carts.get(id),
         }
     }
 
@@ -54,11 +72,28 @@ impl Truth {
 
 /// Reads one row as it is now.
 pub async fn row_now(pool: &PgPool, subject: &Subject) -> Result<Option<Fields>> {
-    let (sql, id) = match subject {
-        Subject::Product(id) => (PRODUCTS, id),
-        Subject::User(id) => (USERS, id),
+    let (mut rows, id) = match subject {
+        Subject::Product(id) => (select(pool, PRODUCTS, Some(id)).await?, id),
+        Subject::User(id) => (with_rows(pool, USERS, PREFERENCES, Some(id)).await?, id),
+        Subject::Cart(id) => (with_rows(pool, CARTS, LINES, Some(id)).await?, id),
     };
-    Ok(select(pool, sql, Some(id)).await?.remove(id))
+    Ok(rows.remove(id))
+}
+
+/// Rows, each with a field for every row of another table: its key, the field's name, its text.
+async fn with_rows(
+    pool: &PgPool,
+    sql: &'static str,
+    rows: &'static str,
+    id: Option<&str>,
+) -> Result<HashMap<String, Fields>> {
+    let mut all = select(pool, sql, id).await?;
+    for row in sqlx::query(rows).bind(id).fetch_all(pool).await.context("read the database to compare with")? {
+        if let Some(fields) = all.get_mut(row.try_get::<&str, _>(0)?) {
+            fields.insert(row.try_get(1)?, row.try_get(2)?);
+        }
+    }
+    Ok(all)
 }
 
 /// The first column is the key.

@@ -17,8 +17,8 @@ const ARGUMENTS_FIXED: usize = 12;
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
-/// An entry's fields.
-const ENTRY_FIELDS_MAX: usize = 500;
+/// Fields of an entry. One with more rows is never cached.
+pub const ENTRY_FIELDS_MAX: usize = 500;
 
 impl Fill<'_> {
     /// How many bytes its fields have.
