@@ -1,5 +1,16 @@
 //! The role `forecast`: order lines from the log, scores out.
 
+pub mod bank;
+pub mod baselines;
+pub mod chooser;
+pub mod cut;
+pub mod evaluate;
+pub mod ewma;
+pub mod hour;
+pub mod online;
+pub mod products;
+pub mod terms;
+
 use std::time::Duration;
 
 use lockstep_process::clock::now_micros;
