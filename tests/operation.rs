@@ -18,6 +18,8 @@ mod chain;
 mod detached;
 #[path = "operation/elsewhere.rs"]
 mod elsewhere;
+#[path = "operation/forecast.rs"]
+mod forecast;
 #[path = "operation/groups.rs"]
 mod groups;
 mod harness;
