@@ -9,6 +9,7 @@ pub mod ewma;
 pub mod hour;
 pub mod online;
 pub mod products;
+pub mod state;
 pub mod terms;
 
 use std::time::Duration;

@@ -27,6 +27,9 @@ impl Default for Bank {
 }
 
 impl Bank {
+    /// How many values a product has.
+    pub const COLUMNS: usize = HALF_LIVES.len() + WEEK;
+
     /// Takes the lines of an hour in.
     pub fn fold(&mut self, hour: Hour, lines: &[Sold]) {
         self.products = lines.iter().map(|sold| sold.product + 1).fold(self.products, usize::max);

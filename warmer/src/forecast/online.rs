@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::bank::Bank;
@@ -31,7 +31,18 @@ pub struct Forecast {
     pub(super) judged: VecDeque<Judged>,
     /// Everything before it is over.
     pub(super) over: Hour,
+    /// What has changed since it was last asked.
+    pub(super) touched: Touched,
     room: Room,
+}
+
+/// Products of which something has changed: what is remembered of them, or their lines of hours not yet learnt from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Touched {
+    /// In the bank.
+    pub banks: HashSet<Arc<str>>,
+    /// In open or judged hours.
+    pub lines: HashSet<Arc<str>>,
 }
 
 /// An hour that is over, and what each way covered of it, a row for each chooser.
@@ -60,6 +71,7 @@ impl Forecast {
             open: BTreeMap::new(),
             judged: VecDeque::new(),
             over: Hour::EARLIEST,
+            touched: Touched::default(),
             room: Room::default(),
         }
     }
@@ -67,14 +79,21 @@ impl Forecast {
     /// A line was sold. One that comes when its hour is over counts all the same, but is not judged by.
     pub fn sold(&mut self, product: &str, hour: Hour) {
         let lines = self.lines_of(hour);
-        match lines.get_mut(product) {
-            Some(count) => *count = count.saturating_add(1),
-            None => drop(lines.insert(product.into(), 1)),
+        if let Some(count) = lines.get_mut(product) {
+            *count = count.saturating_add(1);
+            if !self.touched.lines.contains(product) {
+                self.touched.lines.insert(product.into());
+            }
+            return;
         }
+        let product: Arc<str> = product.into();
+        lines.insert(Arc::clone(&product), 1);
+        self.touched.lines.insert(product);
     }
 
     /// Many lines of one hour, by product.
     pub fn sold_many(&mut self, hour: Hour, sold: Lines) {
+        self.touched.lines.extend(sold.keys().cloned());
         let lines = self.lines_of(hour);
         if lines.is_empty() {
             *lines = sold;
@@ -139,6 +158,11 @@ impl Forecast {
         self.open.keys().next_back().copied().or_else(|| self.judged.back().map(|judged| judged.hour))
     }
 
+    /// What has changed since this was asked last.
+    pub fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
     fn lines_of(&mut self, hour: Hour) -> &mut Lines {
         match self.judged.iter_mut().find(|judged| judged.hour == hour) {
             Some(judged) => &mut judged.lines,
@@ -163,6 +187,8 @@ impl Forecast {
         let number = |(name, lines)| Sold { product: self.products.number_or_new(name), lines };
         let numbered: Vec<Sold> = named.into_iter().map(number).collect();
         self.bank.fold(hour, &numbered);
+        self.touched.banks.extend(lines.keys().cloned());
+        self.touched.lines.extend(lines.keys().cloned());
     }
 
     fn judge(&mut self, hour: Hour, lines: &Lines) -> Vec<[u64; WAYS]> {

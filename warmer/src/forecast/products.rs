@@ -29,6 +29,12 @@ impl Products {
         &self.names[number]
     }
 
+    /// The same products, each under the number that it had.
+    pub fn numbered(names: Vec<Arc<str>>) -> Self {
+        let numbers = names.iter().enumerate().map(|(number, name)| (Arc::clone(name), number)).collect();
+        Products { numbers, names }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.names.len()
