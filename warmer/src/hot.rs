@@ -20,12 +20,11 @@ use rdkafka::util::Timeout;
 use tokio::sync::Notify;
 
 use crate::forecast::INTERVAL;
-use crate::select::Scores;
+use crate::select::{HOT_SET_DEFAULT, Scores};
 use crate::warm;
 
 /// Scores of one forecast come together: the set is chosen when none came for so long.
 const QUIET: Duration = Duration::from_millis(300);
-const HOT_SET_DEFAULT: usize = 1_000;
 /// Fills a second: a warmer must never be what the database is busy with.
 const FILLS_PER_SECOND: u32 = 2_000;
 

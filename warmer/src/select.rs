@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use lockstep_schemas::scores::Score;
 
+/// Members of the hot set, where the policy names no number.
+pub(crate) const HOT_SET_DEFAULT: usize = 1_000;
+
 /// The newest score of each product.
 #[derive(Default)]
 pub(crate) struct Scores {
