@@ -3,6 +3,8 @@
 
 #[path = "forecast/boosts.rs"]
 mod boosts;
+#[path = "forecast/feeds.rs"]
+mod feeds;
 mod harness;
 #[path = "forecast/kills.rs"]
 mod kills;

@@ -10,6 +10,7 @@ use lockstep_schemas::topics;
 use lockstep_stack::{Services, Stack, StackOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use serde_json::Value;
 
 use crate::harness::program::Program;
 use crate::harness::{Lockstep, until};
@@ -30,9 +31,18 @@ pub struct Shop {
 }
 
 impl Shop {
+    /// Without tiers.
     pub fn open() -> Self {
+        Self::with(Services { postgres: true, kafka: true, ..Services::NONE })
+    }
+
+    /// With L2 and L1, for the warmer.
+    pub fn with_tiers() -> Self {
+        Self::with(Services { varnish: false, ..Services::default() })
+    }
+
+    fn with(services: Services) -> Self {
         lockstep_process::install_crypto_provider();
-        let services = Services { postgres: true, kafka: true, ..Services::NONE };
         let stack = Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
         let stack = stack.expect("a stack");
         let folder = tempfile::tempdir().expect("a folder");
@@ -51,7 +61,34 @@ impl Shop {
     }
 
     pub fn forecast(&self) -> Program {
-        self.lockstep.start(&["run", "--role", "forecast"])
+        self.role("forecast")
+    }
+
+    pub fn role(&self, role: &str) -> Program {
+        self.lockstep.start(&["run", "--role", role])
+    }
+
+    pub fn kafka(&self) -> &str {
+        &self.stack.endpoints().kafka
+    }
+
+    /// The JSON values of a topic of one partition, all that are in it now.
+    pub fn values(&self, topic: &str) -> Vec<Value> {
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", self.kafka()).set("group.id", "test-values");
+        let consumer: BaseConsumer = settings.create().expect("a consumer");
+        let Ok((oldest, end)) = consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)) else { return Vec::new() };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(oldest)).expect("a partition");
+        consumer.assign(&list).expect("an assignment");
+        let mut values = Vec::new();
+        let mut next = oldest;
+        while next < end {
+            let Some(Ok(record)) = consumer.poll(Duration::from_secs(2)) else { break };
+            next = record.offset() + 1;
+            values.extend(record.payload().and_then(|value| serde_json::from_slice(value).ok()));
+        }
+        values
     }
 
     /// Sells one order an hour, each of the products that [`sold_in`] names, committed hour by hour.

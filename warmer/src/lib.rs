@@ -5,4 +5,6 @@ pub mod forecast;
 pub mod hot;
 pub mod warm;
 
+mod incoming;
+mod refused;
 mod select;
