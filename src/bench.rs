@@ -2,9 +2,11 @@
 //! times mean little.
 
 mod broker;
+mod forecast;
 mod ingest;
 mod latency;
 mod table;
 
+pub(crate) use forecast::{ForecastArgs, forecast};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, IngestArgs, LatencyArgs};
+use crate::bench::{CountArgs, ForecastArgs, IngestArgs, LatencyArgs};
+use crate::commands::EvaluateArgs;
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -57,6 +58,11 @@ pub(crate) enum Command {
     Functions {
         #[command(subcommand)]
         command: FunctionsCommand,
+    },
+    /// The forecast
+    Forecast {
+        #[command(subcommand)]
+        command: ForecastCommand,
     },
     /// Measurements
     Bench {
@@ -217,11 +223,19 @@ pub(crate) enum PolicyCommand {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum ForecastCommand {
+    /// Play a trace of sales strictly online: how much of each hour would have been warm, beside simpler models
+    Evaluate(EvaluateArgs),
+}
+
+#[derive(Subcommand)]
 pub(crate) enum BenchCommand {
     /// From commit to Kafka, L2, L1 and the edge, beside produce-to-consume of the same bytes
     Latency(LatencyArgs),
     /// Draining the log: our reader, and ingest with Kafka acknowledged, beside pg_recvlogical
     Ingest(IngestArgs),
+    /// The forecast in one thread: learning and selecting, beside a plain sort by counts
+    Forecast(ForecastArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod forecast;
 mod functions;
 mod setup;
 mod snapshot;
@@ -17,16 +18,23 @@ use lockstep_process::Failure;
 use lockstep_process::config::Config;
 use lockstep_schemas::policy::{self, Policy};
 
-use crate::cli::{BenchCommand, Cli, Command, PolicyCommand};
+use crate::cli::{BenchCommand, Cli, Command, ForecastCommand, PolicyCommand};
 use crate::{bench, database, demo, output, roles};
+
+pub(crate) use forecast::EvaluateArgs;
 
 /// Carries a command out.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // These bring their own servers, and so their own configuration.
+    // These bring their own servers, or need none.
     let command = match cli.command {
         Command::Demo(args) => return demo::run(args).await,
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
+        Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
+        Command::Forecast { command: ForecastCommand::Evaluate(args) } => {
+            forecast::evaluate(args).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Stack { command } => return stack::run(command),
         // Where the policy has a fault, an editor needs it most.
         Command::Policy { command: PolicyCommand::Schema } => {
@@ -58,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Count(args) } => {
             output::line(&lockstep_ingest::count_rows(config.database()?, args.until.parse()?).await?.to_string());
         }
-        Command::Demo(_) | Command::Bench { .. } | Command::Stack { .. } => {}
+        Command::Demo(_) | Command::Bench { .. } | Command::Forecast { .. } | Command::Stack { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

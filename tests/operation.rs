@@ -20,6 +20,8 @@ mod demands;
 mod detached;
 #[path = "operation/elsewhere.rs"]
 mod elsewhere;
+#[path = "operation/forecast.rs"]
+mod forecast;
 #[path = "operation/groups.rs"]
 mod groups;
 mod harness;

@@ -36,6 +36,12 @@ impl Score {
 
     /// Reads a record without its frame. A score that is negative or no number is refused.
     pub fn decode(body: &[u8]) -> Result<Score, AvroError> {
+        let score = Score::read(body)?;
+        if score.score.is_finite() && score.score >= 0.0 { Ok(score) } else { Err(AvroError::Kind("score")) }
+    }
+
+    /// Reads a record without its frame, whatever number the score is. What follows the last field is not of this schema.
+    pub fn read(body: &[u8]) -> Result<Score, AvroError> {
         let mut reader = Reader::new(body);
         let score = Score {
             product: reader.text()?.to_owned(),
@@ -44,7 +50,7 @@ impl Score {
             model: reader.text()?.to_owned(),
             made_at: reader.long()?,
         };
-        if score.score.is_finite() && score.score >= 0.0 { Ok(score) } else { Err(AvroError::Kind("score")) }
+        if reader.is_empty() { Ok(score) } else { Err(AvroError::Kind("score")) }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Begin {
     Oldest,
     /// At the newest record, where there is one.
     Newest,
+    /// At so many records before the end, or the oldest where there are fewer.
+    Last(i64),
 }
 
 /// Hands each record of a topic to `each`, until shutdown. Where reading fails it begins again, so that records may come
@@ -71,6 +73,7 @@ impl Tail {
             let (oldest, end) = consumer.fetch_watermarks(&topic, 0, METADATA_WAIT_MAX)?;
             let next = match begin {
                 Begin::Oldest => oldest,
+                Begin::Last(records) => end.saturating_sub(records).max(oldest),
                 Begin::Newest => (end - 1).max(oldest),
             };
             let mut place = TopicPartitionList::new();
@@ -85,6 +88,11 @@ impl Tail {
     /// no record: [`Tail::next_before_end`] copes with that.)
     pub fn at_end(&self) -> bool {
         self.next >= self.end
+    }
+
+    /// Where the topic ended at opening.
+    pub fn end(&self) -> i64 {
+        self.end
     }
 
     /// The next record.

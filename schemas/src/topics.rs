@@ -18,6 +18,8 @@ pub const CHECKPOINT: &str = "lockstep.checkpoint";
 pub const HOT: &str = "lockstep.hot";
 /// What could not be done as it should, with cause and remedy. One partition.
 pub const PARKED: &str = "lockstep.parked";
+/// What the forecast has learnt. One partition, compacted.
+pub const FORECAST: &str = "lockstep.forecast";
 /// Forecast scores. One partition.
 pub const SCORES: &str = "forecast.scores";
 
@@ -54,7 +56,7 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
         settings: settings.to_vec(),
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
-    let state = [SCHEMAS, CHECKPOINT, HOT].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
+    let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
     let flow =
         [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     groups.chain(state).chain(flow).collect()

@@ -4,6 +4,7 @@
 //! Statements are sent as simple queries: they return PostgreSQL's own text, the same that the log carries, and
 //! nothing is prepared, so that a pooler in transaction mode will do (it must pass our start-up settings on).
 
+pub mod boosts;
 pub mod catalog;
 pub mod chunk;
 pub mod database;

@@ -17,6 +17,8 @@ mod live;
 mod usage;
 mod workload;
 
+pub(super) use usage::rss_mb_max;
+
 use drain::{Drained, Drains, Reader};
 use workload::{Database, Workload};
 

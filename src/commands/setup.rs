@@ -55,6 +55,13 @@ fn sql(policy: &Policy, known: Option<&Known>) -> Vec<String> {
         "GRANT USAGE ON SCHEMA lockstep TO lockstep_ingest, lockstep_reader;".to_owned(),
         "GRANT SELECT, INSERT ON lockstep.epoch TO lockstep_ingest;".to_owned(),
         "GRANT SELECT ON lockstep.epoch TO lockstep_reader;".to_owned(),
+        "CREATE TABLE IF NOT EXISTS lockstep.boosts (product_id text NOT NULL, \
+         factor double precision NOT NULL DEFAULT 1 CHECK (factor BETWEEN 0 AND 1000000), \
+         lines double precision NOT NULL DEFAULT 0 CHECK (lines BETWEEN 0 AND 1000000), \
+         begins_at timestamptz NOT NULL DEFAULT now(), ends_at timestamptz NOT NULL CHECK (ends_at > begins_at), \
+         PRIMARY KEY (product_id, begins_at));"
+            .to_owned(),
+        "GRANT SELECT ON lockstep.boosts TO lockstep_reader;".to_owned(),
     ];
     let read = columns(policy);
     for (name, columns) in &read {
@@ -173,5 +180,9 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     }
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
+    for topic in [topics::FORECAST, topics::PARKED] {
+        lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
+    }
+    lines.push(allow("lockstep-warmer", &["Write", "Describe"], "--transactional-id lockstep-forecast"));
     lines
 }

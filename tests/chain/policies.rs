@@ -131,7 +131,7 @@ async fn fill(chain: &Chain, policy: &str, category: &str) {
         .expect("a database");
     let loader = Loader::prepare(&database, &policy).await.expect("a loader");
     let layout = Arc::new(Layout::new(&policy, "", 1));
-    let l2 = Tier::node(TierName::L2, chain.setting.config.l2().expect("L2"), layout).await.expect("L2");
+    let l2 = Tier::connect(TierName::L2, chain.setting.config.l2().expect("L2"), layout).await.expect("L2");
     let key = view.key.key_of("P-7", |_| Some(category)).expect("a key");
     let lease = until("a lease", async || match l2.read(&place("catalogue"), &key, None).await {
         Ok(Read::Lease(lease)) => Some(lease),

@@ -1,126 +1,148 @@
-//! The role `forecast`: order lines from the log, scores out.
+//! The role `forecast`: order lines from the log, scores out, and what was learnt kept in a topic of its own.
 
-use std::time::Duration;
+pub mod bank;
+pub mod baselines;
+pub mod chooser;
+pub mod cut;
+pub mod evaluate;
+pub mod ewma;
+pub mod hour;
+pub mod online;
+pub mod products;
+pub mod state;
+pub mod terms;
 
-use lockstep_process::clock::now_micros;
+mod boosts;
+mod keep;
+mod log;
+mod publish;
+
+use std::time::{Duration, Instant};
+
 use lockstep_process::config::{Config, KafkaConfig};
-use lockstep_process::{Failure, Shutdown, retry};
-use lockstep_schemas::change::Op;
-use lockstep_schemas::record::{Event, RawRecord, RecordReader};
+use lockstep_process::retry::Pauses;
+use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
-use lockstep_schemas::scores::{SUBJECT, Score};
-use lockstep_schemas::topics;
-use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::MissedTickBehavior;
 
-use crate::count::SevenDays;
+use self::boosts::Boosts;
+use self::keep::{Keep, KeepError};
+use self::log::{Line, Log};
+use self::online::Forecast;
+use self::publish::Publisher;
+use crate::select::HOT_SET_DEFAULT;
 
 /// Scores are published this often, where lines came meanwhile.
 pub const INTERVAL: Duration = Duration::from_secs(5);
-const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(30);
-const MODEL: &str = "last-7-days";
-const SALES: &str = "sales";
-const LINES: &str = "public.order_lines";
+/// How often it is looked at whether there is anything to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Of two forecasts the younger one works; the other leaves it alone for so long, then takes over in its turn. Either goes
+/// on from what was kept.
+const STAND_BY: Duration = Duration::from_secs(60);
+/// An hour is over, and judged, once a line is so many hours younger: partitions are not read in step.
+const LATE_HOURS: i64 = 1;
 
-/// Runs the forecast until shutdown.
-pub async fn run(config: &Config, shutdown: Shutdown) -> Result<(), Failure> {
+/// Runs the forecast until shutdown. Whatever goes wrong, it begins again from what was kept.
+pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+    let size = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HOT_SET_DEFAULT);
     let kafka = config.kafka()?.clone();
-    let mut registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
-    let producer: FutureProducer = topics::producer(&kafka, "forecast").create().map_err(failed)?;
-    let open = || open(&kafka, config.partitions);
-    let Some(lines) = retry::until_ok("reading order lines", &shutdown, open).await else { return Ok(()) };
-    let mut reader = RecordReader::new(registry.clone());
-    let mut days = SevenDays::default();
-    let mut fresh = false;
-    let mut tick = tokio::time::interval(INTERVAL);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tracing::info!("the forecast runs");
+    let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
+    let boosts = Boosts::follow(config, shutdown.clone());
+    let publisher = Publisher::new(&kafka, registry.clone(), size)?;
+    let mut role = Role { kafka, partitions: config.partitions, size, registry, boosts, publisher, shutdown };
+    let mut pauses = Pauses::default();
     loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            message = lines.recv() => match message {
-                Ok(message) => fresh |= take_in(&mut reader, &mut days, &RawRecord::of(&message)).await,
-                Err(error) => tracing::debug!(%error, "reading order lines"),
-            },
-            _ = tick.tick(), if fresh => {
-                fresh = false;
-                let Some(schema) = registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { continue };
+        match role.session().await {
+            Ok(()) => return Ok(()),
+            Err(KeepError::Fenced) => {
+                tracing::warn!("another forecast has taken over; this one stands by");
                 tokio::select! {
-                    () = shutdown.cancelled() => return Ok(()),
-                    published = publish(&producer, schema, &days) => if let Err(error) = published {
-                        tracing::warn!(%error, "scores were not published");
+                    () = tokio::time::sleep(STAND_BY) => {}
+                    () = role.shutdown.cancelled() => return Ok(()),
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the forecast begins again from what was kept"),
+        }
+        if !pauses.wait(&role.shutdown).await {
+            return Ok(());
+        }
+    }
+}
+
+struct Role {
+    kafka: KafkaConfig,
+    partitions: u32,
+    size: usize,
+    registry: LiveRegistry,
+    boosts: Boosts,
+    publisher: Publisher,
+    shutdown: Shutdown,
+}
+
+impl Role {
+    /// From the kept state to shutdown, or to what goes wrong.
+    async fn session(&mut self) -> Result<(), KeepError> {
+        let shutdown = self.shutdown.clone();
+        let opening = async {
+            // First the older writer is shut out, then its state is read: nothing can change it any more.
+            let keep = Keep::open(&self.kafka).await?;
+            let (forecast, places) = keep.load(&self.kafka, self.size).await?;
+            let log = Log::open(&self.kafka, self.partitions, places, self.registry.clone()).await?;
+            Ok::<_, KeepError>((keep, forecast, log))
+        };
+        let (keep, mut forecast, mut log) = tokio::select! {
+            opened = opening => opened?,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        tracing::info!(products = forecast.products().len(), "the forecast runs");
+        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The ends are known from the opening, so that the first scores need no other question.
+        let (mut fresh, mut told, mut asked) = (true, None::<Instant>, true);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                record = log.recv() => if let Some(Line { product, hour }) = log.line(record?).await {
+                    forecast.sold(&product, hour);
+                    fresh = true;
+                },
+                _ = tick.tick() => {
+                    fresh |= self.boosts.changed();
+                    let due = told.is_none_or(|told| told.elapsed() >= INTERVAL);
+                    if !fresh || !due {
+                        continue;
+                    }
+                    // Partitions are not read in step, and an hour half read would be judged by half its lines.
+                    if !asked {
+                        asked = log.ask_ends().await.inspect_err(|error| tracing::debug!(%error, "asking for ends")).is_ok();
+                    }
+                    if !asked || !log.caught_up() {
+                        continue;
+                    }
+                    (fresh, told, asked) = (false, Some(Instant::now()), false);
+                    let told = async { self.tell(&mut forecast, &keep, &log).await };
+                    tokio::select! {
+                        done = told => fresh |= !done?,
+                        () = shutdown.cancelled() => return Ok(()),
                     }
                 }
             }
         }
     }
-}
 
-fn failed(error: KafkaError) -> Failure {
-    Failure::unavailable("Kafka").because(error)
-}
-
-/// Every partition of the group, from its oldest record: the counts are not kept elsewhere.
-async fn open(kafka: &KafkaConfig, partitions: u32) -> Result<StreamConsumer, KafkaError> {
-    let mut config = topics::reader(kafka, "forecast");
-    config.set("auto.offset.reset", "earliest");
-    let open = move || {
-        let consumer: StreamConsumer = config.create()?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions as i32 {
-            list.add_partition_offset(&topics::of_group(SALES), partition, Offset::Beginning)?;
-        }
-        consumer.fetch_watermarks(&topics::of_group(SALES), 0, Duration::from_secs(10))?;
-        consumer.assign(&list)?;
-        Ok(consumer)
-    };
-    tokio::task::spawn_blocking(open).await.unwrap_or(Err(KafkaError::Canceled))
-}
-
-/// Counts a line; whether it was one.
-async fn take_in(reader: &mut RecordReader, days: &mut SevenDays, record: &RawRecord) -> bool {
-    let change = match reader.read(record).await {
-        Ok(Event::Change(change)) if change.op == Op::Insert && &*change.table == LINES => change,
-        Ok(_) => return false,
-        Err(why) => {
-            tracing::warn!(offset = record.offset, %why, "an order line that can't be read was passed over");
-            return false;
-        }
-    };
-    let row = change.row();
-    let placed_at = row.and_then(|row| row.text("placed_at")).and_then(micros);
-    let (Some(product), Some(placed_at)) = (row.and_then(|row| row.text("product_id")), placed_at) else {
-        return false;
-    };
-    // A line from the future would make all others look old.
-    days.sold(product, placed_at.min(now_micros()));
-    true
-}
-
-/// A canonical time with zone as microseconds since 1970.
-fn micros(text: &str) -> Option<i64> {
-    lockstep_schemas::column::instant_micros(text)
-}
-
-async fn publish(producer: &FutureProducer, schema: u32, days: &SevenDays) -> Result<(), KafkaError> {
-    let (hour, scores) = days.scores();
-    let made_at = now_micros();
-    let mut sent = Vec::with_capacity(scores.len());
-    for (product, score) in scores {
-        let record = Score { product: product.to_owned(), hour, score, model: MODEL.to_owned(), made_at };
-        let value = record.encode(schema);
-        let record = FutureRecord::to(topics::SCORES).partition(0).key(product).payload(&value);
-        match producer.send_result(record) {
-            Ok(delivery) => sent.push(delivery),
-            Err((error, _)) => return Err(error),
+    /// Keeps what was learnt, then publishes; whether the scores are out.
+    async fn tell(&mut self, forecast: &mut Forecast, keep: &Keep, log: &Log) -> Result<bool, KeepError> {
+        let Some(newest) = forecast.newest() else { return Ok(true) };
+        forecast.advance(newest.plus(-LATE_HOURS));
+        let touched = forecast.take_touched();
+        keep.write(state::changes(forecast, &touched, log.places())).await?;
+        match self.publisher.publish(forecast, newest.plus(1), &self.boosts.now()).await {
+            Ok(published) => Ok(published),
+            Err(error) => {
+                tracing::warn!(%error, "scores were not published");
+                Ok(false)
+            }
         }
     }
-    let count = sent.len();
-    for delivery in sent {
-        delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
-    }
-    tracing::debug!(count, "scores published");
-    Ok(())
 }

@@ -1,33 +1,34 @@
 //! The role `warmer`: scores in, the hot set out, and what is missing of it filled.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use lockstep_process::config::{Config, KafkaConfig};
+use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::avro::unframe;
 use lockstep_schemas::policy::{Policy, View};
-use lockstep_schemas::scores::Score;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::topics;
 use lockstep_tiers::Tiers;
-use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
-use tokio::sync::Notify;
 
 use crate::forecast::INTERVAL;
-use crate::select::Scores;
+use crate::incoming::Incoming;
+use crate::refused::Refusal;
+use crate::select::HOT_SET_DEFAULT;
 use crate::warm;
 
 /// Scores of one forecast come together: the set is chosen when none came for so long.
 const QUIET: Duration = Duration::from_millis(300);
-const HOT_SET_DEFAULT: usize = 1_000;
 /// Fills a second: a warmer must never be what the database is busy with.
 const FILLS_PER_SECOND: u32 = 2_000;
+/// Every member is looked at this often, also those that stayed: products are deleted, entries are evicted. What the
+/// catalogue did not have is then given another look too.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Products that the catalogue does not have are replaced by the next ones, which may be as unknown: so often.
+const CHOICES_MAX: usize = 3;
 
 /// Runs the warmer until shutdown.
 pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
@@ -41,86 +42,122 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let tiers = warm::connect(config, policy, "lockstep-warmer").await?;
     let producer: FutureProducer =
         topics::producer(&kafka, "warmer").create().map_err(|error| Failure::unavailable("Kafka").because(error))?;
-    let (scores, arrived) = (Arc::new(Mutex::new(Scores::default())), Arc::new(Notify::new()));
-    let reader = tokio::spawn(read_scores(kafka, Arc::clone(&scores), Arc::clone(&arrived), shutdown.clone()));
-    let mut keeper = Keeper { view: view.clone(), beneath, tiers, producer, scores, hot: HashSet::new() };
+    let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
+    let incoming = Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX));
+    let reader = tokio::spawn(Arc::clone(&incoming).follow(kafka, registry, shutdown.clone()));
+    let mut keeper = Keeper {
+        limit: view.hot_set.unwrap_or(HOT_SET_DEFAULT),
+        view: view.clone(),
+        beneath,
+        tiers,
+        producer,
+        incoming: Arc::clone(&incoming),
+        hot: HashSet::new(),
+        unknown: HashSet::new(),
+        looked: Instant::now(),
+    };
     tracing::info!("the warmer runs");
     loop {
         tokio::select! {
-            () = arrived.notified() => {}
+            () = incoming.arrived.notified() => {}
             () = shutdown.cancelled() => break,
         }
-        let quiet = async { while tokio::time::timeout(QUIET, arrived.notified()).await.is_ok() {} };
+        let quiet = async { while tokio::time::timeout(QUIET, incoming.arrived.notified()).await.is_ok() {} };
         // Scores that never pause are no reason to wait for ever.
         let _ = tokio::time::timeout(INTERVAL, quiet).await;
-        if let Err(error) = keeper.choose(&shutdown).await {
-            tracing::warn!(%error, "the hot set was not announced");
+        tokio::select! {
+            chosen = keeper.choose() => if let Err(error) = chosen {
+                tracing::warn!(%error, "the hot set was not announced");
+            },
+            () = shutdown.cancelled() => break,
         }
     }
     let _ = reader.await;
     Ok(())
 }
 
-async fn read_scores(kafka: KafkaConfig, scores: Arc<Mutex<Scores>>, arrived: Arc<Notify>, shutdown: Shutdown) {
-    let take = |message: OwnedMessage| {
-        let body = unframe(message.payload().unwrap_or_default()).map(|(_, body)| body);
-        match body.and_then(Score::decode) {
-            Ok(score) => {
-                scores.lock().unwrap_or_else(PoisonError::into_inner).take(score);
-                arrived.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(offset = message.offset(), %error, "a score that can't be used was passed over");
-            }
-        }
-    };
-    tail::follow(kafka, "scores", topics::SCORES, Begin::Oldest, shutdown, take).await;
-}
-
 struct Keeper {
+    limit: usize,
     view: Arc<View>,
     beneath: Arc<View>,
     tiers: Tiers,
     producer: FutureProducer,
-    scores: Arc<Mutex<Scores>>,
+    incoming: Arc<Incoming>,
+    /// The set as it was announced.
     hot: HashSet<String>,
+    /// What the catalogue did not have.
+    unknown: HashSet<String>,
+    looked: Instant,
 }
 
 impl Keeper {
-    /// Chooses the set, announces it, and fills who is new in it.
-    async fn choose(&mut self, shutdown: &Shutdown) -> Result<(), KafkaError> {
-        let age_max = i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX);
-        let limit = self.view.hot_set.unwrap_or(HOT_SET_DEFAULT);
-        let hottest = self.scores.lock().unwrap_or_else(PoisonError::into_inner).hottest(limit, age_max);
-        let set: HashSet<String> = hottest.iter().cloned().collect();
-        if set == self.hot {
-            return Ok(());
+    /// Chooses the set, fills who is new in it, announces it, and parks a word of what could not be used. Where nothing can
+    /// be used, the set stays as it is.
+    async fn choose(&mut self) -> Result<(), KafkaError> {
+        if self.looked.elapsed() >= LOOK_INTERVAL {
+            self.looked = Instant::now();
+            self.unknown.clear();
+            let members: Vec<String> = self.hot.iter().cloned().collect();
+            self.fill(&members).await;
         }
-        let value = serde_json::to_vec(&hottest).unwrap_or_default();
-        let record = FutureRecord::to(topics::HOT).partition(0).key(&*self.view.name).payload(&value);
-        tokio::select! {
-            sent = self.producer.send(record, Timeout::Never) => {
-                sent.map_err(|(error, _)| error)?;
+        let mut filled = 0;
+        let mut hottest = self.hottest();
+        for _ in 0..CHOICES_MAX {
+            let new: Vec<String> = hottest.iter().filter(|product| !self.hot.contains(*product)).cloned().collect();
+            let unknown = self.unknown.len();
+            filled += self.fill(&new).await;
+            if self.unknown.len() == unknown {
+                break;
             }
-            () = shutdown.cancelled() => return Ok(()),
+            hottest = self.hottest();
         }
+        let set: HashSet<String> = hottest.iter().cloned().collect();
+        if !set.is_empty() && set != self.hot {
+            let value = serde_json::to_vec(&hottest).unwrap_or_default();
+            self.send(topics::HOT, self.view.name.as_bytes(), &value).await?;
+            tracing::info!(members = set.len(), filled, "the hot set changed");
+            self.hot = set;
+        }
+        self.park().await
+    }
+
+    fn hottest(&self) -> Vec<String> {
+        self.incoming.lock().0.hottest(self.limit, &self.unknown)
+    }
+
+    /// Fills what is missing, and finds what there is nothing to fill with; how many were filled, or there.
+    async fn fill(&mut self, products: &[String]) -> usize {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / FILLS_PER_SECOND);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
         let mut filled = 0;
-        for product in hottest.iter().filter(|product| !self.hot.contains(*product)) {
-            tokio::select! {
-                _ = pace.tick() => {}
-                () = shutdown.cancelled() => return Ok(()),
-            }
+        for product in products {
+            pace.tick().await;
             match self.tiers.get_through(&self.view, &self.beneath, product).await {
+                Ok(answer) if answer.fields.is_none() => {
+                    let (scores, refused) = &mut *self.incoming.lock();
+                    refused.add(Refusal::Unknown, scores.offset(product));
+                    self.unknown.insert(product.clone());
+                }
                 Ok(_) => filled += 1,
                 Err(error) => {
                     tracing::debug!(key = %self.view.key.key(product), %error, "a hot product was not filled; a reader will")
                 }
             }
         }
-        tracing::info!(members = set.len(), filled, "the hot set changed");
-        self.hot = set;
+        filled
+    }
+
+    async fn park(&self) -> Result<(), KafkaError> {
+        let words = self.incoming.lock().1.take();
+        for word in words {
+            tracing::warn!(reason = word.reason, cause = %word.cause, remedy = word.remedy, "scores that can't be used were parked");
+            self.send(topics::PARKED, topics::SCORES.as_bytes(), &word.to_json()).await?;
+        }
         Ok(())
+    }
+
+    async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
+        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
+        self.producer.send(record, Timeout::Never).await.map(drop).map_err(|(error, _)| error)
     }
 }

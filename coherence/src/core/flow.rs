@@ -177,7 +177,7 @@ impl Flow {
         self.insist_on_announced(means, &event)?;
         if let Some(mut step) = self.step(means, event) {
             step.leave_out(&self.sides);
-            if !self.building.has_room_for(step.effects()) {
+            if !self.building.has_room_for(step.effects()) || (step.stands_alone() && !self.building.is_empty()) {
                 self.close(means);
             }
             step.take_into(&mut self.building, means.setup.partition_tag());
@@ -449,6 +449,11 @@ impl Step {
             side.is_some_and(|side| !side.is_attached() || change.position <= side.expect)
         };
         effects.retain(|effect| effect.entry().is_none_or(|entry| !applied(entry)));
+    }
+
+    /// An event of no transaction waits for the horizon [13j], and what came before it needs not.
+    fn stands_alone(&self) -> bool {
+        matches!(self, Step::Control(control) if control.xid == 0)
     }
 
     fn effects(&self) -> &[Effect] {

@@ -49,7 +49,13 @@ impl View {
         if passage.epoch < epoch.number {
             return Some(Verdict::OlderEpoch);
         }
-        let passed = passage.through < self.horizon || passage.xids.iter().all(|xid| self.snapshot.sees(*xid));
+        let passed = if passage.xids.is_empty() {
+            // An event of no transaction, a new epoch: what was committed before it never comes through the log, so it must
+            // be visible [13j].
+            passage.through <= self.horizon
+        } else {
+            passage.through < self.horizon || passage.xids.iter().all(|xid| self.snapshot.sees(*xid))
+        };
         (passage.epoch == epoch.number && passed).then_some(Verdict::Visible)
     }
 }
@@ -91,6 +97,15 @@ mod tests {
         assert_eq!(late.horizon, Lsn(100));
         assert_eq!(late.judge(&passage(1, 99, &[12])), Some(Verdict::Visible));
         assert_eq!(late.judge(&passage(1, 100, &[12])), None, "a commit that begins at the LSN came after it was read");
+    }
+
+    /// docs/protocol.md [13j]
+    #[test]
+    fn an_event_of_no_transaction_waits_for_the_horizon() {
+        let waiting = view(&[(1, "10:12:10", 100, 12), (1, "10:12:10", 100, 12)]);
+        assert_eq!(waiting.judge(&passage(1, 100, &[])), None, "10 is not visible, and may lie before 100");
+        let idle = view(&[(1, "12:12:", 100, 12), (1, "12:12:", 100, 12)]);
+        assert_eq!(idle.judge(&passage(1, 100, &[])), Some(Verdict::Visible), "nothing needs to be written for that");
     }
 
     /// A commit that waits for its standby: its record is in the log, its id is past every snapshot's xmax.

@@ -17,7 +17,7 @@ pub(super) fn children_cpu_seconds() -> Result<f64> {
 }
 
 /// The most memory that a process has held, in MB; `None` once it has gone.
-pub(super) fn rss_mb_max(pid: u32) -> Option<f64> {
+pub(in crate::bench) fn rss_mb_max(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<f64>().ok().map(|kilobytes| kilobytes / 1024.0)

@@ -92,11 +92,6 @@ pub enum Rule {
     PublishBeforeL2,
 }
 
-impl Rule {
-    /// Rules that the models call for, and that the code does not follow yet.
-    pub const NOT_BUILT: [Rule; 2] = [Rule::OwnerFencesCalls, Rule::GateEpochEvent];
-}
-
 /// The rules that are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules(u64);

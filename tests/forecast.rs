@@ -1,0 +1,12 @@
+//! The role `forecast` between a real database's log and a real Kafka: killed in the middle, it neither forgets a line nor
+//! counts one twice.
+
+#[path = "forecast/boosts.rs"]
+mod boosts;
+#[path = "forecast/feeds.rs"]
+mod feeds;
+mod harness;
+#[path = "forecast/kills.rs"]
+mod kills;
+#[path = "forecast/shop.rs"]
+mod shop;

@@ -1,0 +1,81 @@
+//! What is remembered of each product: exponentially weighted counts by several half-lives, and by hour of the week.
+
+use super::ewma::Ewma;
+use super::hour::{Hour, Sold};
+
+/// Half-lives in hours, from an hour to four weeks: each about a threefold of the one before, then doubled.
+pub const HALF_LIVES: [i64; 7] = [1, 3, 12, 48, 168, 336, 672];
+/// The half-life to begin with, by its place: a week.
+pub const FIRST: usize = 4;
+/// Lines in the same hour of earlier weeks count half as much after so many hours: four weeks, the bank's longest.
+const WEEKLY_HALF_LIFE: i64 = 672;
+const WEEK: usize = 168;
+
+/// All columns.
+#[derive(Clone)]
+pub struct Bank {
+    plain: Vec<Ewma>,
+    weekly: Vec<Ewma>,
+    products: usize,
+}
+
+impl Default for Bank {
+    fn default() -> Self {
+        let weekly = vec![Ewma::new(WEEKLY_HALF_LIFE); WEEK];
+        Bank { plain: HALF_LIVES.map(Ewma::new).to_vec(), weekly, products: 0 }
+    }
+}
+
+impl Bank {
+    /// How many values a product has.
+    pub const COLUMNS: usize = HALF_LIVES.len() + WEEK;
+
+    /// Takes the lines of an hour in.
+    pub fn fold(&mut self, hour: Hour, lines: &[Sold]) {
+        self.products = lines.iter().map(|sold| sold.product + 1).fold(self.products, usize::max);
+        self.plain.iter_mut().for_each(|ewma| ewma.fold(hour, lines));
+        self.weekly[hour.of_week()].fold(hour, lines);
+    }
+
+    /// How many products it has values of.
+    pub fn products(&self) -> usize {
+        self.products
+    }
+
+    /// The count by one of [`HALF_LIVES`].
+    pub fn plain(&self, at: usize) -> &Ewma {
+        &self.plain[at]
+    }
+
+    /// Expected lines a product in `hour` by the half-life `at`.
+    pub fn expect(&self, at: usize, hour: Hour, out: &mut Vec<f64>) {
+        self.plain[at].expect(hour, self.products, out);
+    }
+
+    /// What a product sold in this hour of the week, in lines an hour but for one factor that all products share.
+    pub fn expect_weekly(&self, hour: Hour, out: &mut Vec<f64>) {
+        self.weekly[hour.of_week()].expect(hour, self.products, out);
+    }
+
+    /// The values of a product, each with the hour to which it is scaled: by half-life, then by hour of the week.
+    pub fn values(&self, product: usize) -> impl Iterator<Item = (Hour, f64)> + '_ {
+        self.columns().map(move |ewma| ewma.value(product))
+    }
+
+    /// Puts kept values back, in the order of [`Bank::values`].
+    pub fn restore(&mut self, product: usize, values: impl IntoIterator<Item = (usize, (Hour, f64))>) {
+        self.products = self.products.max(product + 1);
+        for (column, value) in values {
+            let column = match column.checked_sub(self.plain.len()) {
+                None => &mut self.plain[column],
+                Some(hour) if hour < WEEK => &mut self.weekly[hour],
+                Some(_) => continue,
+            };
+            column.restore(product, value);
+        }
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &Ewma> + '_ {
+        self.plain.iter().chain(&self.weekly)
+    }
+}
