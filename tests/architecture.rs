@@ -9,8 +9,6 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 const DOCUMENT: &str = "ARCHITECTURE.md";
 const LINES_MAX: usize = 200;
 const PREFIX: &str = "lockstep-";
-/// The binary's crate, whose folder is the workspace's.
-const BINARY: &str = "lockstep";
 /// Tests may start servers, whatever the crate.
 const STACK: &str = "stack";
 /// They meet in Kafka and in the tiers, so no table may join them.

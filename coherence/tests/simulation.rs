@@ -18,12 +18,12 @@ mod simulation {
 use std::time::{Duration, Instant};
 
 use lockstep_coherence::core::rule::Rule;
-use simulation::mistake;
+use simulation::mistake::Mistake;
 use simulation::world::{Without, World};
 
-const SECONDS: u64 = 25;
+const SECONDS: u64 = 40;
 /// Schedules in which a mistake must show.
-const SCHEDULES_MAX: u64 = 12_000;
+const SCHEDULES_MAX: u64 = 100_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -56,28 +56,47 @@ fn a_seed_replays_exactly() {
     assert_eq!(traces.len(), 20, "each seed is a schedule of its own");
 }
 
+/// Each mistake, and a schedule in which it shows.
+fn mistakes() -> Vec<(Without, u64)> {
+    let rules = [
+        (Rule::GateEach, 543),
+        (Rule::LandedIsOurs, 21),
+        (Rule::ForgotGoesBack, 7_667),
+        (Rule::StartFromTier, 1),
+        (Rule::FloorOnUnknown, 1),
+        (Rule::FloorOnControl, 1_005),
+        (Rule::OffsetOfEpoch, 6),
+        (Rule::EpochAnnounced, 5_795),
+        (Rule::ConsumedFirst, 23),
+        (Rule::LowerL3, 5),
+        (Rule::PurgeLast, 0),
+        (Rule::OlderInvalidates, 0),
+    ];
+    let around = [
+        (Mistake::NoGate, 139),
+        (Mistake::NoFence, 2_208),
+        (Mistake::MarkersStay, 0),
+        (Mistake::LeaseStays, 0),
+        (Mistake::HighBefore, 85),
+        (Mistake::LowAfter, 0),
+        (Mistake::AnySource, 0),
+        (Mistake::AnyTimeline, 1),
+        (Mistake::OneRound, 3_545),
+        (Mistake::Unsettled, 0),
+    ];
+    let rules = rules.map(|(rule, seed)| (Without { rule: Some(rule), mistake: None }, seed));
+    let around = around.map(|(mistake, seed)| (Without { rule: None, mistake: Some(mistake) }, seed));
+    rules.into_iter().chain(around).collect()
+}
+
+/// Rules that another one makes up for are not here: `no-store`, an owner's name. The checked model shows them, over more
+/// mishaps than schedules meet by chance. Where a change of the simulation has moved a mistake to another schedule, it is searched for, which takes a while.
 #[test]
 fn every_mistake_shows() {
-    let rules = [
-        Rule::GateEach,
-        Rule::LandedIsOurs,
-        Rule::ForgotGoesBack,
-        Rule::StartFromTier,
-        Rule::FloorOnUnknown,
-        Rule::FloorOnControl,
-        Rule::OffsetOfEpoch,
-        Rule::EpochAnnounced,
-        Rule::ConsumedFirst,
-        Rule::LowerL3,
-        Rule::BegunFirst,
-        Rule::PurgeLast,
-        Rule::OlderInvalidates,
-    ];
-    let rules = rules.map(|rule| Without { rule: Some(rule), mistake: None });
-    let mistakes = mistake::ALL.map(|mistake| Without { rule: None, mistake: Some(mistake) });
     let mut unnoticed = Vec::new();
-    for without in rules.into_iter().chain(mistakes) {
-        match (0..SCHEDULES_MAX).find_map(|seed| World::play(seed, without).err()) {
+    for (without, seed) in mistakes() {
+        let schedules = (seed..=seed).chain(0..SCHEDULES_MAX);
+        match schedules.into_iter().find_map(|seed| World::play(seed, without).err()) {
             Some(broken) => println!("{without:?}: schedule {}, step {}: {}", broken.seed, broken.step, broken.what),
             None => unnoticed.push(without),
         }

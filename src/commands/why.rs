@@ -33,7 +33,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> any
     let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
     let place = layout.place(&group, entity);
     let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
-    let l2 = Tier::node(TierName::L2, config.l2()?, layout).await?;
+    let l2 = Tier::connect(TierName::L2, config.l2()?, layout).await?;
     let subject = Subject { policy, place: &place, entity, loader: &loader, l1: &l1, l2: &l2 };
     let mut tiers = subject.look().await?;
     if tiers.iter().any(OfTier::differs) {

@@ -37,9 +37,12 @@ pub async fn a_deleted_product_is_absent_until_it_returns(chain: &mut Chain) {
     chain.execute("DELETE FROM products WHERE product_id = 'P-2'").await;
     chain.settled().await;
     assert_eq!(chain.page("P-2").await.0, StatusCode::NOT_FOUND);
-    for copy in copies(chain, "P-2").await {
-        assert!(copy.expect("a cached absence").contains_key("_neg"));
-    }
+    // Perhaps by the engine, which took the lease of whoever wanted the entry.
+    until("both tiers to keep the absence", async || {
+        let copies = copies(chain, "P-2").await;
+        copies.iter().all(|copy| copy.as_ref().is_some_and(|copy| copy.contains_key("_neg"))).then_some(())
+    })
+    .await;
     until("the edge to keep the absence", async || {
         let (status, _, cached) = chain.page("P-2").await;
         assert_eq!(status, StatusCode::NOT_FOUND);

@@ -377,13 +377,12 @@ impl Flow {
             if !job.is_open() {
                 return;
             }
-            let begins = means.obeys(Rule::BegunFirst) && !job.tags.is_empty();
-            let call = self.call(job, at, means.nonce(), begins);
+            let call = self.call(job, at, means.nonce());
             self.sides[at].call(means, call);
         }
     }
 
-    fn call(&self, job: &Job, at: usize, nonce: String, begins: bool) -> Call {
+    fn call(&self, job: &Job, at: usize, nonce: String) -> Call {
         let side = &self.sides[at];
         let owner = self.owner.as_ref().filter(|_| side.tier == TierName::L2);
         let done = self.purged.filter(|purged| self.told != Some(*purged));
@@ -396,7 +395,7 @@ impl Flow {
             at: job.at,
             nonce,
             actions: job.actions(side.tier),
-            outward: owner.map(|owner| (owner.clone(), begins, done)),
+            outward: owner.map(|owner| (owner.clone(), !job.tags.is_empty(), done)),
         }
     }
 

@@ -23,8 +23,6 @@ pub enum Rule {
     ConsumedFirst,
     /// L3's position falls back with the tiers' [16e].
     LowerL3,
-    /// L3's position moves on L2 before the first purge [16g4].
-    BegunFirst,
     /// What is purged has been applied beneath.
     PurgeLast,
     /// A change of an older epoch only invalidates [13b].

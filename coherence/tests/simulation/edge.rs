@@ -53,7 +53,7 @@ impl World {
         } else {
             let fetch = self.edge.fetches.swap_remove(at);
             if let (Some((rows, position)), Some(begun)) = (fetch.read, fetch.begun)
-                && (position >= begun || self.makes(Mistake::AlwaysStore))
+                && position >= begun
             {
                 self.edge.pages[fetch.entity] = Some(rows);
             }

@@ -19,27 +19,8 @@ pub enum Mistake {
     AnySource,
     /// A fill from a deposed primary is taken [13e].
     AnyTimeline,
-    /// A call of an owner that L2 has forgotten is taken [16n].
-    ForgottenOwner,
     /// The edge is purged once [16a].
     OneRound,
-    /// The origin never says `no-store`.
-    AlwaysStore,
     /// A lane that needs a settled moment does not wait for it.
     Unsettled,
 }
-
-pub const ALL: [Mistake; 12] = [
-    Mistake::NoGate,
-    Mistake::NoFence,
-    Mistake::MarkersStay,
-    Mistake::LeaseStays,
-    Mistake::HighBefore,
-    Mistake::LowAfter,
-    Mistake::AnySource,
-    Mistake::AnyTimeline,
-    Mistake::ForgottenOwner,
-    Mistake::OneRound,
-    Mistake::AlwaysStore,
-    Mistake::Unsettled,
-];

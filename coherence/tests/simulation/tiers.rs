@@ -64,10 +64,6 @@ impl TierWorld {
             begun: begins.then_some(call.new),
             done: *done,
         });
-        let owner = outward.as_ref().map(|outward| outward.owner);
-        let w = self.twin.layout().watermark(&self.place);
-        let is_owner = owner.is_none() || self.twin.node.field(&w, "l3_owner") == owner;
-        let outward = outward.filter(|_| is_owner || !self.makes(Mistake::ForgottenOwner));
         let markers = self.makes(Mistake::MarkersStay).then(|| self.twin.node.clone());
         let batch = Apply {
             expect: if self.makes(Mistake::NoFence) { self.position() } else { call.expect },
