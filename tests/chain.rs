@@ -52,6 +52,7 @@ scenarios! {
     predicted::what_is_predicted_is_what_is_applied
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached
+    floors::what_lies_below_a_floor_is_swept
     starts::the_engine_starts_from_the_tiers
     starts::a_log_that_began_anew_is_a_lost_log
     starts::a_log_that_began_anew_beside_an_engine_is_a_lost_log

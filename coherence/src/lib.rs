@@ -15,6 +15,7 @@ mod purge;
 mod refill;
 mod run;
 mod shared;
+mod sweeper;
 
 pub use plan::{Effect, EntryAction, NoEntity, Planner, Verdict, Why};
 pub use run::run;

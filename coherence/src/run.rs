@@ -23,6 +23,7 @@ use crate::progress;
 use crate::pump::Pump;
 use crate::refill::Refill;
 use crate::shared::Shared;
+use crate::sweeper::Sweeper;
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -42,7 +43,11 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
     let repeated = Counter::default();
     metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
+    let sweeper = Sweeper::default();
+    metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
+    let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));
     let shared = Arc::new(Shared {
+        sweeper,
         repeated,
         planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
@@ -68,7 +73,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     if tokio::time::timeout(DRAIN_WAIT_MAX, tasks.wait()).await.is_err() {
         tracing::warn!("some fills were still under way at the end; their leases run out");
     }
-    let _ = tokio::join!(lag, gate_task);
+    let _ = tokio::join!(lag, gate_task, sweeping);
     match ended {
         Ok(Ok(ended)) => ended,
         _ => Err(Failure::internal("the pump's thread panicked")),

@@ -18,6 +18,7 @@ use crate::core::event::Look;
 use crate::lag::Reached;
 use crate::plan::Planner;
 use crate::refill::Refill;
+use crate::sweeper::Sweeper;
 
 const ENDS_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub offsets: Arc<BaseConsumer>,
     pub reached: Reached,
     pub refill: Refill,
+    pub sweeper: Sweeper,
     /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
     pub repeated: Counter,
 }

@@ -55,3 +55,13 @@ pub async fn a_record_that_cannot_be_read_kills_what_was_cached(chain: &mut Chai
     let (status, fields, _) = chain.page("P-14").await;
     assert_eq!((status, fields["price_pence"].as_str()), (StatusCode::OK, "8"));
 }
+
+/// Profiles and carts that nobody asks for would lie there until their time is over.
+pub async fn what_lies_below_a_floor_is_swept(chain: &mut Chain) {
+    let customers = async || chain.marks().await[2].clone().expect("a watermark");
+    let before = customers().await;
+    chain.execute("TRUNCATE cart_lines").await;
+    until("the sweep", async || (customers().await.swept > before.swept).then_some(())).await;
+    let floor = customers().await.floor;
+    assert!(floor > before.floor);
+}

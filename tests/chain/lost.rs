@@ -29,6 +29,12 @@ pub async fn a_call_whose_answer_was_lost_had_landed(chain: &mut Chain) {
     chain.execute("UPDATE prices SET price_pence = 3 WHERE product_id = 'P-9'").await;
     // L2 goes its own way meanwhile, so that it does not hold L1 up.
     since.hear(&["the tier is detached", "tier=l2", "group=catalogue"]).await;
+    let later = chain.now().await;
+    until("L1 to go on alone", async || {
+        let [l2, l1, _] = chain.marks().await;
+        l1.filter(|mark| l2.is_none() && mark.position >= later).map(drop)
+    })
+    .await;
     signal(chain.l2_pid(), "-CONT");
     chain.applied().await;
     let [found, ..] = chain.marks().await.map(|mark| mark.expect("a watermark"));

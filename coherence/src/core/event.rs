@@ -201,6 +201,8 @@ pub enum Notice {
     MadeAnew,
     /// A record that had been planned before.
     Repeated,
+    /// A tier has a higher floor than before.
+    FloorRose(TierName),
     /// A tier has applied everything before an offset.
     Reached(TierName, i64),
 }

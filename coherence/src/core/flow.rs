@@ -268,6 +268,9 @@ impl Flow {
         if let Some((_, _, done @ Some(_))) = &call.outward {
             self.told = *done;
         }
+        if call.floor.is_some() {
+            means.say(Notice::FloorRose(tier));
+        }
         means.say(Notice::Reached(tier, call.offset));
         if let Some(job) = self.jobs.get((number - self.first) as usize) {
             let mine = job.mine(tier, &mine, &call.nonce);
@@ -408,7 +411,7 @@ impl Flow {
         while let Some(job) = self.jobs.get(self.purging.saturating_sub(self.first) as usize) {
             let number = self.purging;
             let beneath = self.sides.iter().filter(|side| side.is_attached() || side.tier == TierName::L2);
-            if means.obeys(Rule::PurgeLast) && !beneath.into_iter().all(|side| has_passed(side, number)) {
+            if !beneath.into_iter().all(|side| has_passed(side, number)) {
                 return;
             }
             means.commands.push(Command::Purge((job.through, job.offset), job.tags.clone()));

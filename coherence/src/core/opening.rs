@@ -209,6 +209,7 @@ impl Opening {
         }
         let (expect, offset) = (call.new, call.offset);
         if let Some(tier) = self.left.pop_front() {
+            means.say(Notice::FloorRose(tier));
             self.starts.push(Start { tier, expect, offset });
         }
         self.raised = true;

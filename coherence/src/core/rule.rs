@@ -23,8 +23,6 @@ pub enum Rule {
     ConsumedFirst,
     /// L3's position falls back with the tiers' [16e].
     LowerL3,
-    /// What is purged has been applied beneath.
-    PurgeLast,
     /// A change of an older epoch only invalidates [13b].
     OlderInvalidates,
 }
