@@ -69,7 +69,6 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Rule::EpochAnnounced, 5_795),
         (Rule::ConsumedFirst, 23),
         (Rule::LowerL3, 5),
-        (Rule::OlderInvalidates, 0),
     ];
     let around = [
         (Mistake::NoGate, 139),

@@ -121,7 +121,7 @@ impl Flow {
                 Ok(())
             }
             Event::Passed(token, verdict, timeline) => {
-                self.passed(means, token, verdict, &timeline);
+                self.passed(token, verdict, &timeline);
                 Ok(())
             }
             Event::Answered(token, answer) => self.answered(means, token, answer),
@@ -255,9 +255,8 @@ impl Flow {
         }
     }
 
-    fn passed(&mut self, means: &Means, token: Token, verdict: Verdict, timeline: &str) {
-        let older_invalidates = means.obeys(Rule::OlderInvalidates);
-        self.jobs.iter_mut().any(|job| job.pass(token, verdict, timeline, older_invalidates));
+    fn passed(&mut self, token: Token, verdict: Verdict, timeline: &str) {
+        self.jobs.iter_mut().any(|job| job.pass(token, verdict, timeline));
     }
 
     fn answered(&mut self, means: &mut Means, token: Token, answer: Result<Applied, Trouble>) -> Result<(), Turn> {

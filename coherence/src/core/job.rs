@@ -96,11 +96,11 @@ impl Job {
     }
 
     /// The gate's answer, if it is to this question.
-    pub fn pass(&mut self, token: Token, verdict: Verdict, timeline: &str, older_invalidates: bool) -> bool {
+    pub fn pass(&mut self, token: Token, verdict: Verdict, timeline: &str) -> bool {
         if !matches!(&self.gate, Gate::Asked(asked) if *asked == token) {
             return false;
         }
-        if verdict == Verdict::OlderEpoch && older_invalidates {
+        if verdict == Verdict::OlderEpoch {
             // A change of an older epoch is never gated; all it may do is invalidate.
             for part in self.parts.values_mut() {
                 part.actions = part.actions.iter().map(|(key, _)| (key.clone(), Action::Invalidate)).collect();

@@ -23,6 +23,4 @@ pub enum Rule {
     ConsumedFirst,
     /// L3's position falls back with the tiers' [16e].
     LowerL3,
-    /// A change of an older epoch only invalidates [13b].
-    OlderInvalidates,
 }
