@@ -75,7 +75,7 @@ enum Phase {
     Pausing {
         until: Duration,
     },
-    Opening(Opening),
+    Opening(Box<Opening>),
     Flowing(Box<Flow>),
     /// Waits to be stopped.
     Leaving,
@@ -190,7 +190,7 @@ impl Core {
     }
 
     fn open(&mut self) {
-        self.phase = Phase::Opening(Opening::begin(&mut self.means, self.lost_from.take()));
+        self.phase = Phase::Opening(Box::new(Opening::begin(&mut self.means, self.lost_from.take())));
     }
 
     fn hear(&mut self, event: Event) {

@@ -35,7 +35,7 @@ struct Probe {
 /// What came of an answer.
 pub(super) enum Landed {
     /// The job is done; indices of actions whose entries are ours to fill, under the call's nonce.
-    Done { mine: Vec<usize>, call: Call },
+    Done { mine: Vec<usize>, call: Box<Call> },
     /// It is tried again.
     NotYet,
 }
@@ -156,7 +156,7 @@ impl Side {
         if !pending.call.actions.is_empty() {
             memory.detached = 0;
         }
-        Landed::Done { mine, call: pending.call }
+        Landed::Done { mine, call: Box::new(pending.call) }
     }
 
     /// The watermark is not where we left it.

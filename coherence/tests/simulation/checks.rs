@@ -94,17 +94,17 @@ impl World {
 
     /// At rest, every entry and every page equals the database.
     pub fn check_at_rest(&self) -> Result<(), String> {
-        for entity in 0..ENTITIES.len() {
+        for (entity, entity_name) in ENTITIES.iter().enumerate() {
             let rows = [0, 1].map(|table| self.shop.history.row(entity, table));
             let expected = rows[0].is_some().then_some(rows);
             for tier in &self.tiers {
                 if let Some(shown) = tier.shown(entity).filter(|shown| shown.rows != expected) {
-                    let what = format!("{} of {}", ENTITIES[entity], name(tier));
+                    let what = format!("{entity_name} of {}", name(tier));
                     return Err(format!("(a) {what} is {:?}, the database has {expected:?}", shown.rows));
                 }
             }
             if let Some(page) = self.edge.pages[entity].filter(|page| *page != expected) {
-                return Err(format!("(a) the page of {} is {page:?}, the database has {expected:?}", ENTITIES[entity]));
+                return Err(format!("(a) the page of {entity_name} is {page:?}, the database has {expected:?}"));
             }
         }
         Ok(())

@@ -136,7 +136,7 @@ impl World {
             500..600 => self.feed(),
             600..640 => self.any_engine(|engine, now| engine.pass(now)),
             640..690 => self.purge(),
-            690..860 if self.is_edgy && choice % 3 > 0 => {
+            690..860 if self.is_edgy && !choice.is_multiple_of(3) => {
                 self.start_fetch();
                 if choice % 3 == 2 && !self.edge.fetches.is_empty() {
                     let at = self.random.usize(..self.edge.fetches.len());
