@@ -2,9 +2,14 @@
 //! times mean little.
 
 mod broker;
+mod engine;
 mod ingest;
 mod latency;
+mod pg_recvlogical;
+mod products;
 mod table;
+mod usage;
 
+pub(crate) use engine::{EngineArgs, engine};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, IngestArgs, LatencyArgs};
+use crate::bench::{CountArgs, EngineArgs, IngestArgs, LatencyArgs};
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -190,6 +190,8 @@ pub(crate) enum BenchCommand {
     Latency(LatencyArgs),
     /// Draining the log: our reader, and ingest with Kafka acknowledged, beside pg_recvlogical
     Ingest(IngestArgs),
+    /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
+    Engine(EngineArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),
