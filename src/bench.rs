@@ -2,11 +2,16 @@
 //! times mean little.
 
 mod broker;
+mod engine;
 mod forecast;
 mod ingest;
 mod latency;
+mod pg_recvlogical;
+mod products;
 mod table;
+mod usage;
 
+pub(crate) use engine::{EngineArgs, engine};
 pub(crate) use forecast::{ForecastArgs, forecast};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, ForecastArgs, IngestArgs, LatencyArgs};
+use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
 use crate::commands::EvaluateArgs;
 use crate::demo::DemoArgs;
 
@@ -236,6 +236,8 @@ pub(crate) enum BenchCommand {
     Ingest(IngestArgs),
     /// The forecast in one thread: learning and selecting, beside a plain sort by counts
     Forecast(ForecastArgs),
+    /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
+    Engine(EngineArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

@@ -6,6 +6,7 @@
 
 pub mod core;
 mod fold;
+pub mod folded;
 mod lag;
 mod lane;
 mod plan;

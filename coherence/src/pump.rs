@@ -5,10 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::hearing::{self, SILENCE_MAX};
 use lockstep_schemas::topics;
 use lockstep_tiers::Place;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -177,7 +178,10 @@ impl Outlet {
 
 /// The pump's own state.
 pub(crate) struct Pump {
-    consumer: BaseConsumer<Context>,
+    kafka: KafkaConfig,
+    consumer: Arc<BaseConsumer<Context>>,
+    /// When the last record came, or Kafka was asked whether it is there.
+    heard_at: Instant,
     topics: Vec<String>,
     lanes: Arc<Lanes>,
     requests: mpsc::Receiver<Request>,
@@ -193,19 +197,13 @@ impl Pump {
         let groups: HashMap<String, Arc<str>> = group_topics.collect();
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let lanes = Arc::new(Lanes { shared, groups, runtime, requests, running: Mutex::default() });
-        let mut config = topics::reader(kafka, "engine");
-        config
-            .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "1500")
-            .set("partition.assignment.strategy", "range")
-            .set("auto.offset.reset", "earliest");
         let failed = |error: KafkaError| Failure::unavailable("joining the group lockstep-engine").because(error);
-        let consumer: BaseConsumer<Context> =
-            config.create_with_context(Context { lanes: lanes.clone() }).map_err(failed)?;
         let topics: Vec<String> = lanes.groups.keys().cloned().collect();
-        subscribe(&consumer, &topics).map_err(failed)?;
+        let consumer = member(kafka, &lanes, &topics).map_err(failed)?;
         Ok(Pump {
+            kafka: kafka.clone(),
             consumer,
+            heard_at: Instant::now(),
             topics,
             lanes,
             requests: received,
@@ -230,8 +228,10 @@ impl Pump {
             }
             self.flush_waiting();
             match self.consumer.poll(POLL_WAIT_MAX) {
+                None if self.heard_at.elapsed() > SILENCE_MAX => self.join_again_if_deaf(),
                 None => {}
                 Some(Ok(message)) => {
+                    self.heard_at = Instant::now();
                     let partition = (message.topic().to_owned(), message.partition());
                     let record = RawRecord::of(&message);
                     drop(message);
@@ -275,6 +275,24 @@ impl Pump {
                     tracing::error!(%error, "joining the group again");
                 }
             }
+        }
+    }
+
+    /// A client that has lost its brokers for good is replaced; lanes open anew from the tiers' watermarks.
+    fn join_again_if_deaf(&mut self) {
+        let consumer = self.consumer.clone();
+        let ask = move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max);
+        let is_deaf = self.lanes.runtime.block_on(hearing::is_deaf(&self.kafka, ask));
+        self.heard_at = Instant::now();
+        if !is_deaf {
+            return;
+        }
+        tracing::warn!("Kafka's client has lost its brokers for good, though they answer; a new one joins the group");
+        self.lanes.stop(self.lanes.all());
+        self.outlets.clear();
+        match member(&self.kafka, &self.lanes, &self.topics) {
+            Ok(consumer) => self.consumer = consumer,
+            Err(error) => tracing::error!(%error, "joining the group again"),
         }
     }
 
@@ -325,6 +343,19 @@ impl Pump {
         }
         closed.iter().for_each(|partition| drop(self.outlets.remove(partition)));
     }
+}
+
+/// A member of the group.
+fn member(kafka: &KafkaConfig, lanes: &Arc<Lanes>, names: &[String]) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+    let mut config = topics::reader(kafka, "engine");
+    config
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "1500")
+        .set("partition.assignment.strategy", "range")
+        .set("auto.offset.reset", "earliest");
+    let consumer: BaseConsumer<Context> = config.create_with_context(Context { lanes: lanes.clone() })?;
+    subscribe(&consumer, names)?;
+    Ok(Arc::new(consumer))
 }
 
 fn subscribe(consumer: &BaseConsumer<Context>, topics: &[String]) -> Result<(), KafkaError> {

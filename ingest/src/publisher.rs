@@ -8,6 +8,7 @@ use lockstep_schemas::topics;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{
     BaseRecord, FutureProducer, FutureRecord, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -104,6 +105,12 @@ impl Publisher {
         }
     }
 
+    /// Asks Kafka through this client.
+    pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
+        let producer = self.producer.clone();
+        move |wait_max| producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
+    }
+
     /// Waits, at the end, until nothing is under way.
     pub fn flush(&self, wait_max: Duration) {
         if let Err(error) = self.producer.flush(wait_max) {
@@ -120,6 +127,12 @@ pub(crate) struct StatePublisher {
 impl StatePublisher {
     pub fn open(kafka: &KafkaConfig) -> Result<Self, KafkaError> {
         Ok(StatePublisher { producer: topics::producer(kafka, "ingest-state").create()? })
+    }
+
+    /// Asks Kafka through this client.
+    pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
+        let producer = self.producer.clone();
+        move |wait_max| producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
     }
 
     pub async fn publish(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {

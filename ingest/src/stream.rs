@@ -47,6 +47,8 @@ pub(crate) enum StreamError {
     Undescribed,
     #[error("a topic was made anew while we wrote to it")]
     MadeAnew,
+    #[error("Kafka's client has lost its brokers for good, though they answer")]
+    Deaf,
     #[error("Kafka's client has ended")]
     ClientEnded,
 }

@@ -5,6 +5,8 @@
 mod checks;
 #[path = "ingest/epochs.rs"]
 mod epochs;
+#[path = "ingest/hearing.rs"]
+mod hearing;
 #[path = "ingest/identities.rs"]
 mod identities;
 #[path = "ingest/idle.rs"]
@@ -59,6 +61,7 @@ macro_rules! share {
 
 share! {
     SHOP = Shop::open;
+    hearing::only_a_client_that_alone_gets_no_answer_is_deaf
     rows::a_product_comes_changes_and_goes
     rows::a_deleted_price_names_its_product
     rows::a_deleted_cart_line_names_its_customer

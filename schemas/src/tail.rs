@@ -1,15 +1,17 @@
 //! Reading a topic of one partition: all that it holds, then what comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::hearing::{self, SILENCE_MAX};
 use crate::topics;
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -40,7 +42,13 @@ pub async fn follow(
         let read = async {
             let mut tail = Tail::open(&kafka, id, topic, begin).await?;
             loop {
-                each(tail.next().await?);
+                match tokio::time::timeout(SILENCE_MAX, tail.next()).await {
+                    Ok(message) => each(message?),
+                    Err(_) if tail.is_deaf(&kafka).await => {
+                        return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
+                    }
+                    Err(_) => {}
+                }
             }
         };
         let failed: Result<(), KafkaError> = tokio::select! {
@@ -58,7 +66,8 @@ pub async fn follow(
 
 /// A reader of one topic of one partition.
 pub struct Tail {
-    consumer: StreamConsumer,
+    consumer: Arc<StreamConsumer>,
+    topic: String,
     next: i64,
     end: i64,
 }
@@ -79,7 +88,7 @@ impl Tail {
             let mut place = TopicPartitionList::new();
             place.add_partition_offset(&topic, 0, Offset::Offset(next))?;
             consumer.assign(&place)?;
-            Ok(Tail { consumer, next, end })
+            Ok(Tail { consumer: Arc::new(consumer), topic, next, end })
         });
         opened.await.unwrap_or(Err(KafkaError::Canceled))
     }
@@ -118,6 +127,12 @@ impl Tail {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether nothing will ever come again, though Kafka answers.
+    async fn is_deaf(&self, kafka: &KafkaConfig) -> bool {
+        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+        hearing::is_deaf(kafka, move |wait_max| consumer.fetch_metadata(Some(&topic), wait_max)).await
     }
 
     fn place(&self) -> Result<i64, KafkaError> {

@@ -9,12 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use lockstep_stack::{Services, StackOptions};
 use serde_json::json;
 
+use super::products;
+use super::table::spread;
 use crate::demo::output::{Output, thousands};
 use crate::demo::{Format, on_stage, parse_time};
 
 mod drain;
 mod live;
-mod usage;
 mod workload;
 
 pub(super) use usage::rss_mb_max;
@@ -59,7 +60,7 @@ pub(crate) async fn ingest(args: IngestArgs) -> Result<ExitCode> {
     let options = StackOptions {
         services,
         kafka_throughput: true,
-        postgres_settings: workload::settings(),
+        postgres_settings: products::settings(),
         ..StackOptions::default()
     };
     let workloads = [
@@ -154,12 +155,4 @@ fn print(output: &Output, workload: &Workload, rounds: &[Round]) -> serde_json::
         );
     }
     json!({"rows": workload.changes(), "median_min_max": object})
-}
-
-/// Median, least, greatest.
-fn spread(figures: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    let at = |n: usize| figures.get(n).copied().unwrap_or(0.0);
-    [at(figures.len() / 2), at(0), at(figures.len().saturating_sub(1))]
 }

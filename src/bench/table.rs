@@ -24,3 +24,11 @@ pub(super) fn print(output: &Output, title: &str, rows: &[(&str, &Latency)]) -> 
     }
     object.into()
 }
+
+/// Median, least, greatest.
+pub(super) fn spread(figures: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let at = |n: usize| figures.get(n).copied().unwrap_or(0.0);
+    [at(figures.len() / 2), at(0), at(figures.len().saturating_sub(1))]
+}

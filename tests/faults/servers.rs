@@ -14,21 +14,28 @@ use crate::shop::{Shop, WAIT_MAX};
 
 /// Beyond every time-out of a Kafka client: the longest is a minute.
 const BEYOND_TIMEOUTS_S: u32 = 75;
+/// Beyond the broker's session with its controller: it counts as gone until it is let in anew, and so long its answers
+/// name no broker at all.
+const BEYOND_SESSION_S: u32 = 15;
 /// What a full disk still takes.
 const ROOM_BYTES: u64 = 32 * 1024;
 
 /// The broker is there and does not answer.
 pub fn kafka_stands_still(play: &mut Play) {
     let Play { length, writer, ingest, shop } = play;
-    writer.writes_for(1);
     let broker = shop.pid("kafka");
-    send(broker, libc::SIGSTOP);
-    let nothing_more = NothingMore::after(shop);
-    writer.writes_for(length.of(3, BEYOND_TIMEOUTS_S));
-    nothing_more.check(shop);
-    ingest.must_live();
-    send(broker, libc::SIGCONT);
-    shop.until_complete();
+    for round in 0..length.of(1, 4) {
+        writer.writes_for(1);
+        send(broker, libc::SIGSTOP);
+        let nothing_more = NothingMore::after(shop);
+        let at_length = if round == 0 { BEYOND_TIMEOUTS_S } else { BEYOND_SESSION_S };
+        writer.writes_for(length.of(3, at_length));
+        nothing_more.check(shop);
+        ingest.must_live();
+        send(broker, libc::SIGCONT);
+        shop.until_complete();
+    }
+    eprintln!("deaf clients replaced: {}", ingest.said("lost its brokers for good"));
 }
 
 /// The broker is killed, is away for a while, and comes back with what it had.

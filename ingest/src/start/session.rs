@@ -7,7 +7,7 @@ use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Lsn;
-use lockstep_schemas::{registry, topics};
+use lockstep_schemas::{hearing, registry, topics};
 use lockstep_source::Database;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -131,8 +131,11 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let beside = async {
         tokio::join!(reader.run(shutdown.clone()), watch::watch(database, &database_config.slot, metrics));
     };
+    let (asked, state_asked) = (stream.publisher.asker(), stream.state.asker());
     let streamed = tokio::select! {
         streamed = stream.run(&mut transport, shutdown) => streamed,
+        () = hearing::until_deaf(kafka, asked) => Err(StreamError::Deaf),
+        () = hearing::until_deaf(kafka, state_asked) => Err(StreamError::Deaf),
         // The watch has no end of its own.
         () = beside => Ok(()),
     };

@@ -14,11 +14,10 @@ use rdkafka::Message as _;
 use rdkafka::message::OwnedMessage;
 use tokio::process::{Child, Command};
 
-use super::usage;
 use super::workload::{POLICY, PUBLICATION};
+use crate::bench::{pg_recvlogical, usage};
 use crate::demo::servers::Servers;
 
-const PG_RECVLOGICAL: &str = "/usr/lib/postgresql/15/bin/pg_recvlogical";
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -92,7 +91,7 @@ impl Drains {
         let cpu_before = usage::children_cpu_seconds()?;
         let began = Instant::now();
         let mut child = match reader {
-            Reader::PgRecvlogical => self.pg_recvlogical(slot, end),
+            Reader::PgRecvlogical => pg_recvlogical::command(&self.database_url, slot, PUBLICATION, end),
             Reader::Decoded => self.lockstep(slot, &["bench", "count", end])?,
             Reader::Published => self.lockstep(slot, &["run", "--role", "ingest"])?,
         }
@@ -124,15 +123,6 @@ impl Drains {
         let output = child.wait_with_output().await?;
         ensure!(output.status.success(), "ingest says: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
-    }
-
-    fn pg_recvlogical(&self, slot: &str, end: &str) -> Command {
-        let mut command = Command::new(PG_RECVLOGICAL);
-        command.args(["--dbname", &self.database_url, "--slot", slot, "--start", "--endpos", end]);
-        command.args(["--file", "/dev/null", "--fsync-interval", "0", "--status-interval", "1"]);
-        command.args(["-o", "proto_version=1", "-o", &format!("publication_names={PUBLICATION}")]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command
     }
 
     fn lockstep(&self, slot: &str, args: &[&str]) -> Result<Command> {

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
+use sqlx::Executor as _;
 use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Executor as _};
 
+use crate::bench::products;
 use crate::database;
 use crate::demo::output::thousands;
 
@@ -25,10 +26,7 @@ table = "public.bench_products"
 columns = ["product_id", "name", "price_pence", "stock"]
 "#;
 pub(super) const PUBLICATION: &str = "bench";
-
-const TABLE: &str = "CREATE TABLE bench_products (product_id integer PRIMARY KEY, name text NOT NULL, brand text NOT NULL, \
-    category text NOT NULL, colour text NOT NULL, price_pence integer NOT NULL, stock integer NOT NULL, \
-    weight_grams integer NOT NULL, active boolean NOT NULL, updated_at timestamptz NOT NULL) WITH (fillfactor = 70)";
+const PRODUCTS_MIN: u32 = 100_000;
 
 /// Transactions of so many rows each.
 pub(super) struct Workload {
@@ -53,13 +51,6 @@ impl fmt::Display for Workload {
     }
 }
 
-/// Nothing but the log may cost time while it is drained.
-pub(super) fn settings() -> Vec<(String, String)> {
-    let settings =
-        [("autovacuum", "off"), ("max_wal_size", "8GB"), ("shared_buffers", "1GB"), ("checkpoint_timeout", "1h")];
-    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
-}
-
 /// The database with the table.
 pub(super) struct Database {
     pool: PgPool,
@@ -69,14 +60,8 @@ impl Database {
     pub async fn prepare(url: &str, workloads: &[Workload]) -> Result<Self> {
         database::migrate(url).await?;
         let pool = PgPool::connect(url).await?;
-        let count = workloads.iter().map(|workload| workload.rows.max(100_000)).max().unwrap_or(0);
-        pool.execute(TABLE).await?;
-        pool.execute(AssertSqlSafe(format!(
-            "INSERT INTO bench_products SELECT n, 'Product number ' || n, 'Brand ' || n % 300, 'Category ' || n % 40, \
-             'blue', n % 5000, n % 90, n % 2000, true, now() FROM generate_series(1, {count}) n"
-        )))
-        .await?;
-        pool.execute("VACUUM ANALYZE bench_products").await?;
+        let count = workloads.iter().map(|workload| workload.rows.max(PRODUCTS_MIN)).max().unwrap_or(0);
+        products::create(&pool, count).await?;
         pool.execute("CREATE PUBLICATION bench FOR TABLE bench_products").await?;
         Ok(Database { pool })
     }
@@ -88,25 +73,13 @@ impl Database {
             .bind(&slot)
             .execute(&self.pool)
             .await?;
-        let mut connection = self.pool.acquire().await?;
-        let sql = match workload.transactions {
+        match workload.transactions {
             1 => {
-                format!("UPDATE bench_products SET price_pence = price_pence + 1 WHERE product_id <= {}", workload.rows)
+                let update = "UPDATE bench_products SET price_pence = price_pence + 1 WHERE product_id <=";
+                products::write(&self.pool, &format!("{update} {}", workload.rows)).await
             }
-            count => format!(
-                "DO $$ BEGIN FOR i IN 1..{count} LOOP \
-                 UPDATE bench_products SET price_pence = price_pence + 1 WHERE product_id = 1 + i % 100000; \
-                 COMMIT; END LOOP; END $$"
-            ),
-        };
-        connection.execute("SET synchronous_commit = off").await?;
-        connection.execute(AssertSqlSafe(sql)).await?;
-        connection.execute("SET synchronous_commit = on").await?;
-        // The end is a transaction of its own, so that every reader sees something that lies beyond it.
-        let (end,): (String,) = sqlx::query_as("SELECT pg_logical_emit_message(true, 'bench', 'end')::text")
-            .fetch_one(&mut *connection)
-            .await?;
-        Ok(end)
+            count => products::update(&self.pool, count, PRODUCTS_MIN).await,
+        }
     }
 
     /// A copy of the workload's slot, which stands where that stood.
