@@ -6,6 +6,8 @@
 mod chain;
 #[path = "chain/compare.rs"]
 mod compare;
+#[path = "interleavings/contents.rs"]
+mod contents;
 #[allow(dead_code, reason = "this suite uses a part")]
 #[path = "chain/heard.rs"]
 mod heard;

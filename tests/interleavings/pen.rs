@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use crate::chain::{PRODUCTS, USERS};
 use crate::compare;
+use crate::contents;
 use crate::history::Draft;
 use crate::rows::{Row, Seen, Table};
 use crate::witness::Witness;
@@ -44,43 +45,8 @@ impl Pen {
         let (name, rows) = (table.name(), rows_of(table, ids));
         self.run(&format!("SELECT 1 FROM {name} WHERE {rows} FOR UPDATE")).await?;
         let version = self.witness.history.draw();
-        let set = self.assignments(table, version);
+        let set = contents::assignments(&mut self.rng, table, version);
         self.draft(table, version, &format!("UPDATE {name} SET {set} WHERE {rows}")).await
-    }
-
-    /// The columns that an update sets: the one that bears the version, and some of the others.
-    fn assignments(&mut self, table: Table, version: u64) -> String {
-        let mut set = match table {
-            Table::Products | Table::Users => format!("name = 'v{version}'"),
-            Table::Prices => format!("price_pence = {version}"),
-            Table::Inventory => format!("stock = {version}"),
-        };
-        if table == Table::Prices && self.rng.u8(..4) == 0 {
-            set.push_str([", currency = 'EUR'", ", currency = 'GBP'"][self.rng.usize(..2)]);
-        }
-        if table == Table::Products {
-            if self.rng.u8(..4) == 0 {
-                set.push_str(&format!(", description = {}", self.description()));
-            }
-            if self.rng.u8(..6) == 0 {
-                set.push_str(&format!(", category = nullif('c{0}', 'c0')", self.rng.u8(..4)));
-            }
-            if self.rng.u8(..6) == 0 {
-                set.push_str(", active = NOT active");
-            }
-        }
-        set
-    }
-
-    /// Nothing, a few words, or text that is long and can't be compressed, and so lies outside of its row.
-    fn description(&mut self) -> String {
-        let digests = match self.rng.u8(..10) {
-            0..3 => return "NULL".to_owned(),
-            3..6 => return format!("'d{}'", self.rng.u32(..)),
-            6..9 => self.rng.usize(125..600),
-            _ => self.rng.usize(600..3_125),
-        };
-        format!("(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {digests}))")
     }
 
     /// Creates a row where there is none.
@@ -91,7 +57,7 @@ impl Pen {
         let (version, id) = (self.witness.history.draw(), table.literal(n));
         let insert = match table {
             Table::Products => {
-                let description = self.description();
+                let description = contents::description(&mut self.rng);
                 format!("products (product_id, name, description) SELECT {id}, 'v{version}', {description}")
             }
             Table::Prices => format!(

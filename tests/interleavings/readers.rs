@@ -145,7 +145,7 @@ impl Reader {
 
     /// Takes entries and markers away, which may vanish at any moment.
     pub async fn evict(mut self) {
-        while self.goes_on(30).await {
+        while self.goes_on(10).await {
             let n = self.rng.usize(..PRODUCTS);
             let (key, slot) = match self.rng.u8(..6) {
                 0..3 => (format!("product:all:{}", product(n)), 0),
