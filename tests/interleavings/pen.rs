@@ -43,7 +43,14 @@ impl Pen {
     /// Changes rows that exist.
     pub async fn update(&mut self, table: Table, ids: &[usize]) -> Written {
         let (name, rows) = (table.name(), rows_of(table, ids));
-        self.run(&format!("SELECT 1 FROM {name} WHERE {rows} FOR UPDATE")).await?;
+        let lock = format!("SELECT {}::text FROM {name} WHERE {rows} FOR UPDATE", table.key());
+        let locked = sqlx::raw_sql(AssertSqlSafe(lock)).fetch_all(&mut self.connection).await?;
+        // Only these: a row that is inserted from now on has its version from somebody else, later than ours.
+        let mut ids = Vec::with_capacity(locked.len());
+        for row in locked {
+            ids.push(number_in(&row.try_get::<String, _>(0)?));
+        }
+        let rows = rows_of(table, &ids);
         let version = self.witness.history.draw();
         let set = contents::assignments(&mut self.rng, table, version);
         self.draft(table, version, &format!("UPDATE {name} SET {set} WHERE {rows}")).await
@@ -164,7 +171,7 @@ impl Pen {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.connection).await?;
         for row in rows {
             let (key, json): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let n = key.trim_start_matches("P-").parse().expect("a number");
+            let n = number_in(&key);
             let seen = table.seen_in(&compare::fields_of(&serde_json::from_str(&json).expect("JSON")));
             let Seen::State { version: bears, digest } = seen else { panic!("{table:?} {key} bears no version") };
             assert_eq!(bears, version, "{sql}");
@@ -172,6 +179,10 @@ impl Pen {
         }
         Ok(())
     }
+}
+
+fn number_in(key: &str) -> usize {
+    key.trim_start_matches("P-").parse().expect("a number")
 }
 
 fn rows_of(table: Table, ids: &[usize]) -> String {
