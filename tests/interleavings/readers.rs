@@ -100,9 +100,10 @@ impl Reader {
             };
             let before = if slot == 2 { self.witness.before_user(user) } else { self.witness.before_product(n) };
             let found = self.slots[slot].look(&key).await;
-            let rows: fn(usize, Option<&compare::Fields>) -> Vec<(Row, Seen)> =
-                if slot == 2 { user_rows } else { product_rows };
-            self.found(&before, by, &key, &found, |fields| rows(if slot == 2 { user } else { n }, fields));
+            let rows_of = |fields: Option<&compare::Fields>| {
+                if slot == 2 { user_rows(user, fields) } else { product_rows(n, fields) }
+            };
+            self.found(&before, by, &key, &found, rows_of);
         }
     }
 
