@@ -85,8 +85,13 @@ impl Setting {
     }
 
     pub fn engine(&self) -> Role {
+        role(|stop| self.engine_until(stop))
+    }
+
+    /// The engine for whoever runs it in a way of his own.
+    pub fn engine_until(&self, stop: Shutdown) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_coherence::run(&config, &policy, &Metrics::default(), stop).await)
+        async move { lockstep_coherence::run(&config, &policy, &Metrics::default(), stop).await }
     }
 
     /// Another gateway, that listens there and is told this policy.
