@@ -10,7 +10,7 @@ use lockstep_warmer::forecast::hour::Hour;
 use lockstep_warmer::forecast::online::Forecast;
 use serde_json::json;
 
-use super::ingest::rss_mb_max;
+use super::usage::rss_mb_max;
 use crate::demo::Format;
 use crate::demo::output::{Output, thousands};
 

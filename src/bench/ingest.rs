@@ -18,8 +18,6 @@ mod drain;
 mod live;
 mod workload;
 
-pub(super) use usage::rss_mb_max;
-
 use drain::{Drained, Drains, Reader};
 use workload::{Database, Workload};
 
