@@ -69,6 +69,9 @@ fn in_lanes(changes: impl Iterator<Item = Change>) -> Vec<Vec<Change>> {
     lanes
 }
 
+/// A kind of batch by name: in text, in JSON; what it cost, and what the reference did.
+type Kind = (&'static str, &'static str, [fn(&Round) -> Cost; 2]);
+
 fn print(products: u32, rounds: &[Round], output: &Output) -> Value {
     output.line("");
     let products = thousands(products.into());
@@ -79,7 +82,7 @@ fn print(products: u32, rounds: &[Round], output: &Output) -> Value {
     output.line("                              rows/s        of HSET rows   server CPU us/row   client CPU us/row     client / server");
     let of = |figure: &dyn Fn(&Round) -> f64| spread(rounds.iter().map(figure));
     let mut object = serde_json::Map::new();
-    let kinds: [(&str, &str, [fn(&Round) -> Cost; 2]); 4] = [
+    let kinds: [Kind; 4] = [
         ("HSET", "hset", [|round| round.plain, |round| round.plain]),
         ("lockstep1_apply", "apply", [|round| round.applied, |round| round.plain]),
         ("HSET, Zipf 1.1", "hset_zipf", [|round| round.plain_of_shop, |round| round.plain_of_shop]),
