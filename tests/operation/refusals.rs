@@ -11,6 +11,7 @@ const AWAY: &str = "127.0.0.1:1";
 const DATABASE_AWAY: &str = "postgres://postgres:tr0ub4dor@127.0.0.1:1/shop";
 const EDGE_AWAY: &str = "http://purger:tr0ub4dor@127.0.0.1:1";
 const REDIS_AWAY: &str = "redis://:tr0ub4dor@127.0.0.1:1/";
+const CLUSTER_AWAY: &str = "redis://:tr0ub4dor@127.0.0.1:2/";
 
 /// A configuration that is complete, and leads nowhere.
 fn nowhere() -> (tempfile::TempDir, Lockstep) {
@@ -19,7 +20,7 @@ fn nowhere() -> (tempfile::TempDir, Lockstep) {
         .set("LOCKSTEP_DATABASE_URL", DATABASE_AWAY)
         .set("LOCKSTEP_KAFKA_BROKERS", AWAY)
         .set("LOCKSTEP_L2_URL", REDIS_AWAY)
-        .set("LOCKSTEP_L1_URLS", REDIS_AWAY)
+        .set("LOCKSTEP_L1_URLS", CLUSTER_AWAY)
         .set("LOCKSTEP_EDGE_URL", EDGE_AWAY);
     (folder, lockstep)
 }
@@ -93,7 +94,7 @@ fn what_can_be_told_without_a_server() {
                 SERVICE_AWAY,
                 &["the database at postgres://127.0.0.1:1/shop", "check that PostgreSQL runs there"],
             ),
-            Case::new("L1 is away", "status").fails(SERVICE_AWAY, &["l1 at redis://127.0.0.1:1/", "LOCKSTEP_L1_URLS"]),
+            Case::new("L1 is away", "status").fails(SERVICE_AWAY, &["l1 at redis://127.0.0.1:2/", "LOCKSTEP_L1_URLS"]),
         ],
     );
 }

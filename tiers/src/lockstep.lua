@@ -100,12 +100,13 @@ local function apply(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
   if refused then return refused end
   local pos, floor, timeline = watermark(KEYS[1])
-  if pos ~= ARGV[1] then                                    -- compare first: this is the fence [6d, 7a]
-    return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
-  end
-  -- A fail-over can forget an owner and leave the position as it was; whoever went on would purge behind nobody's back [16n].
-  -- So can a call sent again after the owner has changed [16g8, 16g10].
+  local is_lost = pos ~= ARGV[1]                            -- compare first: this is the fence [6d, 7a]
+  -- A call of another owner of L3's position would be taken without moving it: one that comes late [16g8, 16g10, 16n], or
+  -- any, once a fail-over has forgotten the owner and left the position as it was [16o].
   if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'l3_owner') ~= ARGV[9] then
+    is_lost = true
+  end
+  if is_lost then
     return { 'lost', pos, redis.call('HGET', KEYS[1], 'offset') or '' }
   end
   if ARGV[4] ~= '' then floor = ARGV[4] end

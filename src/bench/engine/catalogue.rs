@@ -17,8 +17,9 @@ const COLUMNS: [&str; 8] =
 fn group(tiers: &[&str]) -> String {
     let mut text = format!("[groups.{GROUP}]\nentity_key = \"product_id\"\ntables = [\"{TABLE}\"]\n");
     for (tier, view) in tiers.iter().zip(VIEWS) {
+        let through = if *tier == "l1" { format!("through = \"{}\"\n", VIEWS[0]) } else { String::new() };
         text += &format!(
-            "[views.{view}]\ngroup = \"{GROUP}\"\ntiers = [\"{tier}\"]\nkey = \"{view}:{{product_id}}\"\nttl = \"2h\"\n\
+            "[views.{view}]\ngroup = \"{GROUP}\"\ntiers = [\"{tier}\"]\n{through}key = \"{view}:{{product_id}}\"\nttl = \"2h\"\n\
              [[views.{view}.sources]]\ntable = \"{TABLE}\"\ncolumns = {COLUMNS:?}\n"
         );
     }
