@@ -20,7 +20,7 @@ use lockstep_schemas::position::Position;
 use lockstep_tiers::{Layout, Place};
 
 use crate::plan::Planner;
-use event::{Command, Event, Notice, Token};
+use event::{Command, Event, LogProgress, Notice, Token};
 use flow::Flow;
 use opening::Opening;
 use rule::Rule;
@@ -89,6 +89,8 @@ struct Means {
     tokens: Token,
     random: fastrand::Rng,
     memory: BTreeMap<TierName, Memory>,
+    /// The newest that was heard, in whatever phase: while ingest is silent there is no other.
+    progress: Option<LogProgress>,
     commands: Vec<Command>,
 }
 
@@ -147,8 +149,15 @@ impl Core {
     /// A lane that has yet to begin, with its first commands.
     pub fn begin(setup: Setup) -> (Self, Vec<Command>) {
         let random = fastrand::Rng::with_seed(setup.seed);
-        let means =
-            Means { setup, now: Duration::ZERO, tokens: 0, random, memory: BTreeMap::new(), commands: Vec::new() };
+        let means = Means {
+            setup,
+            now: Duration::ZERO,
+            tokens: 0,
+            random,
+            memory: BTreeMap::new(),
+            progress: None,
+            commands: Vec::new(),
+        };
         let mut core = Core { means, phase: Phase::Leaving, life: 0, failures: 0, lost_from: None, stopping: false };
         core.open();
         let commands = std::mem::take(&mut core.means.commands);
@@ -194,6 +203,9 @@ impl Core {
     }
 
     fn hear(&mut self, event: Event) {
+        if let Event::Progress(progress) = &event {
+            self.means.progress = Some(progress.clone());
+        }
         match &mut self.phase {
             Phase::Opening(opening) => match opening.hear(&mut self.means, event) {
                 opening::Outcome::Open => {}

@@ -1,6 +1,6 @@
 //! The engine's start and end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockstep_process::config::{Config, KafkaConfig};
@@ -58,7 +58,10 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         gate,
         progress: progress::follow(kafka.clone(), shutdown.clone()),
         registry: LiveRegistry::follow(kafka.clone(), shutdown.clone()),
-        offsets: Arc::new(offsets.map_err(|error| Failure::configuration("Kafka's settings").because(error))?),
+        kafka: kafka.clone(),
+        offsets: Mutex::new(Arc::new(
+            offsets.map_err(|error| Failure::configuration("Kafka's settings").because(error))?,
+        )),
         reached: reached.clone(),
     });
     let lag = tokio::spawn(lag::publish(kafka.clone(), reached, shutdown.clone()));

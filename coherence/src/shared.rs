@@ -1,13 +1,15 @@
 //! What all lanes of a process share, and how the log and the database look at a moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::clock::now_micros;
+use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::topics;
 use lockstep_source::gate::Gate;
 use lockstep_tiers::{Edge, Tier, Tiers};
 use prometheus_client::metrics::counter::Counter;
@@ -32,7 +34,9 @@ pub(crate) struct Shared {
     pub gate: Gate,
     pub progress: watch::Receiver<Option<Progress>>,
     pub registry: LiveRegistry,
-    pub offsets: Arc<BaseConsumer>,
+    pub kafka: KafkaConfig,
+    /// Asks for the log's ends; another takes its place once it gets no answer, for a client can go deaf.
+    pub offsets: Mutex<Arc<BaseConsumer>>,
     pub reached: Reached,
     pub refill: Refill,
     pub sweeper: Sweeper,
@@ -67,9 +71,15 @@ impl Shared {
     }
 
     async fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
-        let (consumer, topic) = (self.offsets.clone(), topic.to_owned());
+        let consumer = self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let topic = topic.to_owned();
         let fetch = move || consumer.fetch_watermarks(&topic, partition as i32, ENDS_WAIT_MAX);
         let fetched = tokio::task::spawn_blocking(fetch).await;
-        fetched.map_err(|error| error.to_string())?.map_err(|error| format!("the log's ends: {error}"))
+        fetched.map_err(|error| error.to_string())?.map_err(|error| {
+            if let Ok(fresh) = topics::reader(&self.kafka, "offsets").create::<BaseConsumer>() {
+                *self.offsets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+            }
+            format!("the log's ends: {error}")
+        })
     }
 }

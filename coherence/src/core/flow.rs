@@ -85,7 +85,7 @@ impl Flow {
             purging: 0,
             purged: None,
             told: None,
-            progress: None,
+            progress: means.progress.clone(),
             had_changes: true,
             moved_at: means.now,
             heard_at: means.now,
