@@ -26,6 +26,8 @@ mod predicted;
 mod roles;
 #[path = "chain/starts.rs"]
 mod starts;
+#[path = "chain/until.rs"]
+mod until;
 
 /// A test for each scenario, and how many there are: the last one to end stops the chain.
 macro_rules! scenarios {

@@ -30,6 +30,8 @@ mod roles;
 mod rows;
 #[path = "interleavings/standby.rs"]
 mod standby;
+#[path = "chain/until.rs"]
+mod until;
 #[path = "interleavings/witness.rs"]
 mod witness;
 #[path = "interleavings/writer.rs"]

@@ -95,19 +95,14 @@ struct Means {
 }
 
 impl Means {
-    fn token(&mut self) -> Token {
-        self.tokens += 1;
-        self.tokens
-    }
-
     fn nonce(&mut self) -> String {
         format!("{:032x}", self.random.u128(..))
     }
 
     fn ask(&mut self, command: impl FnOnce(Token) -> Command) -> Token {
-        let token = self.token();
-        self.commands.push(command(token));
-        token
+        self.tokens += 1;
+        self.commands.push(command(self.tokens));
+        self.tokens
     }
 
     fn obeys(&self, rule: Rule) -> bool {
@@ -169,6 +164,7 @@ impl Core {
         match event {
             Event::Stop => self.stopping = true,
             Event::Time(now) => self.means.now = self.means.now.max(now),
+            Event::Progress(progress) => self.means.progress = Some(progress),
             event => self.hear(event),
         }
         self.advance();
@@ -185,7 +181,7 @@ impl Core {
         match &self.phase {
             _ if self.stopping => Duration::MAX,
             Phase::Pausing { until } => *until,
-            Phase::Flowing(flow) => flow.wake_at(self.means.now),
+            Phase::Flowing(flow) => flow.wake_at(&self.means),
             Phase::Opening(_) | Phase::Leaving | Phase::Ended => Duration::MAX,
         }
     }
@@ -203,9 +199,6 @@ impl Core {
     }
 
     fn hear(&mut self, event: Event) {
-        if let Event::Progress(progress) = &event {
-            self.means.progress = Some(progress.clone());
-        }
         match &mut self.phase {
             Phase::Opening(opening) => match opening.hear(&mut self.means, event) {
                 opening::Outcome::Open => {}

@@ -17,7 +17,7 @@ use lockstep_tiers::Place;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::core::event::{Event, LogProgress, Purged};
+use crate::core::event::{Event, LogProgress};
 use crate::core::{Core, Setup};
 use crate::purge::Purges;
 use crate::shared::Shared;
@@ -64,7 +64,6 @@ struct Shell {
 struct LifePurges {
     life: u64,
     purges: Purges,
-    done: watch::Receiver<Option<Purged>>,
     _until: tokio_util::sync::DropGuard,
 }
 
@@ -165,8 +164,8 @@ async fn take(inbox: &mut Option<mpsc::Receiver<RawRecord>>, round: &mut VecDequ
 
 async fn next_purged(purges: &mut Option<LifePurges>) -> Event {
     if let Some(purges) = purges {
-        while purges.done.changed().await.is_ok() {
-            if let Some(purged) = *purges.done.borrow_and_update() {
+        while purges.purges.done.changed().await.is_ok() {
+            if let Some(purged) = *purges.purges.done.borrow_and_update() {
                 return Event::Purged(purges.life, purged);
             }
         }

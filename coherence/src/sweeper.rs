@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_schemas::policy::{Policy, TierName};
-use lockstep_tiers::{Place, Tiers, sweep};
+use lockstep_tiers::{Place, Swept, Tier, Tiers, sweep};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 
@@ -29,8 +29,8 @@ pub(crate) struct Sweeper {
 
 impl Sweeper {
     /// A floor was raised.
-    pub fn raised(&self, tier: TierName, place: &Place) {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).insert((tier, place.clone()));
+    pub fn add(&self, tier: TierName, place: &Place) {
+        self.raised().insert((tier, place.clone()));
         self.wake.notify_one();
     }
 
@@ -45,29 +45,32 @@ impl Sweeper {
                 () = tokio::time::sleep(GATHER) => {}
                 () = shutdown.cancelled() => return,
             }
-            let raised = std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner));
+            let raised = std::mem::take(&mut *self.raised());
             for (name, tier) in [(TierName::L2, &tiers.l2), (TierName::L1, &tiers.l1)] {
                 let of_tier = raised.iter().filter(|(tier, _)| *tier == name);
                 let places: BTreeSet<Place> = of_tier.map(|(_, place)| place.clone()).collect();
-                if places.is_empty() {
-                    continue;
-                }
-                match sweep(tier, &policy, &places, NAMES_PER_SECOND, &shutdown).await {
-                    Ok(done) => {
-                        self.swept.inc_by(done.swept);
-                        tracing::info!(
-                            tier = name.as_str(),
-                            partitions = places.len(),
-                            swept = done.swept,
-                            looked = done.looked,
-                            "swept below raised floors"
-                        );
-                    }
-                    Err(error) => {
-                        tracing::warn!(tier = name.as_str(), %error, "the sweep broke off; what is dead goes by its own time");
-                    }
+                if !places.is_empty() {
+                    self.sweep(tier, &policy, places, &shutdown).await;
                 }
             }
         }
+    }
+
+    async fn sweep(&self, tier: &Tier, policy: &Policy, places: BTreeSet<Place>, shutdown: &Shutdown) {
+        let (name, partitions) = (tier.name, places.len());
+        match sweep(tier, policy, &places, NAMES_PER_SECOND, shutdown).await {
+            Ok(Swept { looked, swept }) => {
+                self.swept.inc_by(swept);
+                tracing::info!(tier = name.as_str(), partitions, swept, looked, "swept below raised floors");
+            }
+            Err(error) => {
+                tracing::warn!(tier = name.as_str(), %error, "the sweep broke off; it is tried again when the next floor rises");
+                self.raised().extend(places.into_iter().map(|place| (name, place)));
+            }
+        }
+    }
+
+    fn raised(&self) -> MutexGuard<'_, Raised> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

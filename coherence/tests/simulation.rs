@@ -12,8 +12,11 @@ mod simulation {
     pub mod engine;
     pub mod mistake;
     pub mod readers;
+    mod rest;
+    mod serving;
     pub mod shop;
     pub mod tiers;
+    mod turns;
     pub mod world;
 }
 

@@ -16,12 +16,12 @@ use tokio::runtime::Runtime;
 use crate::compare::{self, Fields};
 use crate::heard;
 use crate::roles::{Role, Setting};
+use crate::until::until_within;
 
 pub const PRODUCTS: usize = 20;
 pub const USERS: usize = 5;
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 const SCENARIO_MAX: Duration = Duration::from_secs(90);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 static CHAIN: Mutex<Option<Chain>> = Mutex::new(None);
@@ -47,15 +47,7 @@ pub fn play(scenario: impl AsyncFn(&mut Chain)) {
 
 /// Looks again and again until there is something.
 pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let found = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    };
-    tokio::time::timeout(WAIT_MAX, found).await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} for {what}"))
+    until_within(WAIT_MAX, what, look).await
 }
 
 pub struct Chain {

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::compare::{self, Fields};
 use crate::heard;
 use crate::roles::{Role, Setting};
+use crate::until::until_within;
 
 /// Few enough that writers and readers meet at each of them all the time.
 pub const PRODUCTS: usize = 16;
@@ -22,21 +23,12 @@ pub const USERS: usize = 6;
 /// The first ones are hot.
 const HOT: usize = 10;
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Looks again and again until there is something.
 pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let found = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    };
-    tokio::time::timeout(WAIT_MAX, found).await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} for {what}"))
+    until_within(WAIT_MAX, what, look).await
 }
 
 /// An engine on a runtime of its own, so that it can end between any two of its steps.

@@ -10,7 +10,7 @@ use lockstep_schemas::policy::{TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_schemas::record;
 use lockstep_source::gate::{Passage, Verdict};
-use lockstep_tiers::{Action, Applied, Watermark};
+use lockstep_tiers::{Action, Applied, Apply, Outward, Watermark};
 
 /// Names a question, so that its answer finds back, and one to an earlier question is known as such.
 pub type Token = u64;
@@ -150,6 +150,28 @@ pub struct Call {
     pub actions: Arc<[(Key, Action)]>,
     /// L3's position, on L2: its owner, whether purges up to `new` are about to begin, and up to where they are done.
     pub outward: Option<(String, bool, Option<Purged>)>,
+}
+
+impl Call {
+    /// As the tier takes it.
+    pub fn batch(&self) -> Apply<'_> {
+        let outward = self.outward.as_ref().map(|(owner, begins, done)| Outward {
+            owner,
+            begun: begins.then_some(self.new),
+            done: *done,
+        });
+        Apply {
+            expect: self.expect,
+            new: self.new,
+            offset: self.offset,
+            floor: self.floor,
+            timeline: &self.timeline,
+            at: self.at,
+            nonce: &self.nonce,
+            actions: &self.actions,
+            outward,
+        }
+    }
 }
 
 /// L3's position, to be taken over.

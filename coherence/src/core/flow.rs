@@ -1,34 +1,28 @@
 //! A lane at work: records become chunks, chunks become jobs, and jobs go to each tier, from the inside out.
 
+mod quiet;
+mod records;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lockstep_schemas::change::Change;
-use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
-use lockstep_schemas::record;
 use lockstep_source::gate::Verdict;
 use lockstep_tiers::{Applied, Watermark};
 
-use super::event::{Call, Command, Event, LogProgress, Look, Notice, Purged, Token, Trouble};
+use super::event::{Call, Command, Event, Notice, Purged, Token, Trouble};
 use super::job::Job;
 use super::opening::Opened;
 use super::rule::Rule;
 use super::side::{Landed, Side};
 use super::{Means, Turn};
 use crate::fold::Chunk;
-use crate::plan::{Effect, EntryAction, NoEntity};
 
 /// Jobs that wait or are under way. What is beyond waits in the log.
 const JOBS_MAX: usize = 4;
 /// With so many under way, a chunk is rather filled up than closed.
 const JOBS_BUSY: usize = 2;
-/// The watermark moves without actions this often, where the partition had changes, and where it had none.
-const MOVE_ACTIVE: Duration = Duration::from_millis(100);
-const MOVE_IDLE: Duration = Duration::from_secs(1);
-/// Records that progress speaks of, and that do not come for so long, may be gone from the log.
-const MISSED_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct Flow {
     life: u64,
@@ -48,7 +42,6 @@ pub(super) struct Flow {
     /// Up to here the edge is purged, and what of that the tier has from us.
     purged: Option<Purged>,
     told: Option<Purged>,
-    progress: Option<LogProgress>,
     had_changes: bool,
     moved_at: Duration,
     /// When the last record came, and the look at the log's ends that is under way since.
@@ -85,7 +78,6 @@ impl Flow {
             purging: 0,
             purged: None,
             told: None,
-            progress: means.progress.clone(),
             had_changes: true,
             moved_at: means.now,
             heard_at: means.now,
@@ -105,12 +97,10 @@ impl Flow {
         self.sides.iter().filter(|side| side.is_attached()).map(|side| (side.tier, side.expect)).collect()
     }
 
-    pub fn wake_at(&self, now: Duration) -> Duration {
-        let sides = (0..self.sides.len()).map(|at| self.sides[at].wake_at(self.do_others_work(at, now))).min();
-        let is_quiet = self.jobs.is_empty() && self.building.is_empty() && self.has_consumed_all();
-        let idle = if is_quiet { self.moved_at + self.move_wait() } else { Duration::MAX };
-        let missed = if self.may_have_missed() { self.heard_at + MISSED_AFTER } else { Duration::MAX };
-        sides.unwrap_or(Duration::MAX).min(idle).min(missed)
+    pub fn wake_at(&self, means: &Means) -> Duration {
+        let wakes = |at: usize| self.sides[at].wake_at(self.do_others_work(at, means.now));
+        let sides = (0..self.sides.len()).map(wakes).min();
+        sides.unwrap_or(Duration::MAX).min(self.quiet_until(means))
     }
 
     pub fn hear(&mut self, means: &mut Means, event: Event) -> Result<(), Turn> {
@@ -127,16 +117,12 @@ impl Flow {
             Event::Answered(token, answer) => self.answered(means, token, answer),
             Event::Found(token, answer) => self.found(means, token, answer),
             Event::Looked(token, look) if self.looking == Some(token) => self.looked(means, look),
-            Event::Progress(progress) => {
-                self.progress = Some(progress);
-                Ok(())
-            }
             Event::Purged(life, purged) if life == self.life => {
                 self.purged = Some(purged);
                 means.say(Notice::Reached(TierName::L3, purged.1));
                 Ok(())
             }
-            // Answers to questions of an earlier life.
+            // Progress is kept for all lives; the rest are answers to questions of an earlier one.
             _ => Ok(()),
         }
     }
@@ -159,85 +145,6 @@ impl Flow {
         self.purge(means);
         self.forget();
         Ok(())
-    }
-
-    fn record(&mut self, means: &mut Means, offset: i64, read: Result<record::Event, String>) -> Result<(), Turn> {
-        (self.round_over, self.heard_at) = (false, means.now);
-        if offset < self.next {
-            return self.again(read);
-        }
-        if offset > self.next {
-            means.say(Notice::Gone(self.next, offset));
-            return Err(Turn::Skip { next_offset: offset });
-        }
-        let event = read.map_err(|why| {
-            means.say(Notice::Unreadable(offset + 1, why));
-            Turn::Skip { next_offset: offset + 1 }
-        })?;
-        self.insist_on_announced(means, &event)?;
-        if let Some(mut step) = self.step(means, event) {
-            step.leave_out(&self.sides);
-            if !self.building.has_room_for(step.effects()) || (step.stands_alone() && !self.building.is_empty()) {
-                self.close(means);
-            }
-            step.take_into(&mut self.building, means.setup.partition_tag());
-            if !means.obeys(Rule::FloorOnControl) {
-                self.building.floor = None;
-            }
-        }
-        self.next = offset + 1;
-        self.building.next_offset = self.next;
-        Ok(())
-    }
-
-    /// A new epoch is announced in each partition before anything of it: whoever meets a change of one that it has not heard
-    /// of reads a log that was made anew meanwhile.
-    fn insist_on_announced(&self, means: &mut Means, event: &record::Event) -> Result<(), Turn> {
-        let epoch = match event {
-            record::Event::Change(change) => change.position.epoch,
-            record::Event::Control(control) if control.kind != ControlKind::Epoch => control.position.epoch,
-            record::Event::Control(_) | record::Event::Nothing => return Ok(()),
-        };
-        if epoch <= self.known_epoch() || !means.obeys(Rule::EpochAnnounced) {
-            return Ok(());
-        }
-        means.say(Notice::MadeAnew);
-        Err(Turn::Back)
-    }
-
-    /// A record from before our place. Where it is of a later epoch than all that we know, the log was made anew.
-    fn again(&self, read: Result<record::Event, String>) -> Result<(), Turn> {
-        let epoch = match read {
-            Ok(record::Event::Change(change)) => change.position.epoch,
-            Ok(record::Event::Control(control)) => control.position.epoch,
-            Ok(record::Event::Nothing) | Err(_) => return Ok(()),
-        };
-        if epoch > self.known_epoch() { Err(Turn::Back) } else { Ok(()) }
-    }
-
-    fn known_epoch(&self) -> u16 {
-        let applied = self.sides.iter().filter(|side| side.is_attached()).map(|side| side.expect.epoch).min();
-        applied.unwrap_or(0).max(self.seen.epoch)
-    }
-
-    /// What an event asks for; `None` where it was planned before: published twice, after a restart of ingest, is ordinary.
-    fn step(&mut self, means: &mut Means, event: record::Event) -> Option<Step> {
-        match event {
-            record::Event::Change(change) if change.position > self.seen => {
-                self.seen = change.position;
-                let effects = means.setup.planner.effects(&change);
-                Some(Step::Change(change, effects))
-            }
-            record::Event::Control(control) if control.position > self.seen => {
-                self.seen = control.position;
-                Some(Step::Control(control))
-            }
-            record::Event::Change(_) | record::Event::Control(_) => {
-                means.say(Notice::Repeated);
-                None
-            }
-            record::Event::Nothing => None,
-        }
     }
 
     fn close(&mut self, means: &Means) {
@@ -296,61 +203,6 @@ impl Flow {
                 Ok(())
             }
         }
-    }
-
-    /// Whether the lane has read all that progress speaks of.
-    fn has_consumed_all(&self) -> bool {
-        let consumed = |progress: &LogProgress| {
-            progress.next.is_some_and(|next| next <= self.next) && progress.position >= self.seen
-        };
-        self.progress.as_ref().is_some_and(consumed)
-    }
-
-    /// Whether progress speaks of records that have not come, though there is room for them.
-    fn may_have_missed(&self) -> bool {
-        let owed = self.progress.as_ref().is_some_and(|progress| progress.next.is_some_and(|next| next > self.next));
-        owed && self.looking.is_none() && self.jobs.is_empty() && self.building.is_empty()
-    }
-
-    /// Where the log was cut before our place, and nothing has come since, no record would ever say so.
-    fn look_for_missed(&mut self, means: &mut Means) {
-        if self.may_have_missed() && means.now >= self.heard_at + MISSED_AFTER {
-            self.looking = Some(means.ask(Command::Look));
-        }
-    }
-
-    fn looked(&mut self, means: &mut Means, look: Result<Look, String>) -> Result<(), Turn> {
-        (self.looking, self.heard_at) = (None, means.now);
-        match look {
-            Ok(look) if look.oldest > self.next => {
-                means.say(Notice::Gone(self.next, look.oldest));
-                Err(Turn::Skip { next_offset: look.oldest })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn move_wait(&self) -> Duration {
-        if self.had_changes { MOVE_ACTIVE } else { MOVE_IDLE }
-    }
-
-    /// Moves the watermark without actions where progress allows it.
-    fn follow_progress(&mut self, means: &mut Means) -> Result<(), Turn> {
-        let Some(progress) = self.progress.clone() else { return Ok(()) };
-        if !self.has_consumed_all() && means.obeys(Rule::ConsumedFirst) {
-            return Ok(());
-        }
-        // A new epoch is announced in every partition before its progress: whoever has consumed it all has seen that.
-        if progress.position.epoch > self.known_epoch() {
-            means.say(Notice::MadeAnew);
-            return Err(Turn::Back);
-        }
-        if !self.jobs.is_empty() || !self.building.is_empty() || means.now < self.moved_at + self.move_wait() {
-            return Ok(());
-        }
-        self.jobs.push_back(Job::following(&progress, self.next));
-        (self.moved_at, self.had_changes) = (means.now, false);
-        Ok(())
     }
 
     fn do_others_work(&self, at: usize, now: Duration) -> bool {
@@ -431,47 +283,6 @@ impl Flow {
             self.jobs.pop_front();
             self.first += 1;
             self.purging = self.purging.max(self.first);
-        }
-    }
-}
-
-/// What one event asks for.
-enum Step {
-    Change(Box<Change>, Result<Vec<Effect>, NoEntity>),
-    Control(Control),
-}
-
-impl Step {
-    /// What a tier has applied already is not folded into what it has not: an older value would come with a newer position.
-    fn leave_out(&mut self, sides: &[Side]) {
-        let Step::Change(change, Ok(effects)) = self else { return };
-        let applied = |entry: &EntryAction| {
-            let side = sides.iter().find(|side| side.tier == entry.view.tier);
-            side.is_some_and(|side| !side.is_attached() || change.position <= side.expect)
-        };
-        effects.retain(|effect| effect.entry().is_none_or(|entry| !applied(entry)));
-    }
-
-    /// An event of no transaction waits for the horizon [13j], and what came before it needs not.
-    fn stands_alone(&self) -> bool {
-        matches!(self, Step::Control(control) if control.xid == 0)
-    }
-
-    fn effects(&self) -> &[Effect] {
-        match self {
-            Step::Change(_, Ok(effects)) => effects,
-            Step::Change(_, Err(NoEntity)) | Step::Control(_) => &[],
-        }
-    }
-
-    /// A change whose entity is not in the log concerns any entry of its partition.
-    fn take_into(self, chunk: &mut Chunk, partition_tag: String) {
-        match self {
-            Step::Change(change, Ok(effects)) => chunk.add(change.position, change.xid, change.committed_at, effects),
-            Step::Change(change, Err(NoEntity)) => chunk.raise_floor(change.position, Some(change.xid), partition_tag),
-            Step::Control(control) => {
-                chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag);
-            }
         }
     }
 }

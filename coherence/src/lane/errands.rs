@@ -5,13 +5,12 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use lockstep_schemas::policy::TierName;
-use lockstep_tiers::{Apply, Layout, Outward, Tier, TierError};
+use lockstep_tiers::{Layout, Place, Tier, TierError};
 use tokio::sync::mpsc;
 
 use super::{INBOX_MAX, LifePurges, Request, Shell};
 use crate::core::event::{Call, Command, Event, Own, Token, Trouble};
 use crate::purge::Purges;
-use lockstep_tiers::Place;
 
 /// A question under way.
 pub(super) type Errand = BoxFuture<'static, Event>;
@@ -74,8 +73,7 @@ impl Shell {
         let until = self.lane.stop.child_token();
         let tag = Layout::partition_tag(&self.lane.place);
         let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, until.clone());
-        let done = purges.done.clone();
-        self.purges = Some(LifePurges { life, purges, done, _until: until.drop_guard() });
+        self.purges = Some(LifePurges { life, purges, _until: until.drop_guard() });
         let lane = (self.lane.topic.clone(), self.lane.place.partition as i32);
         // The pump has gone only when the process ends.
         let _ = self.lane.requests.send(Request::Start { lane, offset: from, inbox }).await;
@@ -83,23 +81,7 @@ impl Shell {
 }
 
 async fn apply(token: Token, tier: Tier, place: Place, call: Call) -> Event {
-    let outward = call.outward.as_ref().map(|(owner, begins, done)| Outward {
-        owner,
-        begun: begins.then_some(call.new),
-        done: *done,
-    });
-    let batch = Apply {
-        expect: call.expect,
-        new: call.new,
-        offset: call.offset,
-        floor: call.floor,
-        timeline: &call.timeline,
-        at: call.at,
-        nonce: &call.nonce,
-        actions: &call.actions,
-        outward,
-    };
-    Event::Answered(token, tier.apply(&place, &batch).await.map_err(trouble))
+    Event::Answered(token, tier.apply(&place, &call.batch()).await.map_err(trouble))
 }
 
 async fn own(token: Token, l2: Tier, place: Place, wish: Own) -> Event {

@@ -9,7 +9,7 @@ impl Shell {
         match notice {
             Notice::Repeated => drop(self.lane.shared.repeated.inc()),
             Notice::Reached(tier, offset) => self.lane.shared.reached.set(tier, topic, partition as i32, offset),
-            Notice::FloorRose(tier) => self.lane.shared.sweeper.raised(tier, &self.lane.place),
+            Notice::FloorRose(tier) => self.lane.shared.sweeper.add(tier, &self.lane.place),
             Notice::CannotBegin(why) => tracing::warn!(%group, partition, %why, "the lane can't begin yet"),
             Notice::FloorRaised(tier, floor) => {
                 tracing::info!(tier = tier.as_str(), %group, partition, %floor, "floor raised: the tier was unknown, or its place in the log is gone");

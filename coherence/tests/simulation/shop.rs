@@ -96,25 +96,25 @@ pub struct Shop {
     published: usize,
     commit_number: u64,
     xid: u32,
-    pub log: Vec<Event2>,
+    pub log: Vec<Logged>,
     /// Records below are gone.
     pub oldest: usize,
 }
 
 /// A record as it can be read again and again.
 #[derive(Clone, Debug)]
-pub enum Event2 {
+pub enum Logged {
     Change(Box<Change>),
     Control(Control),
     Rubbish,
 }
 
-impl Event2 {
+impl Logged {
     pub fn read(&self) -> Result<Event, String> {
         match self {
-            Event2::Change(change) => Ok(Event::Change(change.clone())),
-            Event2::Control(control) => Ok(Event::Control(control.clone())),
-            Event2::Rubbish => Err("not a record".to_owned()),
+            Logged::Change(change) => Ok(Event::Change(change.clone())),
+            Logged::Control(control) => Ok(Event::Control(control.clone())),
+            Logged::Rubbish => Err("not a record".to_owned()),
         }
     }
 }
@@ -179,7 +179,7 @@ impl Shop {
     fn write_to_log(&mut self, commit: &Commit) {
         if commit.truncates {
             let (position, table) = (self.history.position(commit, 1), Some(TABLES[1].to_owned()));
-            self.log.push(Event2::Control(Control { kind: ControlKind::Truncate, position, xid: commit.xid, table }));
+            self.log.push(Logged::Control(Control { kind: ControlKind::Truncate, position, xid: commit.xid, table }));
         }
         for (ordinal, write) in commit.writes.iter().enumerate() {
             let position = self.history.position(commit, ordinal as u32 + 1);
@@ -188,7 +188,7 @@ impl Shop {
             let value = |value: Value| value.map_or(Cell::Unknown, |value| Cell::Value(value.to_string()));
             let before = Row::new(columns.clone(), vec![key(), Cell::Unknown]);
             let after = Row::new(columns, vec![key(), value(write.value)]);
-            self.log.push(Event2::Change(Box::new(Change {
+            self.log.push(Logged::Change(Box::new(Change {
                 position,
                 xid: commit.xid,
                 committed_at: commit.lsn as i64,
@@ -207,15 +207,15 @@ impl Shop {
         let again: Vec<Commit> = self.history.commits[from.min(self.published)..self.published].to_vec();
         let is_of_log = |commit: &&Commit| {
             self.log.iter().any(|record| match record {
-                Event2::Change(change) => {
+                Logged::Change(change) => {
                     change.position.lsn == Lsn(commit.lsn) && change.position.epoch == self.history.epoch
                 }
-                Event2::Control(control) => {
+                Logged::Control(control) => {
                     control.kind == ControlKind::Truncate
                         && control.position.lsn == Lsn(commit.lsn)
                         && control.position.epoch == self.history.epoch
                 }
-                Event2::Rubbish => false,
+                Logged::Rubbish => false,
             })
         };
         let again: Vec<Commit> = again.iter().filter(is_of_log).cloned().collect();
@@ -266,7 +266,7 @@ impl Shop {
             (self.log, self.oldest) = (Vec::new(), 0);
         }
         let position = Position::before(history.epoch, Lsn(history.insert_lsn));
-        self.log.push(Event2::Control(Control { kind: ControlKind::Epoch, position, xid: 0, table: None }));
+        self.log.push(Logged::Control(Control { kind: ControlKind::Epoch, position, xid: 0, table: None }));
         history.insert_lsn += STEP;
     }
 }

@@ -6,7 +6,7 @@ use lockstep_coherence::core::event::Call;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 use lockstep_tiers::twin::{Node, Twin};
-use lockstep_tiers::{Applied, Apply, Fill, Filled, Layout, Outward, Place};
+use lockstep_tiers::{Applied, Fill, Filled, Layout, Place};
 
 use super::mistake::Mistake;
 use super::shop::{COLUMNS, ENTITIES, Value};
@@ -59,23 +59,11 @@ impl TierWorld {
     }
 
     pub fn apply(&mut self, call: &Call) -> Applied {
-        let outward = call.outward.as_ref().map(|(owner, begins, done)| Outward {
-            owner,
-            begun: begins.then_some(call.new),
-            done: *done,
-        });
         let markers = self.makes(Mistake::MarkersStay).then(|| self.twin.node.clone());
-        let batch = Apply {
-            expect: if self.makes(Mistake::NoFence) { self.position() } else { call.expect },
-            new: call.new,
-            offset: call.offset,
-            floor: call.floor,
-            timeline: &call.timeline,
-            at: call.at,
-            nonce: &call.nonce,
-            actions: &call.actions,
-            outward,
-        };
+        let mut batch = call.batch();
+        if self.makes(Mistake::NoFence) {
+            batch.expect = self.position();
+        }
         let applied = self.twin.apply(&self.place, &batch);
         if let (Some(before), Applied::Ok { .. }) = (markers, &applied) {
             self.bring_back_markers(&before);
