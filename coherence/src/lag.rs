@@ -8,7 +8,7 @@ use std::time::Duration;
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::policy::TierName;
-use lockstep_schemas::topics;
+use lockstep_schemas::{hearing, topics};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -46,31 +46,42 @@ impl Reached {
 
 /// Publishes them once a second until shutdown.
 pub(crate) async fn publish(kafka: KafkaConfig, reached: Reached, shutdown: Shutdown) {
-    let open = |tier: TierName| {
-        let mut config = topics::reader(&kafka, "lag");
-        config.set("group.id", format!("lockstep-{}", tier.as_str()));
-        config.create::<BaseConsumer>().map(|consumer| (tier, consumer))
-    };
-    let consumers: Vec<_> = match TierName::INSIDE_OUT.into_iter().map(open).collect::<Result<_, _>>() {
-        Ok(consumers) => consumers,
-        Err(error) => return tracing::warn!(%error, "lag tools will see no groups"),
-    };
+    let publish = |tier: TierName| publish_of(tier, &kafka, &reached, &shutdown);
+    futures_util::future::join_all(TierName::INSIDE_OUT.map(publish)).await;
+}
+
+async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shutdown: &Shutdown) {
+    let mut config = topics::reader(kafka, "lag");
+    config.set("group.id", format!("lockstep-{}", tier.as_str()));
     let mut tick = tokio::time::interval(INTERVAL);
     loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = shutdown.cancelled() => return,
-        }
-        for (tier, consumer) in &consumers {
-            let commit = reached.of(*tier).and_then(|list| match list.count() {
-                0 => Ok(()),
-                _ => consumer.commit(&list, CommitMode::Async),
-            });
-            if let Err(error) = commit {
-                tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published");
+        let consumer = match config.create::<BaseConsumer>() {
+            Ok(consumer) => Arc::new(consumer),
+            Err(error) => {
+                return tracing::warn!(tier = tier.as_str(), %error, "lag tools will not see the tier's group");
             }
-            // Serves the client's answers; it has nothing assigned, so no record comes.
-            let _ = consumer.poll(Duration::ZERO);
+        };
+        let asked = Arc::clone(&consumer);
+        let ask = move |wait_max| asked.fetch_metadata(Some(topics::PROGRESS), wait_max);
+        let commits = async {
+            loop {
+                tick.tick().await;
+                let commit = reached.of(tier).and_then(|list| match list.count() {
+                    0 => Ok(()),
+                    _ => consumer.commit(&list, CommitMode::Async),
+                });
+                if let Err(error) = commit {
+                    tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published");
+                }
+                // Serves the client's answers; it has nothing assigned, so no record comes.
+                let _ = consumer.poll(Duration::ZERO);
+            }
+        };
+        tokio::select! {
+            () = commits => {}
+            // Then another takes its place.
+            () = hearing::until_deaf(kafka, ask) => {}
+            () = shutdown.cancelled() => return,
         }
     }
 }

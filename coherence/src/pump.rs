@@ -5,11 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::hearing::{self, SILENCE_MAX};
+use lockstep_schemas::hearing;
 use lockstep_schemas::topics;
 use lockstep_tiers::Place;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -180,8 +180,8 @@ impl Outlet {
 pub(crate) struct Pump {
     kafka: KafkaConfig,
     consumer: Arc<BaseConsumer<Context>>,
-    /// When the last record came, or Kafka was asked whether it is there.
-    heard_at: Instant,
+    /// Ends once the consumer is deaf.
+    hearing: JoinHandle<()>,
     topics: Vec<String>,
     lanes: Arc<Lanes>,
     requests: mpsc::Receiver<Request>,
@@ -201,9 +201,9 @@ impl Pump {
         let topics: Vec<String> = lanes.groups.keys().cloned().collect();
         let consumer = member(kafka, &lanes, &topics).map_err(failed)?;
         Ok(Pump {
+            hearing: listen(kafka, &consumer, &lanes.runtime),
             kafka: kafka.clone(),
             consumer,
-            heard_at: Instant::now(),
             topics,
             lanes,
             requests: received,
@@ -226,12 +226,16 @@ impl Pump {
                     Err(_) => break,
                 }
             }
+            if self.hearing.is_finished()
+                && let Err(failure) = self.join_anew()
+            {
+                ended = Err(failure);
+                break;
+            }
             self.flush_waiting();
             match self.consumer.poll(POLL_WAIT_MAX) {
-                None if self.heard_at.elapsed() > SILENCE_MAX => self.join_again_if_deaf(),
                 None => {}
                 Some(Ok(message)) => {
-                    self.heard_at = Instant::now();
                     let partition = (message.topic().to_owned(), message.partition());
                     let record = RawRecord::of(&message);
                     drop(message);
@@ -240,6 +244,7 @@ impl Pump {
                 Some(Err(error)) => tracing::debug!(%error, "reading the log"),
             }
         }
+        self.hearing.abort();
         self.lanes.stop(self.lanes.all());
         self.consumer.unsubscribe();
         ended
@@ -279,21 +284,14 @@ impl Pump {
     }
 
     /// A client that has lost its brokers for good is replaced; lanes open anew from the tiers' watermarks.
-    fn join_again_if_deaf(&mut self) {
-        let consumer = self.consumer.clone();
-        let ask = move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max);
-        let is_deaf = self.lanes.runtime.block_on(hearing::is_deaf(&self.kafka, ask));
-        self.heard_at = Instant::now();
-        if !is_deaf {
-            return;
-        }
+    fn join_anew(&mut self) -> Result<(), Failure> {
         tracing::warn!("Kafka's client has lost its brokers for good, though they answer; a new one joins the group");
         self.lanes.stop(self.lanes.all());
         self.outlets.clear();
-        match member(&self.kafka, &self.lanes, &self.topics) {
-            Ok(consumer) => self.consumer = consumer,
-            Err(error) => tracing::error!(%error, "joining the group again"),
-        }
+        self.consumer = member(&self.kafka, &self.lanes, &self.topics)
+            .map_err(|error| Failure::unavailable("joining the group lockstep-engine again").because(error))?;
+        self.hearing = listen(&self.kafka, &self.consumer, &self.lanes.runtime);
+        Ok(())
     }
 
     fn read_from(&self, lane: &Partition, offset: i64) -> Result<(), KafkaError> {
@@ -356,6 +354,13 @@ fn member(kafka: &KafkaConfig, lanes: &Arc<Lanes>, names: &[String]) -> Result<A
     let consumer: BaseConsumer<Context> = config.create_with_context(Context { lanes: lanes.clone() })?;
     subscribe(&consumer, names)?;
     Ok(Arc::new(consumer))
+}
+
+/// Listens, from beside, whether the member still hears.
+fn listen(kafka: &KafkaConfig, consumer: &Arc<BaseConsumer<Context>>, runtime: &Handle) -> JoinHandle<()> {
+    let (kafka, consumer) = (kafka.clone(), consumer.clone());
+    let ask = move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max);
+    runtime.spawn(async move { hearing::until_deaf(&kafka, ask).await })
 }
 
 fn subscribe(consumer: &BaseConsumer<Context>, topics: &[String]) -> Result<(), KafkaError> {

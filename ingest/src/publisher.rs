@@ -10,9 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{
-    BaseRecord, FutureProducer, FutureRecord, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer,
+    BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
-use rdkafka::util::Timeout;
 use tokio::sync::mpsc;
 
 /// What a record is for.
@@ -119,24 +118,9 @@ impl Publisher {
     }
 }
 
-/// The producer of state topics: each record is acknowledged before the call returns.
-pub(crate) struct StatePublisher {
-    producer: FutureProducer,
-}
-
-impl StatePublisher {
-    pub fn open(kafka: &KafkaConfig) -> Result<Self, KafkaError> {
-        Ok(StatePublisher { producer: topics::producer(kafka, "ingest-state").create()? })
-    }
-
-    /// Asks Kafka through this client.
-    pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
-        let producer = self.producer.clone();
-        move |wait_max| producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
-    }
-
-    pub async fn publish(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
-        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
-        self.producer.send(record, Timeout::Never).await.map(drop).map_err(|(error, _)| error)
+impl Drop for Publisher {
+    /// Whoever still asks through the producer would keep it, and what it has to send, alive beyond its session.
+    fn drop(&mut self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
     }
 }

@@ -8,12 +8,12 @@ use lockstep_schemas::envelope::{RecordTable, TableColumn};
 use lockstep_schemas::partition::murmur2;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
+use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::table_name::full_name;
 use lockstep_schemas::{scores, topics};
 use lockstep_source::{Database, DatabaseError, catalog, preflight};
 
 use crate::pgoutput::Relation;
-use crate::publisher::StatePublisher;
 use crate::transport::APPLICATION;
 
 /// The first part of every record's name.

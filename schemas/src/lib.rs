@@ -22,6 +22,7 @@ pub mod scores;
 pub mod shown;
 pub mod signal;
 pub mod snapshot;
+pub mod state_publisher;
 pub mod table_name;
 pub mod tail;
 pub mod topics;

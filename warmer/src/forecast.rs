@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::retry::Pauses;
 use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::hearing;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
 use tokio::time::MissedTickBehavior;
@@ -96,6 +97,9 @@ impl Role {
             () = shutdown.cancelled() => return Ok(()),
         };
         tracing::info!(products = forecast.products().len(), "the forecast runs");
+        let kafka = self.kafka.clone();
+        let deaf = hearing::until_deaf(&kafka, log.asker());
+        tokio::pin!(deaf);
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The ends are known from the opening, so that the first scores need no other question.
@@ -103,6 +107,7 @@ impl Role {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
+                () = &mut deaf => return Err(KeepError::Deaf),
                 record = log.recv() => if let Some(Line { product, hour }) = log.line(record?).await {
                     forecast.sold(&product, hour);
                     fresh = true;

@@ -8,11 +8,10 @@ use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::topics;
 use lockstep_tiers::Tiers;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
 
 use crate::forecast::INTERVAL;
 use crate::incoming::Incoming;
@@ -40,8 +39,8 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let beneath = beneath.ok_or_else(|| Failure::configuration(format!("view {} goes through nothing", view.name)))?;
     let kafka = config.kafka()?.clone();
     let tiers = warm::connect(config, policy, "lockstep-warmer").await?;
-    let producer: FutureProducer =
-        topics::producer(&kafka, "warmer").create().map_err(|error| Failure::unavailable("Kafka").because(error))?;
+    let publisher = StatePublisher::open(&kafka, "warmer");
+    let publisher = publisher.map_err(|error| Failure::unavailable("Kafka").because(error))?;
     let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
     let incoming = Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX));
     let reader = tokio::spawn(Arc::clone(&incoming).follow(kafka, registry, shutdown.clone()));
@@ -50,7 +49,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
         view: view.clone(),
         beneath,
         tiers,
-        producer,
+        publisher,
         incoming: Arc::clone(&incoming),
         hot: HashSet::new(),
         unknown: HashSet::new(),
@@ -81,7 +80,7 @@ struct Keeper {
     view: Arc<View>,
     beneath: Arc<View>,
     tiers: Tiers,
-    producer: FutureProducer,
+    publisher: StatePublisher,
     incoming: Arc<Incoming>,
     /// The set as it was announced.
     hot: HashSet<String>,
@@ -114,7 +113,7 @@ impl Keeper {
         let set: HashSet<String> = hottest.iter().cloned().collect();
         if !set.is_empty() && set != self.hot {
             let value = serde_json::to_vec(&hottest).unwrap_or_default();
-            self.send(topics::HOT, self.view.name.as_bytes(), &value).await?;
+            self.publisher.publish(topics::HOT, self.view.name.as_bytes(), &value).await?;
             tracing::info!(members = set.len(), filled, "the hot set changed");
             self.hot = set;
         }
@@ -151,13 +150,8 @@ impl Keeper {
         let words = self.incoming.lock().1.take();
         for word in words {
             tracing::warn!(reason = word.reason, cause = %word.cause, remedy = word.remedy, "scores that can't be used were parked");
-            self.send(topics::PARKED, topics::SCORES.as_bytes(), &word.to_json()).await?;
+            self.publisher.publish(topics::PARKED, topics::SCORES.as_bytes(), &word.to_json()).await?;
         }
         Ok(())
-    }
-
-    async fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
-        let record = FutureRecord::to(topic).partition(0).key(key).payload(value);
-        self.producer.send(record, Timeout::Never).await.map(drop).map_err(|(error, _)| error)
     }
 }

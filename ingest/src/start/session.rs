@@ -7,6 +7,7 @@ use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Lsn;
+use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::{hearing, registry, topics};
 use lockstep_source::Database;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -18,7 +19,7 @@ use super::{Checkpoint, checkpoint};
 use crate::ledger::Ledger;
 use crate::metrics::IngestMetrics;
 use crate::progress::ProgressKeeper;
-use crate::publisher::{Publisher, StatePublisher};
+use crate::publisher::Publisher;
 use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
 use crate::stream::{Stream, StreamError};
@@ -98,7 +99,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         tables,
         publisher,
         reports,
-        state: StatePublisher::open(kafka).map_err(kafka_failed)?,
+        state: StatePublisher::open(kafka, "ingest-state").map_err(kafka_failed)?,
         ledger: Ledger::from(confirmed),
         progress: ProgressKeeper::new(epoch.number, log.ends),
         checkpoint: Checkpoint {
@@ -131,11 +132,10 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let beside = async {
         tokio::join!(reader.run(shutdown.clone()), watch::watch(database, &database_config.slot, metrics));
     };
-    let (asked, state_asked) = (stream.publisher.asker(), stream.state.asker());
+    let asked = stream.publisher.asker();
     let streamed = tokio::select! {
         streamed = stream.run(&mut transport, shutdown) => streamed,
         () = hearing::until_deaf(kafka, asked) => Err(StreamError::Deaf),
-        () = hearing::until_deaf(kafka, state_asked) => Err(StreamError::Deaf),
         // The watch has no end of its own.
         () = beside => Ok(()),
     };

@@ -16,5 +16,7 @@ pub async fn only_a_client_that_alone_gets_no_answer_is_deaf(shop: &Shop) {
     let hears_nothing = |_| Err(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure));
     assert!(!is_deaf(&shop.kafka, hears).await, "it was answered");
     assert!(is_deaf(&shop.kafka, hears_nothing).await, "others are answered");
+    let hears_late = |_| Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
+    assert!(!is_deaf(&shop.kafka, hears_late).await, "a broker that it knows is slow");
     assert!(!is_deaf(&away, hears_nothing).await, "nobody is answered: Kafka is away");
 }

@@ -25,6 +25,9 @@ pub(super) enum KeepError {
     /// Another forecast has begun after us.
     #[error("another forecast writes the state")]
     Fenced,
+    /// The reader of order lines will get no answer any more.
+    #[error("Kafka's client has lost its brokers for good, though they answer")]
+    Deaf,
     /// The broker, or the way to it.
     #[error(transparent)]
     Kafka(KafkaError),

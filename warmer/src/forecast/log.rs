@@ -14,6 +14,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedMessage;
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -77,6 +78,12 @@ impl Log {
                 Ok(None)
             }
         }
+    }
+
+    /// Asks Kafka through this client.
+    pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
+        let consumer = Arc::clone(&self.consumer);
+        move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max)
     }
 
     /// The line that a record tells of, where it tells of one that has not been counted.

@@ -8,10 +8,10 @@ use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::scores::{SUBJECT, Score};
+use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::topics;
 use lockstep_source::boosts::Boost;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::cut::top;
 use super::hour::Hour;
@@ -23,7 +23,7 @@ const SCORES_PER_PLACE: usize = 2;
 
 /// Publishes scores.
 pub(super) struct Publisher {
-    producer: FutureProducer,
+    publisher: StatePublisher,
     registry: LiveRegistry,
     scores_max: usize,
 }
@@ -31,29 +31,23 @@ pub(super) struct Publisher {
 impl Publisher {
     /// For a set of this size.
     pub fn new(kafka: &KafkaConfig, registry: LiveRegistry, size: usize) -> Result<Self, Failure> {
-        let producer = topics::producer(kafka, "forecast").create();
-        let producer = producer.map_err(|error: KafkaError| Failure::unavailable("Kafka").because(error))?;
-        Ok(Publisher { producer, registry, scores_max: size.saturating_mul(SCORES_PER_PLACE) })
+        let publisher = StatePublisher::open(kafka, "forecast");
+        let publisher = publisher.map_err(|error| Failure::unavailable("Kafka").because(error))?;
+        Ok(Publisher { publisher, registry, scores_max: size.saturating_mul(SCORES_PER_PLACE) })
     }
 
     /// Publishes what is expected of `hour` by all lines that have come; whether the schema was there to do so.
     pub async fn publish(&mut self, forecast: &Forecast, hour: Hour, boosts: &[Boost]) -> Result<bool, KafkaError> {
         let Some(schema) = self.registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { return Ok(false) };
         let made_at = now_micros();
-        let mut sent = Vec::with_capacity(self.scores_max);
+        let mut records = Vec::with_capacity(self.scores_max);
         for (product, score, model) in scores(forecast, hour, boosts, self.scores_max) {
             let value = Score { product, hour: hour.micros(), score, model, made_at };
-            let record = FutureRecord::to(topics::SCORES).partition(0);
-            let payload = value.encode(schema);
-            sent.push(
-                self.producer.send_result(record.key(&value.product).payload(&payload)).map_err(|(error, _)| error)?,
-            );
+            let body = value.encode(schema);
+            records.push((value.product, body));
         }
-        let count = sent.len();
-        for delivery in sent {
-            delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
-        }
-        tracing::debug!(count, "scores published");
+        self.publisher.publish_all(topics::SCORES, &records).await?;
+        tracing::debug!(count = records.len(), "scores published");
         Ok(true)
     }
 }
