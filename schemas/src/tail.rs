@@ -1,7 +1,7 @@
 //! Reading a topic of one partition: all that it holds, then what comes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
@@ -15,6 +15,11 @@ use crate::hearing::{self, SILENCE_MAX};
 use crate::topics;
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What Kafka says of a topic that is being made.
+const SETTLES: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable];
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(3);
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +84,7 @@ impl Tail {
         let topic = topic.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
-            let (oldest, end) = consumer.fetch_watermarks(&topic, 0, METADATA_WAIT_MAX)?;
+            let (oldest, end) = ends(&consumer, &topic)?;
             let next = match begin {
                 Begin::Oldest => oldest,
                 Begin::Last(records) => end.saturating_sub(records).max(oldest),
@@ -139,5 +144,19 @@ impl Tail {
         let place = self.consumer.position()?;
         let offset = place.elements().first().map(|element| element.offset());
         Ok(if let Some(Offset::Offset(offset)) = offset { offset } else { self.next })
+    }
+}
+
+/// The oldest offset, and the end. A topic that has just been made has no leader for a moment, or one that does not know yet.
+fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
+    let began = Instant::now();
+    loop {
+        let asked = consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX);
+        let settles =
+            asked.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| SETTLES.contains(&code));
+        if !settles || began.elapsed() > SETTLE_WAIT_MAX {
+            return asked;
+        }
+        std::thread::sleep(SETTLE_PAUSE);
     }
 }

@@ -18,6 +18,7 @@ use crate::log::Log;
 use crate::shop::Shop;
 
 pub const ROWS: u32 = 6_000;
+const ATTEMPTS_MAX: u32 = 10;
 /// The shops' pace is 3,000 rows/s, so a snapshot takes two seconds.
 pub const PACE: u32 = 3_000;
 
@@ -102,6 +103,27 @@ pub fn consume(log: &Log) -> BTreeMap<String, String> {
     known
 }
 
+/// Begins a snapshot of `users` and holds it in its midst, by a lock that its next chunk waits for; its id, and the lock.
+async fn begin_and_hold(shop: &Shop, tables: Vec<String>) -> (String, sqlx::Transaction<'static, sqlx::Postgres>) {
+    for attempt in 1..=ATTEMPTS_MAX {
+        let id = format!("third-{attempt}");
+        shop.ask(&Signal::Snapshot { id: id.clone(), tables: tables.clone() }).await;
+        let under_way = async || shop.snapshots().await.waiting.into_iter().find(|one| one.rows > 0);
+        let finished = async || shop.snapshots().await.finished.iter().any(|one| one.id == id);
+        let begun = async || (under_way().await.is_some() || finished().await).then_some(());
+        shop.until("a part of the third", begun).await;
+        let mut lock = shop.pool.begin().await.expect("a transaction");
+        sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("a lock");
+        if under_way().await.is_some_and(|one| one.id == id && one.rows < u64::from(ROWS) / 2) {
+            return (id, lock);
+        }
+        // On a busy machine it may be through before we hold it.
+        lock.rollback().await.expect("the lock is given up");
+        shop.finished(&id).await;
+    }
+    panic!("no snapshot was slow enough to be held");
+}
+
 pub async fn a_snapshot_beside_changes(shop: &Shop) {
     shop.execute(&format!(
         "INSERT INTO users (user_id, email, name) SELECT n, n || '@example.org', 'v0' FROM generate_series(1, {ROWS}) n; \
@@ -141,12 +163,11 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
     writer.await.expect("no panic");
     // One that is given up leaves nothing behind for the next.
     let users = || vec!["public.users".to_owned()];
-    shop.ask(&Signal::Snapshot { id: "third".to_owned(), tables: users() }).await;
-    let third = async || shop.snapshots().await.waiting.first().filter(|one| one.rows > 0).cloned();
-    shop.until("a part of the third", third).await;
+    let (third, held) = begin_and_hold(shop, users()).await;
     shop.ask(&Signal::StopSnapshot { id: None }).await;
     shop.ask(&Signal::Snapshot { id: "fourth".to_owned(), tables: users() }).await;
-    assert!(shop.finished("third").await.stopped);
+    held.rollback().await.expect("the lock is given up");
+    assert!(shop.finished(&third).await.stopped);
     let count = shop.scalar::<i64>("SELECT count(*) FROM users").await as u64;
     assert_eq!(shop.finished("fourth").await.rows, count, "it begins at the beginning");
 
