@@ -6,7 +6,6 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::Control;
 use lockstep_schemas::position::Lsn;
-use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
@@ -16,6 +15,8 @@ use crate::metrics::IngestMetrics;
 use crate::pgoutput;
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher};
+use crate::records::Limits;
+use crate::schema_writer::SchemaWriter;
 use crate::snapshot::SnapshotKeeper;
 use crate::start::Checkpoint;
 use crate::tables::{TableError, Tables};
@@ -57,13 +58,13 @@ pub(crate) enum StreamError {
 /// Everything that streaming needs.
 pub(crate) struct Stream {
     pub epoch: u16,
-    pub partitions: u32,
+    pub limits: Limits,
     pub database_name: String,
     pub database: Database,
     pub tables: Tables,
     pub publisher: Publisher,
     pub reports: mpsc::UnboundedReceiver<Delivery>,
-    pub state: StatePublisher,
+    pub schemas: SchemaWriter,
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
     pub checkpoint: Checkpoint,
@@ -80,6 +81,8 @@ pub(crate) struct Stream {
     pub signal_table: Option<String>,
     /// The table itself, once the log has described it.
     pub signals_from: Option<SignalTable>,
+    /// Where the log ends, and when that was.
+    pub marks: mpsc::Receiver<(Lsn, i64)>,
     pub metrics: IngestMetrics,
 }
 
@@ -121,6 +124,7 @@ impl Stream {
                     }
                     transport.acknowledge(self.saved);
                 }
+                Some((lsn, at)) = self.marks.recv() => self.ledger.mark(lsn, at),
                 filled = transport.fill() => {
                     filled?;
                     self.take_events(transport, &mut open, &mut previous_commit).await?;

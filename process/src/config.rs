@@ -21,6 +21,7 @@ use tiers::TiersSection;
 /// Partitions of a group's topic, unless configured.
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
+const SLOT_DEFAULT: &str = "lockstep";
 const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 const RESPONSE_DEFAULT: u64 = 2_000;
 const RESPONSE_MIN: u64 = 1_000;
@@ -187,6 +188,17 @@ pub struct DatabaseConfig {
     pub signal_table: Option<String>,
 }
 
+impl DatabaseConfig {
+    /// What our publication is called where nothing else is configured.
+    pub const PUBLICATION_DEFAULT: &str = "lockstep";
+
+    /// The database's name.
+    pub fn name(&self) -> String {
+        let url = self.url.to_string();
+        url.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// What ingest does beside following the log.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestConfig {
@@ -272,8 +284,11 @@ impl Config {
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
-                slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
-                publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
+                slot: file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned()),
+                publication: file
+                    .database
+                    .publication
+                    .unwrap_or_else(|| DatabaseConfig::PUBLICATION_DEFAULT.to_owned()),
                 signal_table: file.database.signal_table,
             }),
             kafka: file.kafka.build(args.kafka_brokers.clone())?,

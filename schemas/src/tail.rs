@@ -15,10 +15,12 @@ use crate::hearing::{self, SILENCE_MAX};
 use crate::topics;
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
-/// What Kafka says of a topic that is being made.
+/// What Kafka says of a topic that has no leader yet.
 const SETTLES: [RDKafkaErrorCode; 3] =
     [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable];
-const SETTLE_WAIT_MAX: Duration = Duration::from_secs(3);
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// For a topic that may not be there at all.
+const APPEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where to begin.
@@ -147,16 +149,29 @@ impl Tail {
     }
 }
 
-/// The oldest offset, and the end. A topic that has just been made has no leader for a moment, or one that does not know yet.
+/// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the
+/// broker stood still for longer than its session, until it is let in again.
 fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
     let began = Instant::now();
     loop {
         let asked = consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX);
-        let settles =
-            asked.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| SETTLES.contains(&code));
-        if !settles || began.elapsed() > SETTLE_WAIT_MAX {
+        let code = asked.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let wait_max = match code {
+            Some(code) if SETTLES.contains(&code) && is_known(consumer, topic) => SETTLE_WAIT_MAX,
+            Some(code) if SETTLES.contains(&code) => APPEAR_WAIT_MAX,
+            _ => return asked,
+        };
+        if began.elapsed() > wait_max {
             return asked;
         }
         std::thread::sleep(SETTLE_PAUSE);
     }
+}
+
+/// Whether Kafka has the topic, or is in no state to say.
+fn is_known(consumer: &StreamConsumer, topic: &str) -> bool {
+    let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT_MAX);
+    metadata.map_or(true, |metadata| {
+        metadata.brokers().is_empty() || metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
+    })
 }

@@ -10,6 +10,7 @@ use lockstep_schemas::signal::Signal;
 use lockstep_schemas::snapshot::{Finished, Snapshots};
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
+use lockstep_source::chunk;
 use rdkafka::Message as _;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -181,4 +182,33 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
         sqlx::query_as("SELECT user_id, name FROM users").fetch_all(&shop.pool).await.expect("rows");
     let rows: BTreeMap<String, String> = rows.into_iter().map(|(key, name)| (key.to_string(), name)).collect();
     assert_eq!(consume(&log), rows);
+}
+
+/// Rows that grow along the key: a chunk ends where it has the bytes, however many rows were hoped for.
+pub async fn a_chunk_ends_where_it_is_full(shop: &Shop) {
+    const BYTES_MAX: usize = 1 << 20;
+    const LARGE: usize = 100_000;
+    shop.execute(&format!(
+        "CREATE TABLE growing (id int PRIMARY KEY, x text); \
+         INSERT INTO growing SELECT n, repeat('x', CASE WHEN n > 100 THEN {LARGE} ELSE 10 END) FROM generate_series(1, 300) n; \
+         CREATE PUBLICATION growing FOR TABLE growing"
+    ))
+    .await;
+    let database = shop.database().await;
+    let shape = chunk::shape(&database, "growing", "public.growing").await.expect("an answer").expect("a table");
+    let (mut after, mut sizes) = (None, Vec::new());
+    loop {
+        let read = shape.rows_after(&database, after.as_deref(), 4_096, BYTES_MAX).await.expect("rows");
+        assert!(read.bytes < BYTES_MAX + 32 * (LARGE + 10), "{} bytes at once", read.bytes);
+        sizes.push(read.rows.len());
+        after = read.rows.last().map(|row| vec![row[0].clone().expect("a key")]);
+        if read.is_end {
+            break;
+        }
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), 300, "{sizes:?}");
+    assert!(sizes.len() >= 6, "{sizes:?}");
+    let read = shape.rows_after(&database, None, 50, BYTES_MAX).await.expect("rows");
+    assert_eq!((read.rows.len(), read.is_end), (50, false), "more follow");
+    shop.execute("DROP PUBLICATION growing; DROP TABLE growing").await;
 }
