@@ -23,7 +23,7 @@ use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::retry::Pauses;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::hearing;
-use lockstep_schemas::policy::Policy;
+use lockstep_schemas::policy::{HotSet, Policy};
 use lockstep_schemas::registry::LiveRegistry;
 use tokio::time::MissedTickBehavior;
 
@@ -46,11 +46,12 @@ const LATE_HOURS: i64 = 1;
 
 /// Runs the forecast until shutdown. Whatever goes wrong, it begins again from what was kept.
 pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
-    let size = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HOT_SET_DEFAULT);
+    let hot_set = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HotSet::Top(HOT_SET_DEFAULT));
+    let size = hot_set.choice_size();
     let kafka = config.kafka()?.clone();
     let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
     let boosts = Boosts::follow(config, shutdown.clone());
-    let publisher = Publisher::new(&kafka, registry.clone(), size)?;
+    let publisher = Publisher::new(&kafka, registry.clone(), hot_set.scores_max())?;
     let mut role = Role { kafka, partitions: config.partitions, size, registry, boosts, publisher, shutdown };
     let mut pauses = Pauses::default();
     loop {

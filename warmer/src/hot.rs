@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
-use lockstep_schemas::policy::{Policy, View};
+use lockstep_schemas::policy::{HotSet, Policy, View};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::topics;
@@ -45,7 +45,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let incoming = Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX));
     let reader = tokio::spawn(Arc::clone(&incoming).follow(kafka, registry, shutdown.clone()));
     let mut keeper = Keeper {
-        limit: view.hot_set.unwrap_or(HOT_SET_DEFAULT),
+        limit: view.hot_set.map_or(HOT_SET_DEFAULT, HotSet::choice_size),
         view: view.clone(),
         beneath,
         tiers,

@@ -18,8 +18,6 @@ use super::hour::Hour;
 use super::online::Forecast;
 
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Scores that are published for each place in the set: some of the best may turn out to be gone.
-const SCORES_PER_PLACE: usize = 2;
 
 /// Publishes scores.
 pub(super) struct Publisher {
@@ -29,11 +27,11 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// For a set of this size.
-    pub fn new(kafka: &KafkaConfig, registry: LiveRegistry, size: usize) -> Result<Self, Failure> {
+    /// Publishes so many at most.
+    pub fn new(kafka: &KafkaConfig, registry: LiveRegistry, scores_max: usize) -> Result<Self, Failure> {
         let publisher = StatePublisher::open(kafka, "forecast");
         let publisher = publisher.map_err(|error| Failure::unavailable("Kafka").because(error))?;
-        Ok(Publisher { publisher, registry, scores_max: size.saturating_mul(SCORES_PER_PLACE) })
+        Ok(Publisher { publisher, registry, scores_max })
     }
 
     /// Publishes what is expected of `hour` by all lines that have come; whether the schema was there to do so.
