@@ -5,8 +5,12 @@
 mod boosts;
 #[path = "forecast/feeds.rs"]
 mod feeds;
+#[path = "forecast/graded.rs"]
+mod graded;
 mod harness;
 #[path = "forecast/kills.rs"]
 mod kills;
 #[path = "forecast/shop.rs"]
 mod shop;
+#[path = "forecast/warms.rs"]
+mod warms;

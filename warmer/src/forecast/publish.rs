@@ -34,9 +34,14 @@ impl Publisher {
         Ok(Publisher { publisher, registry, scores_max })
     }
 
-    /// Publishes what is expected of `hour` by all lines that have come; whether the schema was there to do so.
-    pub async fn publish(&mut self, forecast: &Forecast, hour: Hour, boosts: &[Boost]) -> Result<bool, KafkaError> {
-        let Some(schema) = self.registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { return Ok(false) };
+    /// Publishes what is expected of `hour` by all lines that have come; how many, where the schema was there to do so.
+    pub async fn publish(
+        &mut self,
+        forecast: &Forecast,
+        hour: Hour,
+        boosts: &[Boost],
+    ) -> Result<Option<usize>, KafkaError> {
+        let Some(schema) = self.registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { return Ok(None) };
         let made_at = now_micros();
         let mut records = Vec::with_capacity(self.scores_max);
         for (product, score, model) in scores(forecast, hour, boosts, self.scores_max) {
@@ -46,7 +51,7 @@ impl Publisher {
         }
         self.publisher.publish_all(topics::SCORES, &records).await?;
         tracing::debug!(count = records.len(), "scores published");
-        Ok(true)
+        Ok(Some(records.len()))
     }
 }
 
