@@ -1,6 +1,8 @@
 //! The role `forecast` between a real database's log and a real Kafka: killed in the middle, it neither forgets a line nor
 //! counts one twice.
 
+#[path = "forecast/beside_lru.rs"]
+mod beside_lru;
 #[path = "forecast/boosts.rs"]
 mod boosts;
 #[path = "forecast/feeds.rs"]

@@ -69,13 +69,18 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: SizeArgs) -> any
 async fn of_trace(path: PathBuf) -> anyhow::Result<(Asked, Distances)> {
     let by = format!("trace {}", path.display());
     let read = tokio::task::spawn_blocking(move || {
-        let (mut trace, mut distances) = (Trace::open(&path)?, Distances::default());
-        let (bytes, bar) = (trace.bytes().max(1) as f64, progress("playing the trace"));
-        loop {
-            let part = trace.bytes_read() as f64 / bytes;
+        // Once to know where its half is.
+        let (mut trace, mut lines) = (Trace::open(&path)?, 0_u64);
+        while trace.next_purchase()?.is_some() {
+            lines += 1;
+        }
+        let (mut trace, mut distances, bar) =
+            (Trace::open(&path)?, Distances::default(), progress("playing the trace"));
+        for line in 0..lines {
+            let part = line as f64 / lines as f64;
             bar.set_position((part * STEPS as f64) as u64);
-            let Some(line) = trace.next_purchase()? else { break };
-            distances.ask(line.product, part >= TEACHES);
+            let Some(asked) = trace.next_purchase()? else { break };
+            distances.ask(asked.product, part >= TEACHES);
         }
         bar.finish_and_clear();
         Ok::<_, Failure>(distances)
