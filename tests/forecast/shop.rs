@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_schemas::avro::unframe;
 use lockstep_schemas::scores::Score;
 use lockstep_schemas::topics;
-use lockstep_stack::{Endpoints, Services, Stack, StackOptions};
+use lockstep_stack::{Endpoints, Service, Services, Stack, StackOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -72,6 +72,10 @@ impl Shop {
         let path = self._folder.path().join("policy.toml");
         std::fs::write(&path, text).expect("written");
         self.lockstep = self.lockstep.clone().set("LOCKSTEP_POLICY", &path.display().to_string());
+    }
+
+    pub fn kill(&mut self, service: Service) {
+        self.stack.kill(service).expect("a killed service");
     }
 
     pub fn endpoints(&self) -> &Endpoints {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lockstep_process::config::Url;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName};
 use lockstep_schemas::topics;
+use lockstep_stack::Service;
 use lockstep_tiers::{Layout, Tier};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -17,6 +18,8 @@ use crate::harness::process::send;
 use crate::harness::until;
 use crate::shop::{PARTITIONS, Shop, WAIT_MAX};
 
+/// A role ends within it, whatever is away.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 #[test]
@@ -31,7 +34,7 @@ fn what_the_warmer_does_beside_a_chain() {
         get(&gateway_at, "/readyz", "").filter(|page| page.contains("200 OK"))
     });
     let metrics = free_address();
-    let _warmer = shop.role_with("warmer", &[("LOCKSTEP_METRICS_LISTEN", &metrics)]);
+    let mut warmer = shop.role_with("warmer", &[("LOCKSTEP_METRICS_LISTEN", &metrics)]);
     let metric = |name: &str| get(&metrics, "/metrics", "").and_then(|text| sample(&text, name)).unwrap_or(0.0);
     let feed = Feed::of(&shop);
 
@@ -60,6 +63,17 @@ fn what_the_warmer_does_beside_a_chain() {
         feed.scores(&[(&format!("P{}", number % 60), 9.0)], now() + 9 * SECOND);
         (metric("lockstep_warmer_halts_total{why=\"tier_behind\"}") >= 1.0).then_some(())
     });
+
+    // Without Kafka views are dropped, and readers don't notice; and who has to end does.
+    shop.kill(Service::Kafka);
+    until("views to be dropped", WAIT_MAX, || {
+        let page = get(&gateway_at, "/v1/product/P6", "").expect("a page");
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        let dropped = sample(&get(&gateway_at, "/metrics", "")?, "lockstep_views_dropped_total")?;
+        (dropped > 0.0).then_some(())
+    });
+    warmer.terminate();
+    assert_eq!(warmer.exit_code(DRAIN_MAX), Some(0));
 }
 
 /// Readers' views are published, the warmer's own are not; and the forecast learns from them.
