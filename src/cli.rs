@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
-use crate::commands::EvaluateArgs;
+use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs};
+use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// An entry beside the row that it is made of, in every tier, and what touched it last (exit code 1: it differs)
     Why(WhyArgs),
+    /// How large the caches should be: bytes a view, hit ratio against memory, nodes for so many requests
+    Size(SizeArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -238,6 +240,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers
+    Warmer(WarmerArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

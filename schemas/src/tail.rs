@@ -106,6 +106,11 @@ impl Tail {
         self.next >= self.end
     }
 
+    /// The offset of the next record.
+    pub fn next_offset(&self) -> i64 {
+        self.next
+    }
+
     /// Where the topic ended at opening.
     pub fn end(&self) -> i64 {
         self.end

@@ -189,7 +189,9 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     };
     let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
-    lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {}", topics::SCORES)));
+    for topic in [topics::SCORES, topics::VIEWS] {
+        lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {topic}")));
+    }
     for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));
     }
@@ -202,7 +204,9 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     }
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
-    for topic in [topics::FORECAST, topics::PARKED] {
+    lines.push(allow("lockstep-gateway", &["Write", "Describe"], &format!("--topic {}", topics::VIEWS)));
+    lines.push(allow("lockstep-warmer", &["Read", "Describe"], &format!("--topic {}", topics::VIEWS)));
+    for topic in [topics::FORECAST, topics::PARKED, topics::GRADE] {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
     }
     lines.push(allow("lockstep-ingest", &["Write", "Describe"], "--transactional-id lockstep-ingest-schemas"));

@@ -22,6 +22,7 @@ use crate::output;
 
 mod report;
 mod state;
+mod warmer;
 
 use report::{IngestStatus, PartitionStatus, Status, print};
 
@@ -109,7 +110,8 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let (progress, second) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
     let between = began.elapsed().as_secs_f64();
     let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
-    let mut status = Status { ingest, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new() };
+    let warmer = warmer::read(config.kafka()?).await;
+    let mut status = Status { ingest, warmer, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new() };
     let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
     for ((tier, place), (behind, reached)) in second {
         let (behind_before, before) = &first[&(tier, place.clone())];

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::groups::{GroupFile, groups};
 use super::rules::{self, TableFile};
 use super::view_file::{ViewFile, view_of};
+use super::warming::{WarmingFile, warming};
 use super::{Policy, across};
 use crate::table_name;
 
@@ -20,6 +21,8 @@ struct File {
     views: BTreeMap<String, ViewFile>,
     #[serde(default)]
     tables: BTreeMap<String, TableFile>,
+    #[serde(default)]
+    warming: WarmingFile,
 }
 
 /// Why a policy can't be used, and where.
@@ -49,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         let view = view_of(&name, view, &groups)?;
         views.insert(view.name.clone(), Arc::new(view));
     }
-    let policy = Policy { groups, views, rules };
+    let policy = Policy { groups, views, rules, warming: warming(file.warming)? };
     across::check(&policy)?;
     Ok(policy)
 }

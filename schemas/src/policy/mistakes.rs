@@ -73,6 +73,8 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", key, &format!("{first}, {all}")), "decides whether the entry exists");
     check(more("l2", key, &format!("{all}, {all}")), "is a source twice");
     check(more("l2", &format!("{key}\nhot_set = 5"), all), "only a view `through` another has a `hot_set`");
+    check(more("l1", &format!("{key}\nthrough = \"item\"\nhot_set = 0"), all), "has no entries");
+    check(more("l1", &format!("{key}\nthrough = \"item\"\nhot_set = \"most\""), all), "\"covers 80%\"");
     check(more("l1", &format!("{key}\nthrough = \"item\"\nwarm = true"), all), "`warm` is for that one");
     check(more("l2", &format!("{key}\non_behind = \"stale\""), all), "needs a `bound`");
     check(more("l2", &format!("{key}\nbound = \"1s\""), all), "behind by up to 3s");

@@ -8,7 +8,7 @@ use lockstep_process::suggest;
 use serde::Deserialize;
 
 use super::file::table_of;
-use super::{Group, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When};
+use super::{Group, HotSet, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When};
 use crate::key::KeyPattern;
 
 /// An entry has at most so many fields (docs/protocol.md, "Limits").
@@ -30,7 +30,7 @@ pub(super) struct ViewFile {
     on_change: Option<String>,
     bound: Option<String>,
     on_behind: Option<String>,
-    hot_set: Option<usize>,
+    hot_set: Option<HotSet>,
     #[serde(default)]
     warm: bool,
     sources: Vec<SourceFile>,
@@ -125,7 +125,7 @@ fn check_tier(view: &View, says_on_change: bool) -> Result<(), String> {
             "an entry's fields follow every change, or it would say that it has what it lacks: `when` is for l3"
         }
         _ if view.hot_set.is_some() && view.through.is_none() => "only a view `through` another has a `hot_set`",
-        _ if view.hot_set == Some(0) => "a `hot_set` of 0 has no entries; leave the view out",
+        _ if view.hot_set == Some(HotSet::Top(0)) => "a `hot_set` of 0 has no entries; leave the view out",
         _ if view.warm && view.through.is_some() => {
             "what goes `through` another view is filled through it: `warm` is for that one"
         }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::state::State;
+use super::warmer::{self, WarmerStatus};
 use crate::output;
 
 #[derive(Serialize)]
 pub(super) struct Status {
     pub(super) ingest: IngestStatus,
+    /// `null`: it has never said anything.
+    pub(super) warmer: Option<WarmerStatus>,
     /// Records behind of the slowest tier of each partition, summed.
     pub(super) unapplied: i64,
     pub(super) refreshed: u64,
@@ -73,6 +76,7 @@ pub(super) fn print(status: &Status) {
             ));
         }
     }
+    output::line(&warmer::text(status.warmer.as_ref()));
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped
