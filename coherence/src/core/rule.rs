@@ -23,4 +23,6 @@ pub enum Rule {
     ConsumedFirst,
     /// L3's position falls back with the tiers' [16e].
     LowerL3,
+    /// A tier answers where it takes a write: one that only lets itself be read would end each life as soon as it began.
+    ProbeByWrite,
 }
