@@ -73,6 +73,7 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Rule::OffsetOfEpoch, 4),
         (Rule::EpochAnnounced, 2_855),
         (Rule::ConsumedFirst, 97),
+        (Rule::ProgressOfEpoch, 51_955),
         (Rule::LowerL3, 1),
         (Rule::ProbeByWrite, 4),
     ];
@@ -87,7 +88,7 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Mistake::AnyTimeline, 27),
         (Mistake::OneRound, 17_399),
         (Mistake::Unsettled, 0),
-        (Mistake::WatermarkFirst, 0),
+        (Mistake::WatermarkFirst, 1_103),
     ];
     let rules = rules.map(|(rule, seed)| (Without { rule: Some(rule), mistake: None }, seed));
     let around = around.map(|(mistake, seed)| (Without { rule: None, mistake: Some(mistake) }, seed));

@@ -103,11 +103,12 @@ impl World {
             24 => self.shop.oldest = self.shop.log.len().saturating_sub(self.random.usize(..4)).max(self.shop.oldest),
             25 => self.shop.log.push(Logged::Rubbish),
             26..32 => self.pass(3_000),
-            32..36 => {
+            // They would leave little time to the edge.
+            32..36 if !self.is_edgy => {
                 let tier = self.one_tier();
                 tier.refuses = !tier.refuses;
             }
-            36..40 => {
+            36..40 if !self.is_edgy => {
                 let tier = self.one_tier();
                 tier.is_moving = !tier.is_moving;
             }
