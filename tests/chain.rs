@@ -18,6 +18,8 @@ mod floors;
 mod heard;
 #[path = "chain/l2.rs"]
 mod l2;
+#[path = "chain/least.rs"]
+mod least;
 #[path = "chain/lost.rs"]
 mod lost;
 #[path = "chain/policies.rs"]
@@ -71,4 +73,5 @@ scenarios! {
     lost::another_owner_is_left_the_partition
     refused::a_tier_without_memory_holds_no_other_up
     refused::a_tier_without_replicas_holds_no_other_up
+    least::no_more_rights_than_the_manual_says
 }
