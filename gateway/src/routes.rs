@@ -46,7 +46,8 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String>) -> Response<Body> {
-    let read = gateway.products.read(&gateway.tiers, &product);
+    let place = gateway.tiers.l2.layout().place(&gateway.products.page.group, &product);
+    let read = async { tokio::join!(gateway.products.read(&gateway.tiers, &product), gateway.begun.expect(&place)).0 };
     gateway.answer("product", &product, read, |given| gateway.page(&product, given)).await
 }
 
