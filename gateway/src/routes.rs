@@ -53,7 +53,8 @@ async fn product(
     Path(product): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let read = gateway.products.read(&gateway.tiers, &product);
+    let place = gateway.tiers.l2.layout().place(&gateway.products.page.group, &product);
+    let read = async { tokio::join!(gateway.products.read(&gateway.tiers, &product), gateway.begun.expect(&place)).0 };
     let response = gateway.answer("product", &product, read, |given| gateway.page(&product, given)).await;
     let is_reader = !headers.contains_key(WARMING_HEADER);
     if let Some(views) = gateway.views.as_ref().filter(|_| is_reader && response.status() == StatusCode::OK) {

@@ -32,6 +32,8 @@ use transaction::Open;
 
 /// Events of the log taken in a row, between two looks at Kafka's reports.
 const EVENTS_AT_ONCE: usize = 128;
+/// Where nothing came since the last one, the next tick may be so late; what comes brings it forward.
+const TICK_QUIET: Duration = Duration::from_millis(250);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why streaming stopped before shutdown. All are tried again, from what Kafka has acknowledged.
@@ -104,18 +106,18 @@ impl Stream {
     pub async fn run(&mut self, transport: &mut Transport, shutdown: &Shutdown) -> Result<(), StreamError> {
         let mut open: Option<Open> = None;
         let mut previous_commit = Lsn(0);
-        let mut tick = tokio::time::interval(INTERVAL_MIN);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut tick_at, mut is_quiet) = (Instant::now(), false);
         let mut saved_at = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 Some(delivery) = self.reports.recv() => {
+                    is_quiet = false;
                     self.delivered(delivery)?;
                     self.take_reports()?;
                 }
-                _ = tick.tick() => {
+                () = tokio::time::sleep_until(tick_at.into()) => {
                     self.say_progress().await?;
                     self.snapshots.turn(self.ledger.confirmed().0);
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
@@ -123,12 +125,18 @@ impl Stream {
                         self.save().await?;
                     }
                     transport.acknowledge(self.saved);
+                    let rest = if is_quiet && !self.snapshots.is_at_work() { TICK_QUIET } else { INTERVAL_MIN };
+                    (tick_at, is_quiet) = (Instant::now() + rest, true);
                 }
                 Some((lsn, at)) = self.marks.recv() => self.ledger.mark(lsn, at),
                 filled = transport.fill() => {
                     filled?;
+                    is_quiet = false;
                     self.take_events(transport, &mut open, &mut previous_commit).await?;
                 }
+            }
+            if !is_quiet {
+                tick_at = tick_at.min(Instant::now() + INTERVAL_MIN);
             }
         }
     }

@@ -22,6 +22,8 @@ const SETTLE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// For a topic that may not be there at all.
 const APPEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// A broker that has nothing new answers a fetch so late; what is new, it sends at once.
+const FETCH_WAIT_MS_MAX: &str = "500";
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +84,9 @@ pub struct Tail {
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
     pub async fn open(kafka: &KafkaConfig, id: &str, topic: &str, begin: Begin) -> Result<Self, KafkaError> {
-        let config = topics::reader(kafka, id);
+        // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
+        let mut config = topics::reader(kafka, id);
+        config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
         let topic = topic.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;

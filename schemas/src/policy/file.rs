@@ -118,9 +118,11 @@ mod tests {
             let text = super::super::DEFAULT.replacen(from, to, 1);
             Policy::parse(&text).unwrap_or_else(|why| panic!("{why}"))
         };
-        let policy = changed("ttl = \"2h\"", "ttl = \"2h\"\non_change = \"invalidate\"\nbound = \"5s\"");
+        let policy =
+            changed("ttl = \"2h\"", "ttl = \"2h\"\nage_max = \"6h\"\non_change = \"invalidate\"\nbound = \"5s\"");
         let view = &policy.views["product_all"];
         assert_eq!((view.on_change, view.sliding), (OnChange::Invalidate, false));
+        assert_eq!((view.age_max, cart.age_max), (Some(Duration::from_secs(21_600)), None));
         let staleness = Staleness { bound: Duration::from_secs(5), on_behind: OnBehind::Bypass };
         assert_eq!(view.staleness, Some(staleness));
         let at = super::super::DEFAULT.rfind("columns = [\"stock\"]").expect("the page's last source");

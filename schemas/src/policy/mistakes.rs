@@ -56,6 +56,8 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", "key = \"more:{name}:{id}\"\nwarm = true", all), "is not warmed");
     check(more("l3", key, all), "purged by its `tag`");
     check(more("l3", &format!("{with_tag}\nsliding = true"), all), "extends no life");
+    check(more("l3", &format!("{with_tag}\nage_max = \"1h\""), all), "its `ttl` is its greatest age");
+    check(more("l2", &format!("{key}\nage_max = \"old\""), all), "`old` is not a duration");
     check(more("l3", &format!("{with_tag}\non_change = \"refresh\""), all), "at the edge a change purges");
     check(more("l3", &format!("{with_tag}\nbound = \"5s\""), all), "without asking how far it has come");
     check(more("l3", &format!("{with_tag}\nwarm = true"), all), "filled by its own readers");

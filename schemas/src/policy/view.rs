@@ -23,7 +23,9 @@ pub struct View {
     pub tag: Option<KeyPattern>,
     /// How long an entry lives.
     pub ttl: Duration,
-    /// Whether a hit extends that.
+    /// An entry that was filled longer ago counts as a miss, however often it was refreshed since.
+    pub age_max: Option<Duration>,
+    /// Whether a hit extends its life.
     pub sliding: bool,
     /// What an update does to an entry.
     pub on_change: OnChange,

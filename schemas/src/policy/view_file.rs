@@ -25,6 +25,7 @@ pub(super) struct ViewFile {
     key: String,
     tag: Option<String>,
     ttl: String,
+    age_max: Option<String>,
     #[serde(default)]
     sliding: bool,
     on_change: Option<String>,
@@ -64,6 +65,7 @@ pub(super) fn view_of(name: &str, file: ViewFile, groups: &BTreeMap<Arc<str>, Gr
         key: pattern(&file.key).map_err(refuse)?,
         tag: file.tag.as_deref().map(pattern).transpose().map_err(refuse)?,
         ttl: duration(&file.ttl).map_err(refuse)?,
+        age_max: file.age_max.as_deref().map(duration).transpose().map_err(refuse)?,
         sliding: file.sliding,
         on_change: on_change(file.on_change.as_deref()).map_err(refuse)?,
         staleness: staleness(file.bound.as_deref(), file.on_behind.as_deref()).map_err(refuse)?,
@@ -115,6 +117,9 @@ fn check_tier(view: &View, says_on_change: bool) -> Result<(), String> {
     let why = match is_edge {
         _ if is_edge != view.tag.is_some() => "a view on l3 is purged by its `tag`; views on l1 and l2 have none",
         true if view.sliding => "a CDN extends no life by a hit: `sliding` is for l1 and l2",
+        true if view.age_max.is_some() => {
+            "a page at the edge is never refreshed, so its `ttl` is its greatest age: `age_max` is for l1 and l2"
+        }
         true if says_on_change => "at the edge a change purges: `on_change` is for l1 and l2",
         true if view.staleness.is_some() => {
             "the edge answers without asking how far it has come: give a `bound` to the views that its origin reads"
