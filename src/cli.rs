@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// An entry beside the row that it is made of, in every tier, and what touched it last (exit code 1: it differs)
     Why(WhyArgs),
+    /// Every copy in every tier beside its row (exit code 1: one is wrong)
+    Audit(AuditArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -149,6 +151,21 @@ pub(crate) struct WaitArgs {
 pub(crate) struct WhyArgs {
     /// A key without what a cluster puts around it, e.g. product:all:85123A
     pub key: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditArgs {
+    /// Everything that is cached
+    #[arg(long, required = true, requires = "once")]
+    pub full: bool,
+    /// Once, and then end; `run --role audit` goes on for ever
+    #[arg(long)]
+    pub once: bool,
+    /// Primaries only; readers may be sent to replicas, so these are looked at too by default
+    #[arg(long)]
+    pub without_replicas: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

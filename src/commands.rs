@@ -1,5 +1,6 @@
 //! One function a command.
 
+mod audit;
 mod check;
 mod explain;
 mod forecast;
@@ -51,6 +52,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
+        Command::Audit(args) => return audit::run(&config, &policy(&config)?, &args).await,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
