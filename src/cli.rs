@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
+use crate::bench::{AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
 use crate::commands::EvaluateArgs;
 use crate::demo::DemoArgs;
 
@@ -111,6 +111,8 @@ pub(crate) enum Role {
     Forecast,
     /// Scores to hot entries
     Warmer,
+    /// Every copy beside its row, again and again
+    Audit,
 }
 
 impl Role {
@@ -158,8 +160,11 @@ pub(crate) struct WhyArgs {
 #[derive(Args)]
 pub(crate) struct AuditArgs {
     /// Everything that is cached
-    #[arg(long, required = true, requires = "once")]
+    #[arg(long, required_unless_present = "shadow", requires = "once")]
     pub full: bool,
+    /// A cache of your own that Lockstep has nothing to do with: which keys it has, and which field is which column
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "once", "without_replicas"])]
+    pub shadow: Option<PathBuf>,
     /// Once, and then end; `run --role audit` goes on for ever
     #[arg(long)]
     pub once: bool,
@@ -255,6 +260,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// What the auditor costs: reads of L2 and of the database with it and without
+    Audit(AuditBenchArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

@@ -26,10 +26,10 @@ pub mod set_up;
 pub mod shop;
 /// Its readers.
 pub mod shoppers;
-/// What is sold.
-pub mod trace;
 /// Whose copy a key is.
 pub mod subject;
+/// What is sold.
+pub mod trace;
 /// From open to quiet.
 pub mod traffic;
 /// Watermarks.

@@ -1,10 +1,16 @@
 //! The auditor as an operator meets it: what is planted in any tier it finds, what is merely on its way it leaves alone.
 
-mod harness;
 #[path = "audit/faults.rs"]
 mod faults;
 #[path = "audit/found.rs"]
 mod found;
+mod harness;
+#[path = "audit/mutants.rs"]
+mod mutants;
+#[path = "audit/own.rs"]
+mod own;
+#[path = "audit/role.rs"]
+mod role;
 #[path = "audit/shop.rs"]
 mod shop;
 
@@ -13,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults::FAULTS;
 use crate::found::{Found, audit};
+use crate::role::Role;
 use crate::shop::{Shop, Writer};
 
 /// Rows that the audit beside traffic is to have held against their copies at least.
@@ -28,13 +35,20 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
     for tier in ["l2", "l1", "l3"] {
         assert!(clean.compared(tier) > 0, "{tier}: {clean:?}");
     }
-    assert!(clean.compared_on_replicas("l1") > 0, "{clean:?}");
+    for tier in ["l2", "l1"] {
+        assert!(clean.compared_on_replicas(tier) > 0, "replicas of {tier}: {clean:?}");
+    }
 
+    let role = Role::start(&shop);
+    role.looks_at_every_tier();
     beside_traffic(&shop, TRAFFIC);
     shop.settle();
+    role.has_found_nothing();
+    own::a_cache_of_their_own_is_judged(&shop);
 
     let planted = faults::plant(&shop);
     assert_eq!(planted.len(), FAULTS);
+    role.finds(FAULTS as u64);
     let began = Instant::now();
     let found = audit(&shop.lockstep);
     eprintln!("{FAULTS} faults, found in {:.1?}", began.elapsed());
@@ -42,7 +56,8 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
     check(&found, &planted);
     let text = shop.lockstep.run(&["audit", "--full", "--once"]);
     assert!(!text.stdout.contains(shop::NAME) && !found.text.contains(shop::NAME), "a name is told: {text}");
-    assert!(text.stdout.contains("last touched by u public.prices at "), "{text}");
+    assert!(text.stdout.contains("last touched by u public."), "{text}");
+    role.remembers_over_a_restart(&shop);
 }
 
 /// Ten minutes at 1,000 changes a second, with reads: not one copy may be called wrong.
@@ -51,6 +66,28 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
 fn nothing_is_wrong_for_ten_minutes() {
     let shop = Shop::open();
     beside_traffic(&shop, TRAFFIC_LONG);
+}
+
+#[test]
+#[ignore = "takes a minute and a half"]
+fn idle_is_idle_and_a_cut_stream_is_stalled() {
+    let mut shop = Shop::open();
+    let role = Role::start(&shop);
+    role.stays_ready_for(Duration::from_secs(40));
+    for (left, cut) in [("ingest", "l2 in"), ("engine", "ingest")] {
+        shop.run_only(left);
+        role.complains_within(Duration::from_secs(30), cut, || {
+            shop.sql("UPDATE prices SET price_pence = price_pence + 1")
+        });
+        shop.run_only("ingest,engine,gateway");
+        role.is_content_again();
+    }
+}
+
+#[test]
+#[ignore = "takes some minutes"]
+fn mistakes_in_the_functions_are_reported() {
+    mutants::are_reported(&Shop::open());
 }
 
 fn beside_traffic(shop: &Shop, lasts: Duration) {

@@ -30,15 +30,16 @@ impl Edge {
 
     /// What it keeps under each path; an empty copy where it keeps nothing.
     pub async fn read(&self, view: &View, paths: &[&str]) -> Result<Vec<Copy>, AuditError> {
-        let looked: Vec<_> = stream::iter(paths).map(|path| self.page(view, path)).buffered(PAGES_AT_ONCE).collect().await;
+        let pages: Vec<_> = paths.iter().map(|path| self.page(view, (*path).to_owned())).collect();
+        let looked: Vec<_> = stream::iter(pages).buffered(PAGES_AT_ONCE).collect().await;
         looked.into_iter().collect()
     }
 
     /// `only-if-cached` asks for what is there, or for a 504 (RFC 9111, 5.2.1.7). An edge that does not know it fetches the
     /// page, and says by its headers that it had none.
-    async fn page(&self, view: &View, path: &str) -> Result<Copy, AuditError> {
+    async fn page(&self, view: &View, path: String) -> Result<Copy, AuditError> {
         let failed = |error: reqwest::Error| AuditError::Edge(error.without_url().to_string());
-        let url = format!("{}{}", self.url, escaped(path));
+        let url = format!("{}{}", self.url, escaped(&path));
         let response = self.client.get(url).header("cache-control", "only-if-cached").send().await.map_err(failed)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
@@ -64,7 +65,11 @@ impl Edge {
 fn escaped(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte);
     path.bytes().fold(String::new(), |mut text, byte| {
-        if plain(byte) { text.push(char::from(byte)) } else { text.push_str(&format!("%{byte:02X}")) }
+        if plain(byte) {
+            text.push(char::from(byte))
+        } else {
+            text.push_str(&format!("%{byte:02X}"))
+        }
         text
     })
 }
@@ -82,7 +87,8 @@ fn columns(view: &View, body: &Map<String, Json>) -> Fields {
         let (Some((source, rows)), Json::Object(many)) =
             (source.and_then(|source| Some((source, source.rows.as_ref()?))), value)
         else {
-            fields.extend(text(value).map(|text| (name.clone(), text)));
+            // A page may say more than the view that it is purged by.
+            fields.extend(text(value).filter(|_| view.has_field(name)).map(|text| (name.clone(), text)));
             continue;
         };
         for (row, columns) in many {

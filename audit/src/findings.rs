@@ -197,8 +197,10 @@ pub(crate) fn shown(policy: &Policy, view: &View, differences: &[Difference]) ->
             shown.to_string()
         };
         // The name of a row's field holds a value of the row.
-        let of_row = |name: &str| view.sources.iter().any(|s| s.rows.as_ref().is_some_and(|r| r.row_of(name).is_some()));
-        let name = if is_private && of_row(&one.field) { Shown::private(&one.field).to_string() } else { one.field.clone() };
+        let of_row =
+            |name: &str| view.sources.iter().any(|s| s.rows.as_ref().is_some_and(|r| r.row_of(name).is_some()));
+        let name =
+            if is_private && of_row(&one.field) { Shown::private(&one.field).to_string() } else { one.field.clone() };
         Field { name, copy: one.copy.as_ref().map(text), database: one.row.as_ref().map(text) }
     };
     differences.iter().map(field).collect()
@@ -225,7 +227,8 @@ fn is_private(policy: &Policy, view: &View, field: &str) -> bool {
 pub(crate) fn shown_key(policy: &Policy, subject: &Subject, fields: Option<&Fields>) -> String {
     let pattern = &subject.view.key;
     let text = |column: &str| fields.and_then(|fields| fields.get(column)).map(String::as_str);
-    let key = if pattern.is_plain() { Some(pattern.key(&subject.entity)) } else { pattern.key_of(&subject.entity, text) };
+    let key =
+        if pattern.is_plain() { Some(pattern.key(&subject.entity)) } else { pattern.key_of(&subject.entity, text) };
     let is_private = policy.groups[&subject.view.group].is_key_private;
     key.map_or_else(
         || if is_private { Shown::private(&subject.key).to_string() } else { subject.key.clone() },

@@ -1,6 +1,7 @@
 //! Everything that is cached now, held against the database.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use lockstep_process::Failure;
@@ -17,6 +18,9 @@ use crate::subject::{Names, Subject};
 
 /// Keys that one SCAN looks at.
 const SCAN_COUNT: usize = 500;
+/// Keys of a node, and entities of a group, that are remembered. Beyond them a key may be looked at twice, and a page of no
+/// row is not asked for.
+const KEYS_REMEMBERED_MAX: usize = 500_000;
 /// Copies that are read and judged together.
 pub(crate) const COPIES_PER_LOOK: usize = 100;
 
@@ -38,6 +42,25 @@ pub struct Step<'a> {
     pub done: u64,
     /// About how many there are.
     pub of: u64,
+}
+
+/// Hears of each step, and may take its time before the next one.
+pub(crate) trait Listener: Send {
+    /// A step was made; these are the findings so far.
+    fn heard<'a>(&'a mut self, step: Step<'a>, findings: &'a mut Findings) -> Hearing<'a>;
+}
+
+/// A listener's own time.
+pub(crate) type Hearing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Tells, and goes on.
+struct Told<F>(F);
+
+impl<F: FnMut(Step<'_>) + Send> Listener for Told<F> {
+    fn heard<'a>(&'a mut self, step: Step<'a>, _: &'a mut Findings) -> Hearing<'a> {
+        (self.0)(step);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An ordinary reader of every tier.
@@ -68,8 +91,9 @@ impl Auditor {
     }
 
     /// Looks at every copy in every tier, from the inside out.
-    pub async fn full(&self, scope: &Scope, mut told: impl FnMut(Step<'_>)) -> Result<Findings, AuditError> {
+    pub async fn full(&self, scope: &Scope, told: impl FnMut(Step<'_>) + Send) -> Result<Findings, AuditError> {
         let mut findings = Findings::default();
+        let mut told = Told(told);
         let mut seen = scope.also.clone();
         for tier in [TierName::L2, TierName::L1] {
             for mut node in self.nodes(tier, scope.replicas).await? {
@@ -91,19 +115,24 @@ impl Auditor {
         nodes::connect(self.servers(tier), with_replicas).await
     }
 
+    pub(crate) fn is_cluster(&self, tier: TierName) -> bool {
+        matches!(self.servers(tier), RedisServers::Cluster(_))
+    }
+
     pub(crate) fn servers(&self, tier: TierName) -> &RedisServers {
         if tier == TierName::L1 { &self.l1 } else { &self.l2 }
     }
 
-    async fn node(
+    /// Looks at every copy on one node.
+    pub(crate) async fn node(
         &self,
         tier: TierName,
         node: &mut Node,
         seen: &mut BTreeMap<Arc<str>, BTreeSet<String>>,
         findings: &mut Findings,
-        told: &mut impl FnMut(Step<'_>),
+        listener: &mut dyn Listener,
     ) -> Result<(), AuditError> {
-        let is_cluster = matches!(self.servers(tier), RedisServers::Cluster(_));
+        let is_cluster = self.is_cluster(tier);
         let (pattern, of) = (self.names.pattern(is_cluster), node.size().await?);
         let what = format!("{} {}{}", tier.as_str(), node.name, if node.is_replica { " (replica)" } else { "" });
         let (mut cursor, mut done, mut slow) = (0, 0, Slow::default());
@@ -115,8 +144,13 @@ impl Auditor {
             let mut by_view: BTreeMap<Arc<str>, Vec<Subject>> = BTreeMap::new();
             for key in keys {
                 let Some(subject) = self.names.subject(tier, &key, is_cluster) else { continue };
-                if looked.insert(key) {
-                    seen.entry(subject.view.group.clone()).or_default().insert(subject.entity.clone());
+                let is_new =
+                    if looked.len() < KEYS_REMEMBERED_MAX { looked.insert(key) } else { !looked.contains(&key) };
+                if is_new {
+                    let seen = seen.entry(subject.view.group.clone()).or_default();
+                    if seen.len() < KEYS_REMEMBERED_MAX {
+                        seen.insert(subject.entity.clone());
+                    }
                     by_view.entry(subject.view.name.clone()).or_default().push(subject);
                 }
             }
@@ -125,7 +159,7 @@ impl Auditor {
                     look(self, &mut Place::Node(tier, node), chunk, &mut slow, findings).await?;
                 }
             }
-            told(Step { what: &what, done: done.min(of), of });
+            listener.heard(Step { what: &what, done: done.min(of), of }, findings).await;
             cursor = next;
             if cursor == 0 {
                 return Ok(());
@@ -134,14 +168,14 @@ impl Auditor {
     }
 
     /// Asks the edge for the page of every row, and of every entity that a tier knows.
-    async fn pages(
+    pub(crate) async fn pages(
         &self,
         edge: &Edge,
         view: &Arc<View>,
         mut also: BTreeSet<String>,
         marks: &mut [Node],
         findings: &mut Findings,
-        told: &mut impl FnMut(Step<'_>),
+        listener: &mut dyn Listener,
     ) -> Result<(), AuditError> {
         if !view.key.is_plain() {
             return Ok(());
@@ -152,11 +186,15 @@ impl Auditor {
         loop {
             let mut page = self.rows.entities(view, after.as_deref(), COPIES_PER_LOOK).await?;
             let last = page.last().cloned();
-            also.retain(|entity| !page.contains(entity));
+            for entity in &page {
+                also.remove(entity);
+            }
             if page.is_empty() {
                 // What is (or was) cached elsewhere, and is no row any more.
                 page = also.iter().take(COPIES_PER_LOOK).cloned().collect();
-                also.retain(|entity| !page.contains(entity));
+                for entity in &page {
+                    also.remove(entity);
+                }
             }
             if page.is_empty() {
                 return Ok(());
@@ -164,7 +202,7 @@ impl Auditor {
             let subjects: Vec<Subject> = page.iter().filter_map(|entity| self.names.page(view, entity)).collect();
             look(self, &mut Place::Edge(edge, marks), &subjects, &mut slow, findings).await?;
             done += page.len() as u64;
-            told(Step { what: &what, done, of: estimate.max(done) });
+            listener.heard(Step { what: &what, done, of: estimate.max(done) }, findings).await;
             // After the last row the key stays where it is: only what is left over comes then.
             after = last.or(after);
         }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lockstep_schemas::policy::Rows;
 use lockstep_schemas::position::Position;
 
 /// Fields and their texts; a null is a field that is not there.
@@ -44,6 +45,8 @@ pub struct Mark {
     pub floor: Position,
     /// The database's time of the position, microseconds since 1970; 0 where that is not known.
     pub at: i64,
+    /// The next offset of the partition that it has not applied.
+    pub offset: i64,
 }
 
 /// What a copy is.
@@ -85,6 +88,21 @@ impl Wrong {
     }
 }
 
+/// Fields whose changes need not reach a copy: those behind a test.
+#[derive(Clone, Debug, Default)]
+pub struct Lenient {
+    /// Columns.
+    pub columns: BTreeSet<String>,
+    /// Fields that are rows.
+    pub rows: Vec<Rows>,
+}
+
+impl Lenient {
+    fn has(&self, field: &str) -> bool {
+        self.columns.contains(field) || self.rows.iter().any(|rows| rows.row_of(field).is_some())
+    }
+}
+
 /// A field that is not the same on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -100,7 +118,7 @@ pub struct Difference {
 pub const END: &str = "_end";
 
 /// Judges a sample. `lenient` are fields whose changes need not reach the copy.
-pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenient: &BTreeSet<String>) -> Verdict {
+pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenient: &Lenient) -> Verdict {
     if copy.fields.is_empty() {
         return Verdict::Gone;
     }
@@ -134,11 +152,11 @@ pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenien
 }
 
 /// Whether a copy differs from what was read before it: only then is it worth to be looked at again.
-pub fn differs(before: &Row, mark: Option<&Mark>, copy: &Copy, lenient: &BTreeSet<String>) -> bool {
+pub fn differs(before: &Row, mark: Option<&Mark>, copy: &Copy, lenient: &Lenient) -> bool {
     !matches!(judge(before, mark, copy, before, lenient), Verdict::Same | Verdict::Gone | Verdict::Dead)
 }
 
-fn differences(copy: &Copy, row: Option<&Fields>, lenient: &BTreeSet<String>) -> Vec<Difference> {
+fn differences(copy: &Copy, row: Option<&Fields>, lenient: &Lenient) -> Vec<Difference> {
     let own: BTreeMap<&String, &String> = copy.fields.iter().filter(|(name, _)| !name.starts_with(OWN)).collect();
     let is_absence = copy.fields.contains_key("_neg");
     let nothing = Fields::new();
@@ -148,7 +166,7 @@ fn differences(copy: &Copy, row: Option<&Fields>, lenient: &BTreeSet<String>) ->
     for name in names {
         let (of_copy, of_row) = (own.get(name).map(|text| (*text).clone()), there.get(name).cloned());
         // Where one side has no row at all, that is told by all that the other has.
-        let may_differ = lenient.contains(name.as_str()) && row.is_some() && !is_absence;
+        let may_differ = lenient.has(name) && row.is_some() && !is_absence;
         if of_copy != of_row && !may_differ {
             differences.push(Difference { field: name.clone(), copy: of_copy, row: of_row });
         }

@@ -104,12 +104,21 @@ impl History {
         }
     }
 
+    /// Takes over what others have kept.
+    pub fn take_over(&mut self, kept: History) {
+        self.kept_minutes = kept.kept_minutes;
+        self.kept_hours = kept.kept_hours;
+    }
+
     /// What this process is to keep now: its slices of a minute and of its hour.
     pub fn records(&self, minute: u64) -> Vec<Record> {
         let record = |slices: &BTreeMap<u64, Slice>, at: u64, is_hour| {
             Some(Record { at, is_hour, of: slices.get(&at)?.clone() })
         };
-        [record(&self.minutes, minute, false), record(&self.hours, minute / MINUTES, true)].into_iter().flatten().collect()
+        [record(&self.minutes, minute, false), record(&self.hours, minute / MINUTES, true)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// What was checked over a window that ends with a minute, by tier and view.
@@ -164,7 +173,8 @@ mod tests {
             let of_minute = first.records(minute);
             of_minute.iter().filter(|record| !record.is_hour).for_each(|record| second.restore(record));
         }
-        for hour in [(now - 90) / 60, (now - 30) / 60, now / 60].into_iter().collect::<std::collections::BTreeSet<_>>() {
+        for hour in [(now - 90) / 60, (now - 30) / 60, now / 60].into_iter().collect::<std::collections::BTreeSet<_>>()
+        {
             let records = first.records(hour * 60);
             records.iter().filter(|record| record.is_hour).for_each(|record| second.restore(record));
         }

@@ -76,8 +76,19 @@ impl Node {
 
     /// The next keys from a cursor; the walk is over when it is 0 again.
     pub async fn scan(&mut self, cursor: u64, pattern: &str, count: usize) -> Result<(u64, Vec<String>), AuditError> {
+        self.scan_for(cursor, pattern, count, "hash").await
+    }
+
+    /// The same, of keys of one type.
+    pub async fn scan_for(
+        &mut self,
+        cursor: u64,
+        pattern: &str,
+        count: usize,
+        kind: &str,
+    ) -> Result<(u64, Vec<String>), AuditError> {
         let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count).arg("TYPE").arg("hash");
+        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count).arg("TYPE").arg(kind);
         let (next, keys): (u64, Vec<Vec<u8>>) = ask(&mut self.connection, &self.name, &scan).await?;
         // What is no text is nobody's key of ours.
         Ok((next, keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect()))
@@ -103,7 +114,7 @@ impl Node {
         }
         let mut pipe = redis::pipe();
         for subject in subjects {
-            pipe.cmd("HMGET").arg(&subject.mark).arg(&["pos", "floor", "at"]);
+            pipe.cmd("HMGET").arg(&subject.mark).arg(&["pos", "floor", "at", "offset"]);
             pipe.cmd("HGETALL").arg(&subject.key).cmd("PTTL").arg(&subject.key);
         }
         let answers: Vec<Value> = self.pipe(&pipe).await?;
@@ -118,6 +129,31 @@ impl Node {
         Ok(found)
     }
 
+    /// Values of somebody else's, as fields, and how long each lives; `None`: for ever. What is gone, or of another form,
+    /// has no fields.
+    pub async fn values(
+        &mut self,
+        keys: &[String],
+        are_hashes: bool,
+    ) -> Result<Vec<(Option<Fields>, Option<Duration>)>, AuditError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for key in keys {
+            pipe.cmd(if are_hashes { "HGETALL" } else { "GET" }).arg(key).cmd("PTTL").arg(key);
+        }
+        let mut answers = self.pipe::<Vec<Value>>(&pipe).await?.into_iter();
+        let mut values = Vec::with_capacity(keys.len());
+        while let (Some(value), Some(life)) = (answers.next(), answers.next()) {
+            let pttl_ms: i64 = self.form(from_redis_value(life).map_err(Into::into))?;
+            let fields = if are_hashes { from_redis_value::<Fields>(value).ok() } else { fields_of_json(value) };
+            let left = u64::try_from(pttl_ms).ok().map(Duration::from_millis);
+            values.push((fields.filter(|fields| !fields.is_empty() && pttl_ms != -2), left));
+        }
+        Ok(values)
+    }
+
     /// Watermarks, by name; where L3 has come to, where `at_edge`.
     pub async fn marks(&mut self, names: &[&str], at_edge: bool) -> Result<Vec<Option<Mark>>, AuditError> {
         if names.is_empty() {
@@ -125,10 +161,10 @@ impl Node {
         }
         let mut pipe = redis::pipe();
         for name in names {
-            pipe.cmd("HMGET").arg(name).arg(&["pos", "floor", "at", "l3"]);
+            pipe.cmd("HMGET").arg(name).arg(&["pos", "floor", "at", "offset", "l3", "l3_offset"]);
         }
         let answers: Vec<Vec<Option<String>>> = self.pipe(&pipe).await?;
-        Ok(answers.iter().map(|texts| mark_of(texts, if at_edge { 3 } else { 0 })).collect())
+        Ok(answers.iter().map(|texts| mark_of(texts, if at_edge { 4 } else { 0 })).collect())
     }
 
     async fn pipe<T: redis::FromRedisValue>(&mut self, pipe: &redis::Pipeline) -> Result<T, AuditError> {
@@ -141,7 +177,7 @@ impl Node {
     }
 }
 
-/// `pos, floor, at, l3` as a watermark whose position stands at `position`. The edge knows no floor.
+/// `pos, floor, at, offset, l3, l3_offset` as a watermark whose position stands at `position`. The edge knows no floor.
 fn mark_of(texts: &[Option<String>], position: usize) -> Option<Mark> {
     let at = |at: usize| texts.get(at).and_then(Option::as_deref);
     let floor = if position == 0 { at(1).and_then(|text| text.parse().ok()) } else { None };
@@ -149,7 +185,20 @@ fn mark_of(texts: &[Option<String>], position: usize) -> Option<Mark> {
         position: at(position)?.parse().ok()?,
         floor: floor.unwrap_or(Position::LEAST),
         at: at(2).and_then(|text| text.parse().ok()).unwrap_or(0),
+        offset: at(if position == 0 { 3 } else { position + 1 }).and_then(|text| text.parse().ok()).unwrap_or(0),
     })
+}
+
+/// The members of a JSON object as texts; null is absent.
+fn fields_of_json(value: Value) -> Option<Fields> {
+    let text: Vec<u8> = from_redis_value(value).ok()?;
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&text).ok()?;
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    };
+    Some(object.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect())
 }
 
 async fn open(url: &str, name: &str) -> Result<MultiplexedConnection, AuditError> {

@@ -132,7 +132,8 @@ const NO_POSITION: &str = "the database has told no position: there is no epoch 
 /// One connection's settings under which a value's text is the canonical one.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<PgPool, Failure> {
     let unreadable = || Failure::configuration("the database URL can't be read");
-    let options = PgConnectOptions::from_str(config.url.expose()).map_err(|e| unreadable().because(SqlError::from(e)))?;
+    let options =
+        PgConnectOptions::from_str(config.url.expose()).map_err(|e| unreadable().because(SqlError::from(e)))?;
     let options = options.application_name("lockstep-audit").statement_cache_capacity(0).disable_statement_logging();
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ANSWER_WAIT_MAX);
     pool.connect_with(options.options(SESSION)).await.map_err(|error| explain(&config.url, error))
@@ -150,7 +151,9 @@ async fn prepare(pool: &PgPool, view: &View, source: &ViewSource, entity_key: &s
     let columns = columns(pool, &source.table).await?;
     let known = |name: &str| {
         let what = format!("view {}: table {} has no column {name}", view.name, source.table);
-        columns.get(name).ok_or_else(|| Failure::configuration(what).remedy("migrate the database, or correct the policy"))
+        columns
+            .get(name)
+            .ok_or_else(|| Failure::configuration(what).remedy("migrate the database, or correct the policy"))
     };
     let key = known(entity_key)?;
     let kinds = source.columns.iter().map(|name| Ok(known(name)?.0)).collect::<Result<_, Failure>>()?;
@@ -227,7 +230,8 @@ impl Source {
     /// All rows of an entity as a JSON array of arrays.
     fn select(&self, entity_key: &str) -> String {
         let key = identifier(entity_key);
-        let text = |column: &str| format!("CASE WHEN r.{column} IS DISTINCT FROM NULL THEN format('%s', r.{column}) END");
+        let text =
+            |column: &str| format!("CASE WHEN r.{column} IS DISTINCT FROM NULL THEN format('%s', r.{column}) END");
         let version = if self.has_version { "r.tableoid::text || r.ctid::text || r.xmin::text" } else { "NULL::text" };
         let name = self.of.rows.as_ref().map_or("NULL::text".to_owned(), |rows| text(&identifier(&rows.column)));
         let mut parts = vec![version.to_owned(), text(&key), name];

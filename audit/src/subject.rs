@@ -1,12 +1,14 @@
 //! Which view and which entity a key in a tier belongs to, and where its watermark lies: the documented names, read
 //! backward. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::partition::{hash_tags, partition_of};
 use lockstep_schemas::policy::{Policy, TierName, View};
+
+use crate::judge::Lenient;
 
 /// Names of one installation's keys.
 pub(crate) struct Names {
@@ -56,6 +58,19 @@ impl Names {
         Some(Subject { view: view.clone(), entity, key: key.to_owned(), mark: format!("{{{own}}}:_w") })
     }
 
+    /// Partitions of a group.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// An entity's entry in a tier.
+    pub fn entry(&self, view: &Arc<View>, entity: &str, is_cluster: bool) -> Option<Subject> {
+        let (tag, name) = (self.tag(&view.group, entity)?, view.key.key(entity));
+        let (name, mark) = (name.as_str(), format!("{{{tag}}}:_w"));
+        let key = if is_cluster { format!("{{{tag}}}:{name}") } else { format!("{}{name}", self.namespace) };
+        Some(Subject { view: view.clone(), entity: entity.to_owned(), key, mark })
+    }
+
     /// Where an entity's page at the edge is told of: the watermark on L2.
     pub fn page(&self, view: &Arc<View>, entity: &str) -> Option<Subject> {
         let mark = format!("{{{}}}:_w", self.tag(&view.group, entity)?);
@@ -77,7 +92,8 @@ impl Names {
 
     /// What SCAN is to look for.
     pub fn pattern(&self, is_cluster: bool) -> String {
-        let escaped: String = self.namespace.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+        let escaped: String =
+            self.namespace.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
         if is_cluster { format!("{{{escaped}*") } else { format!("{escaped}*") }
     }
 
@@ -88,9 +104,15 @@ impl Names {
 }
 
 /// Fields of a view whose changes need not reach its copies: those behind a test.
-pub(crate) fn lenient(view: &View) -> BTreeSet<String> {
-    let tested = view.sources.iter().filter(|source| source.when.is_some() && source.rows.is_none());
-    tested.flat_map(|source| &source.columns).map(|column| column.to_string()).collect()
+pub(crate) fn lenient(view: &View) -> Lenient {
+    let mut lenient = Lenient::default();
+    for source in view.sources.iter().filter(|source| source.when.is_some()) {
+        match &source.rows {
+            Some(rows) => lenient.rows.push(rows.clone()),
+            None => lenient.columns.extend(source.columns.iter().map(|column| column.to_string())),
+        }
+    }
+    lenient
 }
 
 #[cfg(test)]

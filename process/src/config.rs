@@ -9,10 +9,13 @@ use serde::Deserialize;
 
 use crate::{Failure, suggest};
 
+mod audit;
 mod kafka;
 mod secret;
 mod tiers;
 
+pub use audit::AuditConfig;
+use audit::AuditSection;
 use kafka::KafkaSection;
 pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
 pub use tiers::RedisServers;
@@ -82,6 +85,7 @@ struct File {
     gateway: GatewaySection,
     ingest: IngestSection,
     metrics: MetricsSection,
+    audit: AuditSection,
 }
 
 #[derive(Default, Deserialize)]
@@ -216,6 +220,8 @@ pub struct Config {
     pub namespace: String,
     /// Of the role ingest.
     pub ingest: IngestConfig,
+    /// Of the role audit.
+    pub audit: AuditConfig,
     /// Where metrics are served; `None`: nowhere.
     pub metrics_listen: Option<String>,
     database: Option<DatabaseConfig>,
@@ -269,6 +275,7 @@ impl Config {
                 snapshot_initial: file.ingest.snapshot == Some(SnapshotWhen::Initial),
                 snapshot_rows_per_second,
             },
+            audit: file.audit.build()?,
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),

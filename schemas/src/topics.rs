@@ -20,6 +20,8 @@ pub const HOT: &str = "lockstep.hot";
 pub const PARKED: &str = "lockstep.parked";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
+/// How often the auditor found copies right. One partition, compacted, and nothing older than a month.
+pub const AUDIT: &str = "lockstep.audit";
 /// Forecast scores. One partition.
 pub const SCORES: &str = "forecast.scores";
 
@@ -59,7 +61,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
     let flow =
         [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
-    groups.chain(state).chain(flow).collect()
+    let kept = spec(AUDIT, 1, &[("cleanup.policy", "compact,delete"), MONTH, ELECTION]);
+    groups.chain(state).chain(flow).chain([kept]).collect()
 }
 
 /// Refuses to work with another partition count than that of the groups' topics: keys would be looked for in other

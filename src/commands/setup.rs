@@ -168,14 +168,14 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
     lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {}", topics::SCORES)));
-    for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+    for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));
     }
-    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         // The client asks for its group even where it never joins one.
         lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
     }
-    for user in ["lockstep-ingest", "lockstep-warmer"] {
+    for user in ["lockstep-ingest", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
     }
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
@@ -183,6 +183,7 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     for topic in [topics::FORECAST, topics::PARKED] {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
     }
+    lines.push(allow("lockstep-audit", &["Write", "Describe"], &format!("--topic {}", topics::AUDIT)));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], "--transactional-id lockstep-forecast"));
     lines
 }

@@ -49,7 +49,7 @@ pub fn plant(shop: &Shop) -> Planted {
         planted.insert(("l2", orphan));
     }
     on_primaries(shop, 1..=10, &mut planted);
-    on_one_replica(shop, 11..=20, &mut planted);
+    on_one_replica(shop, 66..=75, &mut planted);
     planted
 }
 
@@ -59,9 +59,7 @@ fn at_the_edge(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<us
         let (product, key) = (format!("P{n}"), format!("product:all:P{n}"));
         let price: i64 = l2.hget(&key, "price_pence").expect("a price");
         let () = l2.hset(&key, "price_pence", price + 1).expect("a stale value");
-        let purge = reqwest::Method::from_bytes(b"PURGE").expect("a method");
-        let purged = shop.http.request(purge, shop.page(&product)).header("xkey-purge", format!("product:{product}"));
-        shop.runtime.block_on(purged.send()).expect("a purge");
+        shop.purge(&product);
         let kept = || shop.get(&shop.page(&product)).filter(|(_, had)| *had);
         until("the edge to keep the page", DROP_LIMIT, kept);
         let () = l2.hset(&key, "price_pence", price).expect("the value back");
@@ -85,7 +83,7 @@ fn of_deleted_rows(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusiv
 fn on_primaries(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
     for n in of {
         let name = format!("user:{n}");
-        let (mut node, key) = find(shop, &name, "master");
+        let (mut node, key) = find(shop, &name);
         let () = node.hset(key, "name", "Beryl").expect("a stale value");
         planted.insert(("l1", name));
     }
@@ -93,33 +91,26 @@ fn on_primaries(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut 
 
 /// On a replica alone: its primary has the right value.
 fn on_one_replica(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
-    for n in of {
-        let name = format!("user:{n}");
-        let (mut node, key) = find(shop, &name, "slave");
-        let set = |node: &mut Connection, value: &str| {
-            let mut set = redis::cmd("CONFIG");
-            let () = set.arg("SET").arg("replica-read-only").arg(value).query(node).expect("a setting");
-        };
-        set(&mut node, "no");
-        let () = node.hset(key, "name", "Cora").expect("a stale value");
-        set(&mut node, "yes");
-        planted.insert(("l1", name));
+    let mut replica = shop.l2_replica();
+    for key in of.map(|n| format!("product:all:P{n}")) {
+        let price: i64 = replica.hget(&key, "price_pence").expect("a price");
+        let () = replica.hset(&key, "price_pence", price + 1).expect("a stale value");
+        planted.insert(("l2", key));
     }
 }
 
-/// The node of L1 in this role that has a key of this name, and the whole key.
-fn find(shop: &Shop, name: &str, role: &str) -> (Connection, String) {
+/// The primary of L1 that has a key of this name, and the whole key.
+fn find(shop: &Shop, name: &str) -> (Connection, String) {
     for url in &shop.endpoints().l1 {
         let mut node = connect(url);
         let info: String = redis::cmd("INFO").arg("replication").query(&mut node).expect("a role");
-        if !info.contains(&format!("role:{role}")) {
+        if !info.contains("role:master") {
             continue;
         }
         let found: Vec<String> = redis::cmd("KEYS").arg(format!("*}}:{name}")).query(&mut node).expect("keys");
         if let Some(key) = found.into_iter().next() {
-            let () = redis::cmd("READONLY").query(&mut node).expect("reads of a replica");
             return (node, key);
         }
     }
-    panic!("no {role} of L1 has {name}");
+    panic!("no primary of L1 has {name}");
 }

@@ -1,5 +1,7 @@
 //! A shop whose products and customers are cached everywhere, and somebody who changes them.
 
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +21,9 @@ pub const NAME: &str = "Amberly";
 const PARTITIONS: &str = "4";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const PAGE_LIMIT: Duration = Duration::from_secs(20);
+/// So quick that a test can wait for it.
+const AUDIT: &str = "[audit]\ncycle_s = 20\ncopies_per_second_min = 400\n";
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// In one transaction of the writer: a tick of 50 of them a second is 1,000 changes a second.
 const CHANGES_PER_TRANSACTION: usize = 20;
 const TICK: Duration = Duration::from_millis(20);
@@ -30,7 +35,9 @@ pub struct Shop {
     pub pool: PgPool,
     pub runtime: Arc<Runtime>,
     pub http: reqwest::Client,
-    _roles: Program,
+    roles: Option<Program>,
+    /// A replica of L2, which takes writes of its own: a cluster's replica would send them on.
+    replica: (Program, String),
     stack: Stack,
     _folder: tempfile::TempDir,
 }
@@ -42,14 +49,16 @@ impl Shop {
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let folder = tempfile::tempdir().expect("a folder");
         let exports = stack.endpoints().exports();
+        std::fs::write(folder.path().join("lockstep.toml"), AUDIT).expect("a configuration");
         let lockstep = Lockstep::new(folder.path()).exports(&exports).set("LOCKSTEP_PARTITIONS", PARTITIONS);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = Arc::new(runtime.expect("a runtime"));
         let pool = runtime.block_on(PgPool::connect(&stack.endpoints().database_url)).expect("a pool");
         runtime.block_on(MIGRATIONS.run(&pool)).expect("the shop's tables");
+        let replica = start_replica(stack.endpoints(), &lockstep, folder.path());
         let roles = lockstep.start(&["run", "--role", "ingest,engine,gateway"]);
         let http = reqwest::Client::builder().timeout(PAGE_LIMIT).no_proxy().build().expect("a client");
-        let shop = Shop { lockstep, pool, runtime, http, _roles: roles, stack, _folder: folder };
+        let shop = Shop { lockstep, pool, runtime, http, roles: Some(roles), replica, stack, _folder: folder };
         let ready = format!("{}/readyz", shop.endpoints().gateway);
         until("the gateway to be ready", READY_LIMIT, || (shop.get(&ready)?.0 == 200).then_some(()));
         shop.sql(&format!(
@@ -71,13 +80,31 @@ impl Shop {
         self.stack.endpoints()
     }
 
+    /// Ends what runs, and runs these roles instead.
+    pub fn run_only(&mut self, roles: &str) {
+        if let Some(running) = self.roles.take() {
+            running.terminate();
+            running.wait(DRAIN_LIMIT);
+        }
+        self.roles = Some(self.lockstep.start(&["run", "--role", roles]));
+    }
+
     /// Every product's page at the edge.
     pub fn fill_edge(&self) {
-        (1..=PRODUCTS).for_each(|n| drop(self.get(&self.page(&format!("P{n}")))));
+        for n in 1..=PRODUCTS {
+            self.get(&self.page(&format!("P{n}")));
+        }
     }
 
     pub fn page(&self, product: &str) -> String {
         format!("{}/v1/product/{product}", self.endpoints().edge)
+    }
+
+    /// Has the edge throw a product's page away.
+    pub fn purge(&self, product: &str) {
+        let purge = reqwest::Method::from_bytes(b"PURGE").expect("a method");
+        let purge = self.http.request(purge, self.page(product)).header("xkey-purge", format!("product:{product}"));
+        self.runtime.block_on(purge.send()).expect("a purge");
     }
 
     /// Status, and whether the edge had it.
@@ -106,6 +133,27 @@ impl Shop {
     pub fn l2(&self) -> Connection {
         connect(&self.endpoints().l2)
     }
+
+    pub fn l2_replica(&self) -> Connection {
+        connect(&self.replica.1)
+    }
+}
+
+fn start_replica(endpoints: &Endpoints, lockstep: &Lockstep, folder: &Path) -> (Program, String) {
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let primary = endpoints.l2.trim_start_matches("redis://").trim_end_matches('/');
+    let (host, port) = primary.split_once(':').expect("a port");
+    let mut command = lockstep.other("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--appendonly", "no"]);
+    command.args(["--replicaof", host, port, "--replica-read-only", "no", "--dir", &folder.display().to_string()]);
+    let replica = (Program::start(command), format!("redis://{address}/"));
+    let follows = || {
+        let mut node = redis::Client::open(&*replica.1).ok()?.get_connection().ok()?;
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut node).ok()?;
+        info.contains("master_link_status:up").then_some(())
+    };
+    until("a replica of L2", READY_LIMIT, follows);
+    replica
 }
 
 pub fn connect(url: &str) -> Connection {
@@ -132,8 +180,13 @@ impl Writer {
                 let statements: String = (0..CHANGES_PER_TRANSACTION).map(|_| change()).collect();
                 sqlx::raw_sql(AssertSqlSafe(statements)).execute(&pool).await.expect("changes");
                 counted.fetch_add(CHANGES_PER_TRANSACTION as u64, Ordering::SeqCst);
-                for from in [&edge, &gateway] {
-                    let page = format!("{from}/v1/product/P{}", fastrand::usize(1..=PRODUCTS));
+                let product = || fastrand::usize(1..=PRODUCTS);
+                let pages = [
+                    format!("{edge}/v1/product/P{}", product()),
+                    format!("{gateway}/v1/product/P{}", product()),
+                    format!("{gateway}/v1/profile/{}", fastrand::usize(1..=USERS)),
+                ];
+                for page in pages {
                     tokio::spawn(http.get(page).send());
                 }
             }
@@ -154,7 +207,11 @@ impl Writer {
 fn change() -> String {
     let product = if fastrand::bool() { fastrand::usize(1..=5) } else { fastrand::usize(1..=PRODUCTS) };
     let (user, value) = (fastrand::usize(1..=USERS), fastrand::u32(1..1_000));
-    match fastrand::u8(..10) {
+    match fastrand::u8(..11) {
+        10 => {
+            let text = if value % 2 == 0 { "NULL".to_owned() } else { format!("'a bowl, {value}'") };
+            format!("UPDATE products SET description = {text} WHERE product_id = 'P{product}';")
+        }
         0..4 => format!("UPDATE prices SET price_pence = {value} WHERE product_id = 'P{product}';"),
         4..7 => format!("UPDATE inventory SET stock = {} WHERE product_id = 'P{product}';", value % 3),
         7 => format!("UPDATE users SET name = '{NAME} {value}' WHERE user_id = {user};"),

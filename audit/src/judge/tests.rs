@@ -22,14 +22,14 @@ fn entry(of: &[(&str, &str)]) -> Copy {
 }
 
 fn mark(position: u64) -> Mark {
-    Mark { position: at(position), floor: at(10), at: 0 }
+    Mark { position: at(position), floor: at(10), at: 0, offset: 0 }
 }
 
 const SHOWN: &[(&str, &str)] = &[("product_id", "1"), ("stock", "5")];
 
 /// Against a row that has not changed, read at 100.
 fn settled(copy: &Copy, of: Option<&[(&str, &str)]>) -> Verdict {
-    judge(&row(of, "v1", 100), Some(&mark(100)), copy, &row(of, "v1", 120), &BTreeSet::new())
+    judge(&row(of, "v1", 100), Some(&mark(100)), copy, &row(of, "v1", 120), &Lenient::default())
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_is_not_there_or_dead_is_not_judged() {
     dead.fields.insert("_low".to_owned(), at(9).to_string());
     assert_eq!(settled(&dead, Some(SHOWN)), Verdict::Dead);
     let before = row(Some(SHOWN), "v1", 100);
-    let judge = |mark: Option<&Mark>| judge(&before, mark, &entry(&[]), &before, &BTreeSet::new());
+    let judge = |mark: Option<&Mark>| judge(&before, mark, &entry(&[]), &before, &Lenient::default());
     assert!(matches!(judge(None), Verdict::Unknown(_)));
     let newer = Mark { position: Position::before(2, Lsn(1)), ..mark(1) };
     assert!(matches!(judge(Some(&newer)), Verdict::Unknown(_)));
@@ -75,7 +75,7 @@ fn a_difference_counts_once_the_watermark_has_passed_and_nothing_moved() {
     let copy = entry(&[("product_id", "1"), ("stock", "4")]);
     let judge = |position, after: &str| {
         let (before, after) = (row(Some(SHOWN), "v1", 100), row(Some(SHOWN), after, 120));
-        judge(&before, Some(&mark(position)), &copy, &after, &BTreeSet::new())
+        judge(&before, Some(&mark(position)), &copy, &after, &Lenient::default())
     };
     assert_eq!(judge(99, "v1"), Verdict::InFlight, "the tier is behind the row");
     assert_eq!(judge(100, "v2"), Verdict::InFlight, "the row changed, and came back to what it was");
@@ -84,7 +84,7 @@ fn a_difference_counts_once_the_watermark_has_passed_and_nothing_moved() {
 
 #[test]
 fn a_lenient_field_may_differ_but_not_its_row() {
-    let lenient = BTreeSet::from(["stock".to_owned()]);
+    let lenient = Lenient { columns: BTreeSet::from(["stock".to_owned()]), rows: Vec::new() };
     let judge = |copy: &Copy, of: Option<&[(&str, &str)]>| {
         let row = row(of, "v1", 100);
         judge(&row, Some(&mark(100)), copy, &row, &lenient)
@@ -129,7 +129,7 @@ proptest! {
         let watermark = Mark { floor: at(0), ..watermark };
         let copy = entry(&[("value", &sample.values[sample.copy].to_string())]);
         let (before, after) = (state(&sample, sample.before), state(&sample, sample.after));
-        let verdict = judge(&before, Some(&watermark), &copy, &after, &BTreeSet::new());
+        let verdict = judge(&before, Some(&watermark), &copy, &after, &Lenient::default());
         prop_assert!(matches!(verdict, Verdict::Same | Verdict::InFlight), "{sample:?}: {verdict:?}");
     }
 
@@ -138,7 +138,7 @@ proptest! {
         let copy = entry(&[("value", "planted")]);
         let row = state(&sample, sample.before);
         let passed = mark(sample.before as u64 * 10 + 9);
-        let verdict = judge(&row, Some(&Mark { floor: at(0), ..passed }), &copy, &row, &BTreeSet::new());
+        let verdict = judge(&row, Some(&Mark { floor: at(0), ..passed }), &copy, &row, &Lenient::default());
         prop_assert!(matches!(verdict, Verdict::Wrong(Wrong::Stale, _)), "{sample:?}: {verdict:?}");
     }
 }

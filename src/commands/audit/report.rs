@@ -66,7 +66,8 @@ impl Report {
 
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
-            "tier  nodes     view                  same  in flight   stale  missing  orphan    dead  unknown".to_owned(),
+            "tier  nodes     view                  same  in flight   stale  missing  orphan    dead  unknown"
+                .to_owned(),
         ];
         for OfView { tier, replicas, view, counts } in &self.views {
             let nodes = if *replicas { "replicas" } else { "primaries" };

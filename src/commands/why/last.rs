@@ -28,7 +28,12 @@ pub(in crate::commands) struct Last {
     pub looked: i64,
 }
 
-pub(in crate::commands) async fn find(kafka: &KafkaConfig, policy: &Policy, place: &Place, entity: &str) -> Result<Last, Failure> {
+pub(in crate::commands) async fn find(
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    place: &Place,
+    entity: &str,
+) -> Result<Last, Failure> {
     let config = topics::reader(kafka, "why");
     let (topic, partition) = (topics::of_group(&place.group), place.partition as i32);
     let read = tokio::task::spawn_blocking(move || newest(&config.create()?, &topic, partition)).await;
