@@ -104,7 +104,7 @@ impl Shop {
     pub fn purge(&self, product: &str) {
         let purge = reqwest::Method::from_bytes(b"PURGE").expect("a method");
         let purge = self.http.request(purge, self.page(product)).header("xkey-purge", format!("product:{product}"));
-        self.runtime.block_on(purge.send()).expect("a purge");
+        self.runtime.block_on(async { purge.send().await }).expect("a purge");
     }
 
     /// Status, and whether the edge had it.
