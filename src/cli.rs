@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
-use crate::commands::EvaluateArgs;
+use crate::bench::{
+    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs,
+};
+use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Every copy in every tier beside its row (exit code 1: one is wrong)
     Audit(AuditArgs),
+    /// How large the caches should be: bytes a view, hit ratio against memory, nodes for so many requests
+    Size(SizeArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -262,6 +266,8 @@ pub(crate) enum BenchCommand {
     Engine(EngineArgs),
     /// What the auditor costs: reads of L2 and of the database with it and without
     Audit(AuditBenchArgs),
+    /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers
+    Warmer(WarmerArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

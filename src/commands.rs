@@ -6,9 +6,11 @@ mod explain;
 mod forecast;
 mod functions;
 mod setup;
+mod size;
 mod snapshot;
 mod stack;
 mod status;
+pub(crate) mod trace;
 mod wait;
 mod warm;
 mod why;
@@ -23,6 +25,7 @@ use crate::cli::{BenchCommand, Cli, Command, ForecastCommand, PolicyCommand};
 use crate::{bench, database, demo, output, roles};
 
 pub(crate) use forecast::EvaluateArgs;
+pub(crate) use size::SizeArgs;
 
 /// Carries a command out.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -34,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Engine(args) } => return bench::engine(args).await,
         Command::Bench { command: BenchCommand::Audit(args) } => return bench::audit(args).await,
         Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
+        Command::Bench { command: BenchCommand::Warmer(args) } => return bench::warmer(args).await,
         Command::Forecast { command: ForecastCommand::Evaluate(args) } => {
             forecast::evaluate(args).await?;
             return Ok(ExitCode::SUCCESS);
@@ -54,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
         Command::Audit(args) => return audit::run(&config, &policy(&config)?, &args).await,
+        Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,

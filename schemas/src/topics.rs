@@ -16,12 +16,16 @@ pub const SCHEMAS: &str = "lockstep.schemas";
 pub const CHECKPOINT: &str = "lockstep.checkpoint";
 /// The hot set. One partition, compacted.
 pub const HOT: &str = "lockstep.hot";
+/// How good the hot set is. One partition, compacted.
+pub const GRADE: &str = "lockstep.grade";
 /// What could not be done as it should, with cause and remedy. One partition.
 pub const PARKED: &str = "lockstep.parked";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
 /// How often the auditor found copies right. One partition, compacted, and nothing older than a month.
 pub const AUDIT: &str = "lockstep.audit";
+/// Which products were read. One partition.
+pub const VIEWS: &str = "shop.views";
 /// Forecast scores. One partition.
 pub const SCORES: &str = "forecast.scores";
 
@@ -58,9 +62,9 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
         settings: settings.to_vec(),
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
-    let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow =
-        [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
+    let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
+    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (VIEWS, DAY)]
+        .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     let kept = spec(AUDIT, 1, &[("cleanup.policy", "compact,delete"), MONTH, ELECTION]);
     groups.chain(state).chain(flow).chain([kept]).collect()
 }

@@ -11,9 +11,11 @@ pub mod database;
 pub mod epoch;
 pub mod gate;
 pub mod loader;
+mod log_end;
 pub mod preflight;
 pub mod snapshot;
 pub mod sql_error;
 pub mod trial;
 
 pub use database::{Database, DatabaseError};
+pub use log_end::log_end;

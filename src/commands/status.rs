@@ -23,6 +23,7 @@ use crate::output;
 mod audit;
 mod report;
 mod state;
+mod warmer;
 
 use report::{IngestStatus, PartitionStatus, Status, print};
 
@@ -112,7 +113,8 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
     // Where nobody has ever audited there is nothing to tell, nor where the topic can't be read.
     let audit = lockstep_audit::kept(config.kafka()?).await.map(|kept| audit::windows(&kept)).unwrap_or_default();
-    let mut status = Status { ingest, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new(), audit };
+    let warmer = warmer::read(config.kafka()?).await;
+    let mut status = Status { ingest, warmer, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new(), audit };
     let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
     for ((tier, place), (behind, reached)) in second {
         let (behind_before, before) = &first[&(tier, place.clone())];

@@ -34,11 +34,13 @@ pub async fn compare(servers: &Servers, output: &Output) -> Result<Findings> {
 fn config(servers: &Servers) -> Result<Config> {
     let file = servers.folder.join("audit.toml");
     std::fs::write(&file, "").context("write the comparison's configuration")?;
+    let is_cluster = !servers.l2_nodes.is_empty();
     let args = ConfigArgs {
         config: Some(file),
         database_url: Some(servers.database_url.clone()),
         kafka_brokers: Some(servers.kafka.clone()),
-        l2_url: Some(servers.l2_url.clone()),
+        l2_url: (!is_cluster).then(|| servers.l2_url.clone()),
+        l2_urls: is_cluster.then(|| servers.l2_nodes.clone()),
         l1_urls: Some(servers.l1_urls.clone()),
         edge_url: Some(servers.edge_url.clone()),
         partitions: Some(u32::try_from(crate::demo::PARTITIONS)?),

@@ -9,6 +9,8 @@ use reqwest::{Client, Method, StatusCode};
 
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Whoever counts readers passes over a request that bears it.
+pub const WARMING_HEADER: &str = "lockstep-warming";
 /// A longer tag is cut, and told from others by a hash.
 const TAG_BYTES_MAX: usize = 256;
 /// Tags of one request fit into a header of so many bytes (Varnish takes 8 KB).
@@ -38,6 +40,12 @@ impl Edge {
         let client = Client::builder().connect_timeout(CONNECT_WAIT_MAX).timeout(ANSWER_WAIT_MAX).build();
         let client = client.map_err(|error| Failure::internal("the HTTP client").because(error))?;
         Ok(Edge { client, url: config.url.expose().trim_end_matches('/').to_owned() })
+    }
+
+    /// Asks for a page as a reader would, so that the edge has it; whether it answered with one.
+    pub async fn warm(&self, path: &str) -> Result<bool, EdgeError> {
+        let request = self.client.get(format!("{}{path}", self.url)).header(WARMING_HEADER, "1");
+        Ok(request.send().await?.status().is_success())
     }
 
     /// Hard purge of everything that bears one of the tags. Never soft: a stale body must not be served once more.

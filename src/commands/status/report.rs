@@ -6,11 +6,14 @@ use serde::Serialize;
 
 use super::audit::{self, Windows};
 use super::state::State;
+use super::warmer::{self, WarmerStatus};
 use crate::output;
 
 #[derive(Serialize)]
 pub(super) struct Status {
     pub(super) ingest: IngestStatus,
+    /// `null`: it has never said anything.
+    pub(super) warmer: Option<WarmerStatus>,
     /// Records behind of the slowest tier of each partition, summed.
     pub(super) unapplied: i64,
     pub(super) refreshed: u64,
@@ -76,6 +79,7 @@ pub(super) fn print(status: &Status) {
             ));
         }
     }
+    output::line(&warmer::text(status.warmer.as_ref()));
     audit::lines(&status.audit).iter().for_each(|line| output::line(line));
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
