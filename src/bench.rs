@@ -1,6 +1,7 @@
 //! Measurements. Each is a distribution, beside a reference taken in the same run: machines are noisy, and absolute
 //! times mean little.
 
+mod audit;
 mod broker;
 mod engine;
 mod forecast;
@@ -12,6 +13,7 @@ mod table;
 mod usage;
 mod warmer;
 
+pub(crate) use audit::{AuditArgs, audit};
 pub(crate) use engine::{EngineArgs, engine};
 pub(crate) use forecast::{ForecastArgs, forecast};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs};
+use crate::bench::{
+    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs,
+};
 use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
 
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// An entry beside the row that it is made of, in every tier, and what touched it last (exit code 1: it differs)
     Why(WhyArgs),
+    /// Every copy in every tier beside its row (exit code 1: one is wrong)
+    Audit(AuditArgs),
     /// How large the caches should be: bytes a view, hit ratio against memory, nodes for so many requests
     Size(SizeArgs),
     /// Fill views from the database
@@ -111,6 +115,8 @@ pub(crate) enum Role {
     Forecast,
     /// Scores to hot entries
     Warmer,
+    /// Every copy beside its row, again and again
+    Audit,
 }
 
 impl Role {
@@ -151,6 +157,24 @@ pub(crate) struct WaitArgs {
 pub(crate) struct WhyArgs {
     /// A key without what a cluster puts around it, e.g. product:all:85123A
     pub key: String,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditArgs {
+    /// Everything that is cached
+    #[arg(long, required_unless_present = "shadow", requires = "once")]
+    pub full: bool,
+    /// A cache of your own that Lockstep has nothing to do with: which keys it has, and which field is which column
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "once", "without_replicas"])]
+    pub shadow: Option<PathBuf>,
+    /// Once, and then end; `run --role audit` goes on for ever
+    #[arg(long)]
+    pub once: bool,
+    /// Primaries only; readers may be sent to replicas, so these are looked at too by default
+    #[arg(long)]
+    pub without_replicas: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -240,6 +264,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// What the auditor costs: reads of L2 and of the database with it and without
+    Audit(AuditBenchArgs),
     /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers
     Warmer(WarmerArgs),
     /// Reads the configured slot to an LSN and counts the rows

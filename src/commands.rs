@@ -1,5 +1,6 @@
 //! One function a command.
 
+mod audit;
 mod check;
 mod explain;
 mod forecast;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Bench { command: BenchCommand::Engine(args) } => return bench::engine(args).await,
+        Command::Bench { command: BenchCommand::Audit(args) } => return bench::audit(args).await,
         Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
         Command::Bench { command: BenchCommand::Warmer(args) } => return bench::warmer(args).await,
         Command::Forecast { command: ForecastCommand::Evaluate(args) } => {
@@ -55,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
+        Command::Audit(args) => return audit::run(&config, &policy(&config)?, &args).await,
         Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,

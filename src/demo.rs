@@ -3,7 +3,7 @@
 /// Redis, read plainly.
 pub mod caches;
 /// Every copy against its row.
-pub mod comparer;
+pub mod comparison;
 /// This program's other commands.
 pub mod lockstep;
 /// Where lines go.
@@ -26,6 +26,8 @@ pub mod set_up;
 pub mod shop;
 /// Its readers.
 pub mod shoppers;
+/// Whose copy a key is.
+pub mod subject;
 /// What is sold.
 pub mod trace;
 /// From open to quiet.
@@ -93,7 +95,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     let report = on_stage(options, &output, played).await?;
     report.print(&output);
     output.result(&report.to_json());
-    Ok(if report.findings.stale() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.findings.wrong() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Starts the servers, plays something on them, and ends everything: after the play, on a signal, or when a role can't
@@ -139,8 +141,7 @@ async fn story(
 
     let planter = Planter { caches: &shop.caches, edge: &servers.edge_url, http: &shop.http };
     let planted = planter.plant(args.plant as usize).await.context("plant stale values")?;
-    let findings =
-        comparer::compare(&shop.caches, &servers.edge_url, &shop.http, &shop.pool, output).await.context("compare")?;
+    let findings = comparison::compare(servers, output).await.context("compare")?;
     Ok(Report { measured, findings, planted, set_up })
 }
 

@@ -76,6 +76,7 @@ async fn run_one(
         Role::Gateway => lockstep_gateway::run(config, policy, shutdown).await,
         Role::Forecast => lockstep_warmer::forecast::run(config, policy, metrics, shutdown).await,
         Role::Warmer => lockstep_warmer::hot::run(config, policy, metrics, shutdown).await,
+        Role::Audit => lockstep_audit::run(config, policy, metrics, shutdown).await,
     }
 }
 

@@ -66,7 +66,7 @@ fn what_is_planted_is_found_and_nothing_private_is_told() {
     for said in [&logs, &commands, &lines, &result.to_string()] {
         assert!(!said.contains(ADDRESS), "an address is told: {said}");
     }
-    let masked = lines.lines().filter(|line| line.contains(":user:") && line.contains("name is `private:")).count();
+    let masked = lines.lines().filter(|line| line.contains(" user:") && line.contains("name is `private:")).count();
     assert_eq!(masked, 1, "one name was planted, and is told as a mask: {lines}");
     assert_eq!(code, Some(1), "stale copies are a failure:\n{lines}");
     for field in FIELDS {

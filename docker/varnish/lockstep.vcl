@@ -40,6 +40,19 @@ sub vcl_recv {
     }
 }
 
+sub vcl_miss {
+    # Who asks so wants to know what is kept, and have nothing fetched (RFC 9111, 5.2.1.7).
+    if (req.http.Cache-Control ~ "(?i)only-if-cached") {
+        return (synth(504, "Not cached"));
+    }
+}
+
+sub vcl_pass {
+    if (req.http.Cache-Control ~ "(?i)only-if-cached") {
+        return (synth(504, "Not cached"));
+    }
+}
+
 sub vcl_backend_response {
     # Nothing is served after its time, not even while it is fetched anew.
     set beresp.grace = 0s;

@@ -9,10 +9,13 @@ use serde::Deserialize;
 
 use crate::{Failure, suggest};
 
+mod audit;
 mod kafka;
 mod secret;
 mod tiers;
 
+pub use audit::AuditConfig;
+use audit::AuditSection;
 use kafka::KafkaSection;
 pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
 pub use tiers::RedisServers;
@@ -88,6 +91,7 @@ struct File {
     gateway: GatewaySection,
     ingest: IngestSection,
     metrics: MetricsSection,
+    audit: AuditSection,
 }
 
 #[derive(Default, Deserialize)]
@@ -234,6 +238,8 @@ pub struct Config {
     pub namespace: String,
     /// Of the role ingest.
     pub ingest: IngestConfig,
+    /// Of the role audit.
+    pub audit: AuditConfig,
     /// Where metrics are served; `None`: nowhere.
     pub metrics_listen: Option<String>,
     /// One in so many reads of products is published as a view event; `None`: none is.
@@ -289,6 +295,7 @@ impl Config {
                 snapshot_initial: file.ingest.snapshot == Some(SnapshotWhen::Initial),
                 snapshot_rows_per_second,
             },
+            audit: file.audit.build()?,
             gateway_view_weight: view_weight(args.gateway_views.or(file.gateway.views))?,
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {

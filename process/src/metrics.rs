@@ -1,9 +1,10 @@
 //! Metrics of a process, in OpenMetrics text. A role registers what it counts; keys never become labels.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
@@ -14,20 +15,24 @@ use crate::{Failure, Shutdown};
 /// The media type of what [`Metrics::text`] gives.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All that the roles of this process count. Clones share it.
+/// All that the roles of this process count, and what they say against being ready. Clones share it.
 #[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    /// What is not as it should be, by who says so.
+    complaints: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics(Arc::new(Mutex::new(Registry::with_prefix("lockstep"))))
+        Metrics { registry: Arc::new(Mutex::new(Registry::with_prefix("lockstep"))), complaints: Arc::default() }
     }
 }
 
 impl Metrics {
     /// Adds a metric under `lockstep_<name>`. The unit stands in the name; `_total` is added to counters.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: &M) {
-        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register(name, help, metric.clone());
     }
 
@@ -35,22 +40,47 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         text
     }
 
-    /// Serves them at `/metrics` until shutdown.
+    /// Says why the process is not ready, or that nothing stands against it any more.
+    pub fn complain(&self, who: &'static str, why: Option<String>) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => drop(complaints.insert(who, why)),
+            None => drop(complaints.remove(who)),
+        }
+    }
+
+    /// `ready`, or all that stands against it, a line each.
+    fn readiness(&self) -> (StatusCode, String) {
+        let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.is_empty() {
+            return (StatusCode::OK, "ready\n".to_owned());
+        }
+        let lines = complaints.iter().map(|(who, why)| format!("{who}: {why}\n"));
+        (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+    }
+
+    /// Serves them at `/metrics`, `/livez` and `/readyz` until shutdown.
     pub async fn serve(self, listen: &str, shutdown: Shutdown) -> Result<(), Failure> {
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Failure::configuration(format!("can't listen on {listen} for metrics"))
                 .because(error)
                 .remedy("free the port, or choose another with LOCKSTEP_METRICS_LISTEN")
         })?;
+        let shared = self.clone();
+        let ready = move || {
+            let answer = shared.readiness();
+            async move { answer }
+        };
         let answer = move || {
             let text = self.text();
             async move { ([(header::CONTENT_TYPE as HeaderName, HeaderValue::from_static(TEXT))], text) }
         };
         let router = Router::new().route("/metrics", get(answer));
+        let router = router.route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready));
         tracing::info!(%listen, "metrics are served");
         let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
         served.await.map_err(Failure::internal)
@@ -62,6 +92,15 @@ mod tests {
     use prometheus_client::metrics::counter::Counter;
 
     use super::*;
+
+    #[test]
+    fn who_complains_is_told_until_he_is_content() {
+        let metrics = Metrics::default();
+        metrics.complain("audit", Some("l2 stands still".to_owned()));
+        assert_eq!(metrics.readiness(), (StatusCode::SERVICE_UNAVAILABLE, "audit: l2 stands still\n".to_owned()));
+        metrics.complain("audit", None);
+        assert_eq!(metrics.readiness().0, StatusCode::OK);
+    }
 
     #[test]
     fn counters_are_totals() {

@@ -114,6 +114,19 @@ impl KeyPattern {
         (self.is_plain() && !entity.is_empty()).then_some(entity)
     }
 
+    /// The entity of a key, whatever the other columns in it say; `None` where it is a key of another pattern.
+    pub fn entity_within<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let mut rest = key;
+        let others = self.others.iter().map(|(before, _)| before);
+        for (at, text) in others.chain([&self.head]).enumerate() {
+            // What stands before a placeholder has a `:`, and values have none: the first one is its own.
+            let skipped = if at == 0 { 0 } else { rest.find(':')?.checked_sub(text.find(':')?)? };
+            rest = rest.get(skipped..)?.strip_prefix(&**text)?;
+        }
+        let entity = rest.strip_suffix(&*self.tail)?;
+        (!entity.is_empty()).then_some(entity)
+    }
+
     /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
     pub fn key_of<'t>(&self, entity: &str, text: impl Fn(&str) -> Option<&'t str>) -> Option<Key> {
         let mut start = String::new();
@@ -205,6 +218,10 @@ mod tests {
         assert_eq!(key(Some("bowls")).as_deref(), Some("shelf:bowls:a:7:v1"));
         assert_eq!(key(Some("b:a")).as_deref(), Some("shelf:b%3Aa:a:7:v1"), "no other row has this key");
         assert_eq!(key(None), None);
+        for within in ["shelf:bowls:a:7:v1", "shelf:b%3Aa:a:7:v1"] {
+            assert_eq!(pattern.entity_within(within), Some("a:7"), "{within}");
+        }
+        assert_eq!((pattern.entity_within("shelf:bowls"), pattern.entity_within("all:bowls:7:v1")), (None, None));
         let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
         assert!(pattern.overlaps(&other("shelf:{product_id}")) && !pattern.overlaps(&other("all:{product_id}")));
     }

@@ -22,6 +22,8 @@ pub const GRADE: &str = "lockstep.grade";
 pub const PARKED: &str = "lockstep.parked";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
+/// How often the auditor found copies right. One partition, compacted, and nothing older than a month.
+pub const AUDIT: &str = "lockstep.audit";
 /// Which products were read. One partition.
 pub const VIEWS: &str = "shop.views";
 /// Forecast scores. One partition.
@@ -63,7 +65,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
     let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (VIEWS, DAY)]
         .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
-    groups.chain(state).chain(flow).collect()
+    let kept = spec(AUDIT, 1, &[("cleanup.policy", "compact,delete"), MONTH, ELECTION]);
+    groups.chain(state).chain(flow).chain([kept]).collect()
 }
 
 /// Refuses to work with another partition count than that of the groups' topics: keys would be looked for in other

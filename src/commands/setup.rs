@@ -192,14 +192,14 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     for topic in [topics::SCORES, topics::VIEWS] {
         lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {topic}")));
     }
-    for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+    for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));
     }
-    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
+    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         // The client asks for its group even where it never joins one.
         lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
     }
-    for user in ["lockstep-ingest", "lockstep-warmer"] {
+    for user in ["lockstep-ingest", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
     }
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
@@ -209,6 +209,7 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     for topic in [topics::FORECAST, topics::PARKED, topics::GRADE] {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
     }
+    lines.push(allow("lockstep-audit", &["Write", "Describe"], &format!("--topic {}", topics::AUDIT)));
     lines.push(allow("lockstep-ingest", &["Write", "Describe"], "--transactional-id lockstep-ingest-schemas"));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], "--transactional-id lockstep-forecast"));
     lines

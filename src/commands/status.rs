@@ -20,6 +20,7 @@ use rdkafka::error::KafkaError;
 use crate::cli::OutputFormat;
 use crate::output;
 
+mod audit;
 mod report;
 mod state;
 mod warmer;
@@ -110,8 +111,10 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let (progress, second) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
     let between = began.elapsed().as_secs_f64();
     let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
+    // Where nobody has ever audited there is nothing to tell, nor where the topic can't be read.
+    let audit = lockstep_audit::kept(config.kafka()?).await.map(|kept| audit::windows(&kept)).unwrap_or_default();
     let warmer = warmer::read(config.kafka()?).await;
-    let mut status = Status { ingest, warmer, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new() };
+    let mut status = Status { ingest, warmer, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new(), audit };
     let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
     for ((tier, place), (behind, reached)) in second {
         let (behind_before, before) = &first[&(tier, place.clone())];

@@ -1,6 +1,6 @@
 //! `lockstep why KEY`: an entry beside the row that it is made of, in every tier, and what touched it last.
 
-mod last;
+pub(super) mod last;
 mod page;
 mod report;
 

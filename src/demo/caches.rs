@@ -22,16 +22,6 @@ pub enum RedisTier {
     L1,
 }
 
-impl RedisTier {
-    /// As it is written in lines and in the JSON object.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::L2 => "l2",
-            Self::L1 => "l1",
-        }
-    }
-}
-
 /// L2, however many nodes it has.
 #[derive(Clone)]
 pub enum L2 {

@@ -2,9 +2,8 @@
 //! traffic and the comparison, so that nothing repairs them.
 
 use crate::demo::caches::{Caches, RedisTier};
-use crate::demo::comparer::entry::subject;
-use crate::demo::comparer::truth::Subject;
 use crate::demo::shop::customers::ADDRESS;
+use crate::demo::subject::{Subject, plain, subject};
 use anyhow::{Context, Result};
 use lockstep_schemas::shown::Shown;
 use redis::aio::ConnectionLike;
@@ -46,7 +45,7 @@ impl Planter<'_> {
         planted.extend(self.plant_name(count).await?);
         for key in hot.filter_map(|target| target.l1_key).take(3 * count - planted.len()) {
             let price = change_price(&mut self.caches.l1.clone(), &key).await?;
-            planted.push(format!("l1   {key}: {FIELD} {price}"));
+            planted.push(format!("l1   {}: {FIELD} {price}", plain(&key)));
         }
         anyhow::ensure!(
             planted.len() == 3 * count,
@@ -67,7 +66,7 @@ impl Planter<'_> {
         let Some(key) = profiles.into_iter().find(is_other) else { return Ok(None) };
         let mut l1 = self.caches.l1.clone();
         redis::cmd("HSET").arg(&key).arg("name").arg(ADDRESS).exec_async(&mut l1).await.context("plant a name")?;
-        Ok(Some(format!("l1   {key}: name {}", Shown::private(ADDRESS))))
+        Ok(Some(format!("l1   {}: name {}", plain(&key), Shown::private(ADDRESS))))
     }
 
     /// Absences can not be planted: they have no price.

@@ -3,10 +3,13 @@
 /// The object for programs.
 mod json;
 
-use crate::demo::comparer::findings::Findings;
 use crate::demo::output::{Output, thousands};
 use crate::demo::traffic::Measured;
+use lockstep_audit::{Findings, Violation};
 use std::time::Duration;
+
+/// Wrong copies that are told one by one; all are counted.
+const LISTED_MAX: usize = 20;
 
 /// Everything that is reported.
 pub struct Report {
@@ -55,30 +58,42 @@ impl Report {
     }
 
     fn print_comparison(&self, output: &Output) {
-        let Findings { l2, l1, edge, listed } = &self.findings;
         let row = |name: &str, text: String| output.line(format!("{name:16}{text}"));
-        let [in_l2, in_l1, at_edge] = [l2, l1, edge].map(|tier| thousands(tier.compared));
+        let [l2, l1, edge] = ["l2", "l1", "l3"].map(|tier| self.findings.of_tier(tier));
+        let [in_l2, in_l1, at_edge] = [l2, l1, edge].map(|tier| thousands(tier.compared()));
         row("compared", format!("{in_l2} entries in L2, {in_l1} in L1, {at_edge} pages at the edge"));
         if l2.dead + l1.dead > 0 {
             row("below the floor", format!("{} entries that no reader takes", thousands(l2.dead + l1.dead)));
         }
-        row("stale", thousands(self.findings.stale()));
+        row("stale", thousands(self.findings.wrong()));
         for planted in &self.planted {
             output.line(format!("  planted  {planted}"));
         }
-        for stale in listed {
-            output.line(format!("  stale    {stale}"));
+        for wrong in self.listed() {
+            let low = wrong.low.as_deref().unwrap_or("-");
+            output.line(format!("  stale    {:4} {}: {} (low {low})", tier_name(wrong), wrong.key, wrong.what()));
         }
-        let unlisted = self.findings.stale() - listed.len() as u64;
+        let unlisted = self.findings.wrong() - self.listed().len() as u64;
         if unlisted > 0 {
             output.line(format!("  and {} more", thousands(unlisted)));
         }
+    }
+
+    /// Wrong copies that are told one by one.
+    fn listed(&self) -> &[Violation] {
+        let listed = &self.findings.listed;
+        &listed[..listed.len().min(LISTED_MAX)]
     }
 
     fn refreshed_and_dropped(&self) -> (u64, u64) {
         let tiers = &self.measured.tiers;
         (tiers.iter().map(|tier| tier.refreshed).sum(), tiers.iter().map(|tier| tier.dropped).sum())
     }
+}
+
+/// The edge is called so in the demo's lines.
+fn tier_name(wrong: &Violation) -> &'static str {
+    if wrong.tier == "l3" { "edge" } else { wrong.tier }
 }
 
 fn in_seconds(time: Duration) -> String {

@@ -1,14 +1,13 @@
 //! From empty servers to a shop that is open: tables, catalogue, roles, history, warm tiers.
 
 use crate::demo::caches::Caches;
-use crate::demo::comparer::entry::subject;
-use crate::demo::comparer::truth::Subject;
 use crate::demo::output::{Output, thousands};
 use crate::demo::prober::HotProduct;
 use crate::demo::roles::{Role, Roles};
 use crate::demo::servers::{Servers, http_client};
 use crate::demo::shop::customers::USERS;
 use crate::demo::shop::{history, load};
+use crate::demo::subject::{Subject, subject};
 use crate::demo::trace::Trace;
 use crate::demo::{PARTITIONS, ready};
 use anyhow::{Context, Result};

@@ -66,7 +66,7 @@ impl Shop {
         let mut lockstep = servers.lockstep()?;
         lockstep.environment.push(("LOCKSTEP_POLICY".to_owned(), path.display().to_string()));
         let launcher = Launcher::start(lockstep.clone(), &servers.folder.join("logs"))?;
-        let caches = Caches::connect(&servers.l2_url, &[], &servers.l1_urls).await?;
+        let caches = Caches::connect(&servers.l2_url, &servers.l2_nodes, &servers.l1_urls).await?;
         let ingest = launcher.launch(Role::Ingest).await?;
         ready::streaming(&pool).await.with_context(|| ingest.last_lines())?;
         let engine = launcher.launch(Role::Engine).await?;

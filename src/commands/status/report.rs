@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::audit::{self, Windows};
 use super::state::State;
 use super::warmer::{self, WarmerStatus};
 use crate::output;
@@ -18,6 +19,8 @@ pub(super) struct Status {
     pub(super) refreshed: u64,
     pub(super) dropped: u64,
     pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
+    /// How often the auditor found copies right, by tier and view, then by window.
+    pub(super) audit: BTreeMap<String, Windows>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +80,7 @@ pub(super) fn print(status: &Status) {
         }
     }
     output::line(&warmer::text(status.warmer.as_ref()));
+    audit::lines(&status.audit).iter().for_each(|line| output::line(line));
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped

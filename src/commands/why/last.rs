@@ -21,14 +21,19 @@ const METADATA_WAIT_MAX: Duration = Duration::from_secs(5);
 const RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What was found of an entity.
-pub(super) struct Last {
+pub(in crate::commands) struct Last {
     /// Its newest change, with the record's offset.
     pub change: Option<(i64, Box<Change>)>,
     /// How many records were looked at.
     pub looked: i64,
 }
 
-pub(super) async fn find(kafka: &KafkaConfig, policy: &Policy, place: &Place, entity: &str) -> Result<Last, Failure> {
+pub(in crate::commands) async fn find(
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    place: &Place,
+    entity: &str,
+) -> Result<Last, Failure> {
     let config = topics::reader(kafka, "why");
     let (topic, partition) = (topics::of_group(&place.group), place.partition as i32);
     let read = tokio::task::spawn_blocking(move || newest(&config.create()?, &topic, partition)).await;

@@ -1,7 +1,6 @@
 //! The report as one JSON object, for programs.
 
-use crate::demo::comparer::findings::Findings;
-use crate::demo::report::Report;
+use crate::demo::report::{Report, tier_name};
 use crate::demo::shoppers::counts::{Counts, HitRatios};
 use crate::demo::traffic::Measured;
 use serde_json::{Value, json};
@@ -13,17 +12,18 @@ impl Report {
         let Measured { changes, wrote_for, caught_up_in, tally, latencies, .. } = &self.measured;
         let (total, second_half) = (tally.total(), tally.second_half());
         let (refreshed, dropped) = self.refreshed_and_dropped();
-        let Findings { l2, l1, edge, listed } = &self.findings;
-        let listed: Vec<Value> = listed
+        let [l2, l1, edge] = ["l2", "l1", "l3"].map(|tier| self.findings.of_tier(tier));
+        let listed: Vec<Value> = self
+            .listed()
             .iter()
-            .map(|stale| json!({"tier": stale.tier, "key": stale.key, "what": stale.what, "low": stale.low}))
+            .map(|wrong| json!({"tier": tier_name(wrong), "key": wrong.key, "what": wrong.what(), "low": wrong.low}))
             .collect();
         json!({
             "changes": changes,
-            "entries_compared": {"l2": l2.compared, "l1": l1.compared, "edge": edge.compared},
+            "entries_compared": {"l2": l2.compared(), "l1": l1.compared(), "edge": edge.compared()},
             "entries_dead": {"l2": l2.dead, "l1": l1.dead},
-            "stale_entries": self.findings.stale(),
-            "stale": {"l2": l2.stale, "l1": l1.stale, "edge": edge.stale, "listed": listed},
+            "stale_entries": self.findings.wrong(),
+            "stale": {"l2": l2.wrong(), "l1": l1.wrong(), "edge": edge.wrong(), "listed": listed},
             "planted": self.planted.len(),
             "refreshed": refreshed,
             "dropped": dropped,

@@ -1,0 +1,128 @@
+//! The edge over HTTP: what it keeps of a page, without having it fetch one.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use lockstep_process::config::EdgeConfig;
+use lockstep_schemas::policy::View;
+use lockstep_schemas::position::Position;
+use serde_json::{Map, Value as Json};
+
+use crate::AuditError;
+use crate::judge::{Copy, Fields};
+
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+const PAGES_AT_ONCE: usize = 8;
+
+/// The edge.
+pub(crate) struct Edge {
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Edge {
+    pub fn new(config: &EdgeConfig) -> Result<Self, AuditError> {
+        // Its addresses may hold a password: they are never part of an error.
+        let client = reqwest::Client::builder().timeout(ANSWER_WAIT_MAX).no_proxy().build();
+        let client = client.map_err(|error| AuditError::Edge(error.without_url().to_string()))?;
+        Ok(Edge { url: config.url.expose().trim_end_matches('/').to_owned(), client })
+    }
+
+    /// What it keeps under each path; an empty copy where it keeps nothing.
+    pub async fn read(&self, view: &View, paths: &[&str]) -> Result<Vec<Copy>, AuditError> {
+        let pages: Vec<_> = paths.iter().map(|path| self.page(view, (*path).to_owned())).collect();
+        let looked: Vec<_> = stream::iter(pages).buffered(PAGES_AT_ONCE).collect().await;
+        looked.into_iter().collect()
+    }
+
+    /// `only-if-cached` asks for what is there, or for a 504 (RFC 9111, 5.2.1.7). An edge that does not know it fetches the
+    /// page, and says by its headers that it had none.
+    async fn page(&self, view: &View, path: String) -> Result<Copy, AuditError> {
+        let failed = |error: reqwest::Error| AuditError::Edge(error.without_url().to_string());
+        let url = format!("{}{}", self.url, escaped(&path));
+        let response = self.client.get(url).header("cache-control", "only-if-cached").send().await.map_err(failed)?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let status = response.status().as_u16();
+        let was_kept = match header("x-cache") {
+            Some(cache) => cache.to_ascii_lowercase().contains("hit"),
+            None => header("age").and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| age > 0),
+        };
+        if !was_kept || !matches!(status, 200 | 404) {
+            return Ok(Copy::default());
+        }
+        let low = header("lockstep-position").and_then(|text| text.parse::<Position>().ok());
+        let body = response.bytes().await.map_err(failed)?;
+        let mut fields = match status {
+            200 => columns(view, &serde_json::from_slice(&body).map_err(|_| AuditError::Answer("a page is no JSON"))?),
+            _ => Fields::from([("_neg".to_owned(), "1".to_owned())]),
+        };
+        fields.insert("_low".to_owned(), low.unwrap_or(Position::LEAST).to_string());
+        Ok(Copy { fields, is_endless: false })
+    }
+}
+
+/// A path with everything escaped that would end it or begin something else.
+fn escaped(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte);
+    path.bytes().fold(String::new(), |mut text, byte| {
+        if plain(byte) {
+            text.push(char::from(byte))
+        } else {
+            text.push_str(&format!("%{byte:02X}"))
+        }
+        text
+    })
+}
+
+/// JSON values as the text that the database gives; null is absent. Rows stand under the name of them all.
+fn columns(view: &View, body: &Map<String, Json>) -> Fields {
+    let text = |value: &Json| match value {
+        Json::Null => None,
+        Json::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let mut fields = Fields::new();
+    for (name, value) in body {
+        let source = view.sources.iter().find(|source| source.rows.as_ref().is_some_and(|rows| rows.name() == name));
+        let (Some((source, rows)), Json::Object(many)) =
+            (source.and_then(|source| Some((source, source.rows.as_ref()?))), value)
+        else {
+            // A page may say more than the view that it is purged by.
+            fields.extend(text(value).filter(|_| view.has_field(name)).map(|text| (name.clone(), text)));
+            continue;
+        };
+        for (row, columns) in many {
+            let texts: Vec<Option<String>> = source.columns.iter().map(|column| text(&columns[&**column])).collect();
+            let joined = source.row_text(|at, _| texts.get(at)?.as_deref());
+            fields.insert(rows.field(row).to_string(), joined);
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_schemas::policy::{DEFAULT, Policy};
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_compared_as_text() {
+        let policy = Policy::parse(DEFAULT).expect("the default policy");
+        let check = |view: &str, body: Json, expected: &[(&str, &str)]| {
+            let expected: Fields = expected.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
+            assert_eq!(columns(&policy.views[view], body.as_object().expect("an object")), expected);
+        };
+        check(
+            "product_page",
+            serde_json::json!({"product_id": "1", "active": true, "stock": 5, "category": null}),
+            &[("product_id", "1"), ("active", "true"), ("stock", "5")],
+        );
+        check(
+            "cart",
+            serde_json::json!({"user_id": 7, "line": {"3": {"line_id": 3, "product_id": "9", "quantity": 2, "price_pence": null}}}),
+            &[("user_id", "7"), ("line:3", r#"{"line_id":"3","product_id":"9","quantity":"2","price_pence":null}"#)],
+        );
+        assert_eq!(escaped("/v1/product/a b?c%"), "/v1/product/a%20b%3Fc%25");
+    }
+}

@@ -1,0 +1,154 @@
+//! Which view and which entity a key in a tier belongs to, and where its watermark lies: the documented names, read
+//! backward. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lockstep_schemas::key::MARKER_SUFFIX;
+use lockstep_schemas::partition::{hash_tags, partition_of};
+use lockstep_schemas::policy::{Policy, TierName, View};
+
+use crate::judge::Lenient;
+
+/// Names of one installation's keys.
+pub(crate) struct Names {
+    namespace: String,
+    partitions: u32,
+    tags: BTreeMap<Arc<str>, Vec<String>>,
+    views: Vec<Arc<View>>,
+}
+
+/// What a key is a copy of.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub view: Arc<View>,
+    pub entity: String,
+    /// The key in the tier.
+    pub key: String,
+    /// The watermark that speaks for it.
+    pub mark: String,
+}
+
+impl Names {
+    pub fn new(policy: &Policy, namespace: &str, partitions: u32) -> Self {
+        let tags = policy.groups.keys().map(|group| (group.clone(), hash_tags(namespace, group, partitions)));
+        let views = policy.views.values().cloned().collect();
+        Names { namespace: namespace.to_owned(), partitions, tags: tags.collect(), views }
+    }
+
+    /// What a key is a copy of; `None`: of no row (a watermark, a lease, a session, somebody else's).
+    pub fn subject(&self, tier: TierName, key: &str, is_cluster: bool) -> Option<Subject> {
+        let (tag, name) = if is_cluster {
+            let (tag, name) = key.strip_prefix('{')?.split_once("}:")?;
+            (Some(tag), name)
+        } else {
+            (None, key.strip_prefix(&*self.namespace)?)
+        };
+        if name.ends_with(MARKER_SUFFIX) {
+            return None;
+        }
+        let of = |view: &&Arc<View>| view.tier == tier && view.key.entity_within(name).is_some();
+        let view = self.views.iter().find(of)?;
+        let entity = view.key.entity_within(name)?.to_owned();
+        let own = self.tag(&view.group, &entity)?;
+        // Under another tag lies nothing of ours: no call of ours would find it.
+        if tag.is_some_and(|tag| tag != own) {
+            return None;
+        }
+        Some(Subject { view: view.clone(), entity, key: key.to_owned(), mark: format!("{{{own}}}:_w") })
+    }
+
+    /// Partitions of a group.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// An entity's entry in a tier.
+    pub fn entry(&self, view: &Arc<View>, entity: &str, is_cluster: bool) -> Option<Subject> {
+        let (tag, name) = (self.tag(&view.group, entity)?, view.key.key(entity));
+        let (name, mark) = (name.as_str(), format!("{{{tag}}}:_w"));
+        let key = if is_cluster { format!("{{{tag}}}:{name}") } else { format!("{}{name}", self.namespace) };
+        Some(Subject { view: view.clone(), entity: entity.to_owned(), key, mark })
+    }
+
+    /// Where an entity's page at the edge is told of: the watermark on L2.
+    pub fn page(&self, view: &Arc<View>, entity: &str) -> Option<Subject> {
+        let mark = format!("{{{}}}:_w", self.tag(&view.group, entity)?);
+        let key = view.key.key(entity).as_str().to_owned();
+        Some(Subject { view: view.clone(), entity: entity.to_owned(), key, mark })
+    }
+
+    /// Every watermark of a tier: group, partition, name.
+    pub fn marks(&self, policy: &Policy, tier: TierName) -> Vec<(Arc<str>, u32, String)> {
+        let mut marks = Vec::new();
+        for (group, tags) in &self.tags {
+            if policy.tiers_of(group).contains(&tier) {
+                let named = tags.iter().zip(0..).map(|(tag, at)| (group.clone(), at, format!("{{{tag}}}:_w")));
+                marks.extend(named);
+            }
+        }
+        marks
+    }
+
+    /// What SCAN is to look for.
+    pub fn pattern(&self, is_cluster: bool) -> String {
+        let escaped: String =
+            self.namespace.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+        if is_cluster { format!("{{{escaped}*") } else { format!("{escaped}*") }
+    }
+
+    fn tag(&self, group: &str, entity: &str) -> Option<&str> {
+        let tags = self.tags.get(group)?;
+        tags.get(partition_of(entity, self.partitions) as usize).map(String::as_str)
+    }
+}
+
+/// Fields of a view whose changes need not reach its copies: those behind a test.
+pub(crate) fn lenient(view: &View) -> Lenient {
+    let mut lenient = Lenient::default();
+    for source in view.sources.iter().filter(|source| source.when.is_some()) {
+        match &source.rows {
+            Some(rows) => lenient.rows.push(rows.clone()),
+            None => lenient.columns.extend(source.columns.iter().map(|column| column.to_string())),
+        }
+    }
+    lenient
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_schemas::policy::DEFAULT;
+
+    use super::*;
+
+    fn names(namespace: &str) -> Names {
+        Names::new(&Policy::parse(DEFAULT).expect("the default policy"), namespace, 16)
+    }
+
+    #[test]
+    fn a_key_is_a_copy_of_a_row_or_of_none() {
+        let names = names("");
+        let check = |tier, key: &str, is_cluster, expected: Option<(&str, &str)>| {
+            let subject = names.subject(tier, key, is_cluster);
+            let found = subject.as_ref().map(|subject| (&*subject.view.name, &*subject.entity));
+            assert_eq!(found, expected, "{key}");
+        };
+        check(TierName::L2, "product:all:22041", false, Some(("product_all", "22041")));
+        check(TierName::L2, "product:hot:22041", false, None);
+        check(TierName::L2, "product:all:22041:_lease", false, None);
+        check(TierName::L2, "{catalogue.00}:_w", false, None);
+        let tag = names.tag("customers", "7").expect("a tag");
+        check(TierName::L1, &format!("{{{tag}}}:user:7"), true, Some(("profile", "7")));
+        check(TierName::L1, "{customers.99}:user:7", true, None);
+        check(TierName::L1, "user:7", true, None);
+    }
+
+    #[test]
+    fn others_share_the_server() {
+        let names = names("a*");
+        assert!(names.subject(TierName::L2, "product:all:1", false).is_none());
+        let subject = names.subject(TierName::L2, "a*product:all:1", false).expect("ours");
+        assert!(subject.mark.starts_with("{a*catalogue.") && subject.mark.ends_with("}:_w"), "{}", subject.mark);
+        assert_eq!(names.pattern(true), "{a\\**");
+    }
+}

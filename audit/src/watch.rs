@@ -1,0 +1,193 @@
+//! Whether the source moves and a watermark does not, how old each tier is, and how fast the walks may go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockstep_process::clock::now_micros;
+use lockstep_process::config::KafkaConfig;
+use lockstep_process::{Metrics, Shutdown};
+use lockstep_schemas::policy::TierName;
+use lockstep_schemas::position::Position;
+use lockstep_schemas::progress::Progress;
+use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::topics;
+use rdkafka::Message as _;
+use tokio::sync::watch::{self, Receiver};
+
+use crate::AuditError;
+use crate::judge::Mark;
+use crate::nodes::Node;
+use crate::shared::{Shared, rate};
+use crate::stalls::{Pace, Stalls};
+use crate::ways::Ways;
+
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+/// Who complains, in `/readyz`.
+const WHO: &str = "audit";
+
+/// Follows ingest's progress.
+pub(crate) fn progress(kafka: KafkaConfig, shutdown: Shutdown) -> Receiver<Option<Progress>> {
+    let (tell, newest) = watch::channel(None);
+    tokio::spawn(async move {
+        let take = |message: rdkafka::message::OwnedMessage| {
+            if let Ok(progress) = Progress::from_json(message.payload().unwrap_or_default()) {
+                tell.send_replace(Some(progress));
+            }
+        };
+        tail::follow(kafka, "audit", topics::PROGRESS, Begin::Newest, shutdown, take).await;
+    });
+    newest
+}
+
+/// Looks until shutdown.
+pub(crate) async fn watch(
+    shared: Arc<Shared>,
+    metrics: Metrics,
+    progress: Receiver<Option<Progress>>,
+    shutdown: Shutdown,
+) {
+    let (began, loads) = (Instant::now(), Vec::new());
+    let mut watcher = Watcher { shared: &shared, began, stalls: Stalls::default(), loads, ways: Ways::default() };
+    watcher.tell_bounds();
+    loop {
+        let newest = progress.borrow().clone();
+        match watcher.look(newest.as_ref()).await {
+            Ok(stalled) => metrics.complain(WHO, stalled),
+            Err(error) => {
+                shared.metrics.failures.inc();
+                tracing::warn!(%error, "the watermarks can't be looked at; trying again");
+                metrics.complain(WHO, Some(error.to_string()));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_PAUSE) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+struct Watcher<'s> {
+    shared: &'s Shared,
+    began: Instant,
+    stalls: Stalls,
+    /// What each server had done at the look before: name, when, how much.
+    loads: Vec<(String, Instant, u64)>,
+    ways: Ways,
+}
+
+/// What is seen of one tier in one look.
+#[derive(Default)]
+struct Seen {
+    stalled: i64,
+    oldest_at: Option<i64>,
+    by_topic: BTreeMap<String, i64>,
+}
+
+impl Watcher<'_> {
+    /// One look: what stands still, if anything does.
+    async fn look(&mut self, progress: Option<&Progress>) -> Result<Option<String>, AuditError> {
+        let (source, transactions) = self.shared.auditor.rows.now().await?;
+        let now = self.began.elapsed();
+        let transactions = self.per_second("the database", transactions);
+        self.stalls.source_at(now, source);
+        // What fails below leaves none behind.
+        let mut ways = std::mem::take(&mut self.ways);
+        let mut stalled = Vec::new();
+        let of_ingest = self.stalls.follower_at(now, "ingest", progress.map(|progress| progress.position));
+        self.shared.metrics.stalled("ingest", i64::from(of_ingest == Pace::Stalled));
+        if of_ingest == Pace::Stalled {
+            stalled.push("ingest".to_owned());
+        }
+        for tier in TierName::INSIDE_OUT {
+            let nodes = ways.to(&self.shared.auditor, tier).await?;
+            let seen = self.tier(tier, nodes, now, progress).await?;
+            self.tell(tier, &seen);
+            if seen.stalled > 0 {
+                stalled.push(format!("{} in {} partitions", tier.as_str(), seen.stalled));
+            }
+            let mut commands = 0.0;
+            for node in nodes.iter_mut() {
+                if let Some(done) = node.commands().await {
+                    commands += self.per_second(&format!("{} {}", tier.as_str(), node.name), done);
+                }
+            }
+            let min = self.shared.config.copies_per_second_min;
+            self.shared.allow(tier, rate(commands, transactions, min));
+        }
+        self.ways = ways;
+        Ok((!stalled.is_empty()).then(|| format!("the source moves, and these stand still: {}", stalled.join(", "))))
+    }
+
+    async fn tier(
+        &mut self,
+        tier: TierName,
+        nodes: &mut [Node],
+        now: Duration,
+        progress: Option<&Progress>,
+    ) -> Result<Seen, AuditError> {
+        let mut seen = Seen::default();
+        let marks = self.shared.auditor.names.marks(&self.shared.auditor.policy, tier);
+        for node in nodes {
+            let here: Vec<_> = marks.iter().filter(|(_, _, name)| node.has(name)).collect();
+            let names: Vec<&str> = here.iter().map(|(_, _, name)| &**name).collect();
+            let found: Vec<Option<Mark>> = node.marks(&names, tier == TierName::L3).await?;
+            for ((group, partition, name), mark) in here.into_iter().zip(found) {
+                let position: Option<Position> = mark.as_ref().map(|mark| mark.position);
+                let pace = self.stalls.follower_at(now, &format!("{} {name}", tier.as_str()), position);
+                seen.stalled += i64::from(pace == Pace::Stalled);
+                let Some(mark) = mark else { continue };
+                let topic = topics::of_group(group);
+                if mark.at > 0 {
+                    seen.oldest_at = Some(seen.oldest_at.map_or(mark.at, |at| at.min(mark.at)));
+                    let oldest = seen.by_topic.entry(topic.clone()).or_insert(mark.at);
+                    *oldest = (*oldest).min(mark.at);
+                }
+                let next = progress.and_then(|progress| progress.next_of(group, i32::try_from(*partition).ok()?));
+                let lag = next.map_or(0, |next| (next - mark.offset).max(0));
+                self.shared.metrics.lag(&format!("lockstep-{}", tier.as_str()), &topic, *partition, lag);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn tell(&self, tier: TierName, seen: &Seen) {
+        let age = |at: i64| (now_micros() - at).max(0) as f64 / 1e6;
+        let metrics = &self.shared.metrics;
+        metrics.stalled(tier.as_str(), seen.stalled);
+        if let Some(at) = seen.oldest_at {
+            metrics.age(tier.as_str(), age(at));
+        }
+        for (topic, at) in &seen.by_topic {
+            metrics.lag_seconds(&format!("lockstep-{}", tier.as_str()), topic, age(*at));
+        }
+    }
+
+    /// The tightest bound of each tier's views stands beside its age.
+    fn tell_bounds(&self) {
+        for tier in TierName::INSIDE_OUT {
+            let views = self.shared.auditor.policy.views.values().filter(|view| view.tier == tier);
+            let bound = views.filter_map(|view| Some(view.staleness?.bound)).min();
+            if let Some(bound) = bound {
+                self.shared.metrics.bound(tier.as_str(), bound.as_secs_f64());
+            }
+        }
+    }
+
+    /// How much a server does a second, since the look before; 0 at the first.
+    fn per_second(&mut self, server: &str, done: u64) -> f64 {
+        let now = Instant::now();
+        match self.loads.iter_mut().find(|(name, _, _)| name == server) {
+            Some(known) => {
+                let seconds = (now - known.1).as_secs_f64().max(0.001);
+                let rate = done.saturating_sub(known.2) as f64 / seconds;
+                (known.1, known.2) = (now, done);
+                rate
+            }
+            None => {
+                self.loads.push((server.to_owned(), now, done));
+                0.0
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `lockstep audit --full --once`: every copy in every tier beside its row.
+
+mod report;
+mod shadow;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_audit::{Auditor, Findings, Scope, Step};
+use lockstep_process::Failure;
+use lockstep_process::config::Config;
+use lockstep_schemas::policy::Policy;
+use lockstep_schemas::topics;
+use lockstep_tiers::Layout;
+
+use crate::cli::{AuditArgs, OutputFormat};
+use crate::commands::why::last;
+use crate::output;
+use report::{Evidence, LastTouch, Report};
+
+/// Exit code where a copy is wrong.
+const WRONG: u8 = 1;
+/// Of so many wrong copies it is looked for what touched them last: each takes a walk backward through the log.
+const LOOKED_UP_MAX: usize = 10;
+
+pub(crate) async fn run(config: &Config, policy: &Policy, args: &AuditArgs) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.shadow {
+        return shadow::run(config, file, args.output.output).await;
+    }
+    // With another partition count every key would be looked for where it is not.
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
+    let auditor = Auditor::connect(config, policy).await?;
+    let scope = Scope { replicas: !args.without_replicas, ..Scope::default() };
+    let bar = bar();
+    let findings = auditor.full(&scope, telling(&bar)).await.map_err(Failure::from)?;
+    bar.finish_and_clear();
+    let report = Report::new(&findings, evidence(config, policy, &findings).await);
+    match args.output.output {
+        OutputFormat::Json => output::line(&serde_json::to_string(&report)?),
+        OutputFormat::Text => report.lines().iter().for_each(|line| output::line(line)),
+    }
+    Ok(if findings.wrong() > 0 { ExitCode::from(WRONG) } else { ExitCode::SUCCESS })
+}
+
+/// Drawn where somebody watches.
+fn bar() -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} ({per_sec}, {eta} left)") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Draws each step.
+fn telling(bar: &ProgressBar) -> impl FnMut(Step<'_>) + Send {
+    let mut now = String::new();
+    move |step: Step<'_>| {
+        if now != step.what {
+            now = step.what.to_owned();
+            bar.reset();
+            bar.set_message(format!("comparing {now}"));
+        }
+        bar.set_length(step.of);
+        bar.set_position(step.done);
+    }
+}
+
+/// Each wrong copy, with what touched its entity last. A log that can't be read leaves that unknown.
+async fn evidence(config: &Config, policy: &Policy, findings: &Findings) -> Vec<Evidence> {
+    let layout = Layout::new(policy, &config.namespace, config.partitions);
+    let mut evidence = Vec::new();
+    for (at, violation) in findings.listed.iter().enumerate() {
+        let mut touched = None;
+        if let (true, Ok(kafka), Some(view)) = (at < LOOKED_UP_MAX, config.kafka(), policy.views.get(&*violation.view))
+        {
+            let place = layout.place(&view.group, violation.entity.as_str());
+            let last = last::find(kafka, policy, &place, violation.entity.as_str()).await.ok();
+            touched = last.and_then(|last| last.change).map(|(offset, change)| LastTouch::new(offset, &change));
+        }
+        evidence.push(Evidence { violation: violation.clone(), touched });
+    }
+    evidence
+}

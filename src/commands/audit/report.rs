@@ -1,0 +1,93 @@
+//! What an audit tells, to people and to scripts.
+
+use lockstep_audit::findings::Counts;
+use lockstep_audit::{Findings, Violation};
+use lockstep_schemas::change::Change;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    compared: u64,
+    wrong: u64,
+    views: Vec<OfView>,
+    violations: Vec<Evidence>,
+}
+
+#[derive(Serialize)]
+struct OfView {
+    tier: &'static str,
+    /// Whether these are the copies on the tier's replicas.
+    replicas: bool,
+    view: String,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+pub(super) struct Evidence {
+    #[serde(flatten)]
+    pub violation: Violation,
+    /// The newest change of the entity in the log; `null`: none among the newest records, or not looked for.
+    pub touched: Option<LastTouch>,
+}
+
+#[derive(Serialize)]
+pub(super) struct LastTouch {
+    op: &'static str,
+    table: String,
+    position: String,
+    committed_at: i64,
+    offset: i64,
+}
+
+impl LastTouch {
+    pub fn new(offset: i64, change: &Change) -> Self {
+        LastTouch {
+            op: change.op.letter(),
+            table: change.table.to_string(),
+            position: change.position.to_string(),
+            committed_at: change.committed_at,
+            offset,
+        }
+    }
+}
+
+impl Report {
+    pub fn new(findings: &Findings, violations: Vec<Evidence>) -> Self {
+        let views = findings.counts.iter().map(|((tier, replicas, view), counts)| OfView {
+            tier,
+            replicas: *replicas,
+            view: view.clone(),
+            counts: *counts,
+        });
+        let compared = findings.counts.values().map(Counts::compared).sum();
+        Report { compared, wrong: findings.wrong(), views: views.collect(), violations }
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            "tier  nodes     view                  same  in flight   stale  missing  orphan    dead  unknown"
+                .to_owned(),
+        ];
+        for OfView { tier, replicas, view, counts } in &self.views {
+            let nodes = if *replicas { "replicas" } else { "primaries" };
+            let nodes = if *tier == "l3" { "edge" } else { nodes };
+            let Counts { same, in_flight, stale, missing, orphan, dead, unknown } = counts;
+            lines.push(format!(
+                "{tier:<4}  {nodes:<9} {view:<17} {same:>8}  {in_flight:>9}  {stale:>6}  {missing:>7}  {orphan:>6}  {dead:>6}  {unknown:>7}"
+            ));
+        }
+        for Evidence { violation, touched } in &self.violations {
+            lines.push(violation.to_string());
+            if let Some(LastTouch { op, table, position, offset, .. }) = touched {
+                lines.push(format!("  last touched by {op} {table} at {position}, offset {offset}"));
+            }
+        }
+        let unlisted = self.wrong - (self.violations.len() as u64).min(self.wrong);
+        if unlisted > 0 {
+            lines.push(format!("and {unlisted} more"));
+        }
+        lines.push(format!("{} copies compared, {} wrong", self.compared, self.wrong));
+        lines
+    }
+}

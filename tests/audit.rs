@@ -1,0 +1,114 @@
+//! The auditor as an operator meets it: what is planted in any tier it finds, what is merely on its way it leaves alone.
+
+#[path = "audit/faults.rs"]
+mod faults;
+#[path = "audit/found.rs"]
+mod found;
+mod harness;
+#[path = "audit/mutants.rs"]
+mod mutants;
+#[path = "audit/own.rs"]
+mod own;
+#[path = "audit/role.rs"]
+mod role;
+#[path = "audit/shop.rs"]
+mod shop;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::faults::FAULTS;
+use crate::found::{Found, audit};
+use crate::role::Role;
+use crate::shop::{Shop, Writer};
+
+/// Rows that the audit beside traffic is to have held against their copies at least.
+const COMPARED_MIN: u64 = 200;
+const TRAFFIC: Duration = Duration::from_secs(4);
+const TRAFFIC_LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
+    let shop = Shop::open();
+    let clean = audit(&shop.lockstep);
+    assert_eq!(clean.code, Some(0), "{clean:?}");
+    for tier in ["l2", "l1", "l3"] {
+        assert!(clean.compared(tier) > 0, "{tier}: {clean:?}");
+    }
+    for tier in ["l2", "l1"] {
+        assert!(clean.compared_on_replicas(tier) > 0, "replicas of {tier}: {clean:?}");
+    }
+
+    let role = Role::start(&shop);
+    role.looks_at_every_tier();
+    beside_traffic(&shop, TRAFFIC);
+    shop.settle();
+    role.has_found_nothing();
+    own::a_cache_of_their_own_is_judged(&shop);
+
+    let planted = faults::plant(&shop);
+    assert_eq!(planted.len(), FAULTS);
+    role.finds(FAULTS as u64);
+    let began = Instant::now();
+    let found = audit(&shop.lockstep);
+    eprintln!("{FAULTS} faults, found in {:.1?}", began.elapsed());
+    assert_eq!(found.code, Some(1), "{found:?}");
+    check(&found, &planted);
+    let text = shop.lockstep.run(&["audit", "--full", "--once"]);
+    assert!(!text.stdout.contains(shop::NAME) && !found.text.contains(shop::NAME), "a name is told: {text}");
+    assert!(text.stdout.contains("last touched by u public."), "{text}");
+    role.remembers_over_a_restart(&shop);
+}
+
+/// Ten minutes at 1,000 changes a second, with reads: not one copy may be called wrong.
+#[test]
+#[ignore = "takes ten minutes"]
+fn nothing_is_wrong_for_ten_minutes() {
+    let shop = Shop::open();
+    beside_traffic(&shop, TRAFFIC_LONG);
+}
+
+#[test]
+#[ignore = "takes a minute and a half"]
+fn idle_is_idle_and_a_cut_stream_is_stalled() {
+    let mut shop = Shop::open();
+    let role = Role::start(&shop);
+    role.stays_ready_for(Duration::from_secs(40));
+    for (left, cut) in [("ingest", "l2 in"), ("engine", "ingest")] {
+        shop.run_only(left);
+        role.complains_within(Duration::from_secs(30), cut, || {
+            shop.sql("UPDATE prices SET price_pence = price_pence + 1")
+        });
+        shop.run_only("ingest,engine,gateway");
+        role.is_content_again();
+    }
+}
+
+#[test]
+#[ignore = "takes some minutes"]
+fn mistakes_in_the_functions_are_reported() {
+    mutants::are_reported(&Shop::open());
+}
+
+fn beside_traffic(shop: &Shop, lasts: Duration) {
+    let writer = Writer::start(shop);
+    let (began, mut compared, mut in_flight) = (Instant::now(), 0, 0);
+    while began.elapsed() < lasts {
+        let found = audit(&shop.lockstep);
+        assert_eq!(found.code, Some(0), "{found:?}");
+        compared += found.sum("same");
+        in_flight += found.sum("in_flight");
+    }
+    let changes = writer.end();
+    eprintln!("{changes} changes in {:.1?}, {compared} copies the same, {in_flight} in flight", began.elapsed());
+    assert!(changes > 0 && compared >= COMPARED_MIN, "{changes} changes, {compared} compared");
+}
+
+/// All that was planted, and no more.
+fn check(found: &Found, planted: &BTreeSet<(&'static str, String)>) {
+    let told: BTreeSet<(&str, String)> = found.violations().collect();
+    let planted: BTreeSet<(&str, String)> = planted.iter().map(|(tier, key)| (*tier, key.clone())).collect();
+    let unseen: Vec<_> = planted.difference(&told).collect();
+    let invented: Vec<_> = told.difference(&planted).collect();
+    assert!(unseen.is_empty() && invented.is_empty(), "unseen: {unseen:?}, invented: {invented:?}");
+}

@@ -1,0 +1,75 @@
+//! Mistakes in the functions, loaded in the library's place beneath a system at work: the auditor reports each of them.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::found::audit;
+use crate::shop::{Shop, Writer, connect};
+
+const LIBRARY: &str = include_str!("../../tiers/src/lockstep.lua");
+const TABLE: &str = include_str!("../../tiers/mutants/lockstep.toml");
+const UNSEEN_MAX: Duration = Duration::from_secs(60);
+
+/// Those that leave wrong copies behind without a fail-over or a second engine. Others cost misses only, or show to readers
+/// that follow one key, which the auditor is not.
+const SEEN: [&str; 4] = ["absent is created", "nulls stay", "in between is refreshed", "a drop leaves the entry"];
+
+#[derive(Deserialize)]
+struct Table {
+    mutant: Vec<Mutant>,
+}
+
+#[derive(Deserialize)]
+struct Mutant {
+    name: String,
+    replace: String,
+    by: String,
+}
+
+/// Plants each of them in turn, and fails for those that nobody has reported.
+pub fn are_reported(shop: &Shop) {
+    let table: Table = toml::from_str(TABLE).expect("the table");
+    let mut unseen = Vec::new();
+    for name in SEEN {
+        let mutant = table.mutant.iter().find(|mutant| mutant.name == name).expect("a mutant of this name");
+        clear(shop);
+        load(shop, &LIBRARY.replace(&mutant.replace, &mutant.by));
+        let writer = Writer::start(shop);
+        let began = Instant::now();
+        let mut is_seen = false;
+        while !is_seen && began.elapsed() < UNSEEN_MAX {
+            is_seen = audit(&shop.lockstep).code == Some(1);
+        }
+        eprintln!("{name}: {} after {:.1?}", if is_seen { "seen" } else { "unseen" }, began.elapsed());
+        writer.end();
+        load(shop, LIBRARY);
+        if !is_seen {
+            unseen.push(name);
+        }
+    }
+    assert!(unseen.is_empty(), "nobody saw {unseen:?}");
+}
+
+fn primaries(shop: &Shop) -> impl Iterator<Item = redis::Connection> {
+    let all = shop.endpoints().l1.iter().chain([&shop.endpoints().l2]).map(|url| connect(url));
+    all.filter_map(|mut node| {
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut node).expect("a role");
+        info.contains("role:master").then_some(node)
+    })
+}
+
+/// Nothing of an earlier mistake is left.
+fn clear(shop: &Shop) {
+    for mut node in primaries(shop) {
+        let () = redis::cmd("FLUSHALL").query(&mut node).expect("an empty node");
+    }
+    shop.settle();
+}
+
+fn load(shop: &Shop, text: &str) {
+    for mut node in primaries(shop) {
+        let _: String =
+            redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(text).query(&mut node).expect("a library");
+    }
+}
