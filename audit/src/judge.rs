@@ -117,13 +117,16 @@ pub struct Difference {
 /// The field under which a copy without an end is told.
 pub const END: &str = "_end";
 
+/// The field that every entry of ours has.
+const LOW: &str = "_low";
+
 /// Judges a sample. `lenient` are fields whose changes need not reach the copy.
 pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenient: &Lenient) -> Verdict {
     if copy.fields.is_empty() {
         return Verdict::Gone;
     }
     let Some(mark) = mark else { return Verdict::Unknown("its partition has no watermark in the tier") };
-    let low = copy.fields.get("_low").map(|low| low.parse::<Position>());
+    let low = copy.fields.get(LOW).map(|low| low.parse::<Position>());
     // Readers by protocol take what has no `_low` for absent; others read it.
     let is_ours = matches!(low, Some(Ok(_)));
     if let Some(Ok(low)) = low
@@ -135,8 +138,9 @@ pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenien
         let end = Difference { field: END.to_owned(), copy: Some("never".to_owned()), row: None };
         return Verdict::Wrong(Wrong::Stale, vec![end]);
     }
-    let differences = differences(copy, after.fields.as_ref(), lenient);
+    let mut differences = differences(copy, after.fields.as_ref(), lenient);
     if !is_ours {
+        differences.push(Difference { field: LOW.to_owned(), copy: copy.fields.get(LOW).cloned(), row: None });
         return Verdict::Wrong(Wrong::Orphan, differences);
     }
     if differences.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) enum Filled {
     /// It was there, and holds so many bytes.
     There(u64),
     /// It was missing.
-    Filled(u64),
+    Missing(u64),
     /// There is no such thing to be filled with.
     Absent,
     /// The tier did not answer; a reader will fill it.
@@ -117,7 +117,7 @@ impl Filler {
                 match (answer.fields, answer.by) {
                     (None, _) => Filled::Absent,
                     (Some(fields), AnsweredBy::Tier(TierName::L1)) => Filled::There(bytes(&fields)),
-                    (Some(fields), _) => Filled::Filled(bytes(&fields)),
+                    (Some(fields), _) => Filled::Missing(bytes(&fields)),
                 }
             }
         };

@@ -233,7 +233,7 @@ impl Keeper {
             let now = self.progress.began.elapsed();
             match filled {
                 Filled::There(bytes) => self.members.seen(&product, now, bytes, false),
-                Filled::Filled(bytes) => {
+                Filled::Missing(bytes) => {
                     self.members.seen(&product, now, bytes, true);
                     self.metrics.filled.inc();
                     self.metrics.filled_bytes.inc_by(bytes);
