@@ -32,7 +32,7 @@ fn bench(rest: &str, limit: Duration) -> Value {
     let ended = Lockstep::new(folder.path()).start(&arguments).wait(limit);
     assert_eq!(ended.code, Some(0), "{ended}");
     let figures: Value = serde_json::from_str(ended.stdout.lines().last().unwrap_or_default()).expect("an object");
-    println!("{figures}");
+    eprintln!("{figures}");
     let k = figures["k"].as_u64().expect("a size");
     for arm in ["warmed", "lru"] {
         let entries = figures["entries"][arm].as_u64().expect("a count");
