@@ -15,7 +15,6 @@ mod pgoutput;
 mod progress;
 mod publisher;
 mod records;
-mod schema_writer;
 mod snapshot;
 mod standby;
 mod start;

@@ -6,6 +6,7 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::Control;
 use lockstep_schemas::position::Lsn;
+use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
@@ -16,7 +17,6 @@ use crate::pgoutput;
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher};
 use crate::records::Limits;
-use crate::schema_writer::SchemaWriter;
 use crate::snapshot::SnapshotKeeper;
 use crate::start::Checkpoint;
 use crate::tables::{TableError, Tables};
@@ -66,7 +66,7 @@ pub(crate) struct Stream {
     pub tables: Tables,
     pub publisher: Publisher,
     pub reports: mpsc::UnboundedReceiver<Delivery>,
-    pub schemas: SchemaWriter,
+    pub schemas: SoleWriter,
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
     pub checkpoint: Checkpoint,

@@ -9,12 +9,12 @@ use lockstep_schemas::partition::murmur2;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
 use lockstep_schemas::scores;
+use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_schemas::table_name::full_name;
 use lockstep_schemas::topics;
 use lockstep_source::{Database, DatabaseError, catalog, preflight};
 
 use crate::pgoutput::Relation;
-use crate::schema_writer::SchemaWriter;
 use crate::transport::APPLICATION;
 
 /// The first part of every record's name.
@@ -119,7 +119,7 @@ impl Tables {
         &mut self,
         shape: Relation,
         database: &Database,
-        schemas: &SchemaWriter,
+        schemas: &SoleWriter,
     ) -> Result<Option<Announcement>, TableError> {
         let full_name = full_name(&shape.schema, &shape.name);
         let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
@@ -186,7 +186,7 @@ impl Tables {
     }
 
     /// Registers the schemas of records that others write: only ingest gives ids out.
-    pub async fn register_fixed(&mut self, database: &Database, schemas: &SchemaWriter) -> Result<(), TableError> {
+    pub async fn register_fixed(&mut self, database: &Database, schemas: &SoleWriter) -> Result<(), TableError> {
         self.schema_id(scores::SUBJECT, scores::SCHEMA, database, schemas).await.map(drop)
     }
 
@@ -196,7 +196,7 @@ impl Tables {
         subject: &str,
         schema: &str,
         database: &Database,
-        schemas: &SchemaWriter,
+        schemas: &SoleWriter,
     ) -> Result<u32, TableError> {
         match self.registry.id_or_new(subject, schema) {
             Ok(id) => Ok(id),
@@ -208,7 +208,7 @@ impl Tables {
         }
     }
 
-    /// One that was asleep may have lost the slot, and its ids with it.
+    /// One that was asleep may have lost the slot, and its ids with it. (If it loses it only now, Kafka refuses its record.)
     async fn insist_on_slot(&self, database: &Database) -> Result<(), TableError> {
         let holder = preflight::holder(database, &self.slot, APPLICATION).await?;
         match holder.map(|holder| holder.pid) == self.backend {
@@ -217,10 +217,11 @@ impl Tables {
         }
     }
 
-    async fn register(&mut self, record: &SchemaRecord, schemas: &SchemaWriter) -> Result<(), TableError> {
-        schemas.write(record).await?;
+    async fn register(&mut self, record: &SchemaRecord, schemas: &SoleWriter) -> Result<(), TableError> {
+        let (key, value) = record.to_record();
+        schemas.write(topics::SCHEMAS, &[(&key, Some(&value))]).await?;
         tracing::info!(subject = %record.subject, version = record.version, id = record.id, "schema registered");
-        self.registry.insert(Some(&record.to_record().1));
+        self.registry.insert(Some(&value));
         Ok(())
     }
 }

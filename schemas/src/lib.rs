@@ -23,6 +23,7 @@ pub mod scores;
 pub mod shown;
 pub mod signal;
 pub mod snapshot;
+pub mod sole_writer;
 pub mod state_publisher;
 pub mod table_name;
 pub mod tail;

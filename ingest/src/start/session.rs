@@ -7,6 +7,7 @@ use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Lsn;
+use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_schemas::{hearing, registry, topics};
 use lockstep_source::Database;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -21,7 +22,6 @@ use crate::metrics::IngestMetrics;
 use crate::progress::ProgressKeeper;
 use crate::publisher::Publisher;
 use crate::records::Limits;
-use crate::schema_writer::SchemaWriter;
 use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
 use crate::stream::{Stream, StreamError};
@@ -31,6 +31,9 @@ use crate::watch;
 
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Whoever gives out the ids of schemas: one that was asleep between its look at the slot and its record could give out an
+/// id that its successor has given to another schema.
+const SCHEMA_WRITER: &str = "lockstep-ingest-schemas";
 /// An envelope above this is published without its values, whatever the topics allow.
 const RECORD_BYTES_MAX: usize = 900_000;
 
@@ -72,7 +75,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         Some(reason) => Some(begin(database, &history, reason).await?),
         None => None,
     };
-    let schemas = SchemaWriter::open(kafka).await.map_err(kafka_failed)?;
+    let schemas = SoleWriter::open(kafka, "ingest-schemas", SCHEMA_WRITER).await.map_err(kafka_failed)?;
     let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
     let History { epoch, confirmed, .. } = history;
     registry.start_ids_at_epoch(epoch.number);

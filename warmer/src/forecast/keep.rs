@@ -1,23 +1,19 @@
 //! Keeps the state in its topic: one transaction a round, one writer at a time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::online::Forecast;
 use super::state::{self, Place, StateRecord};
 
 /// Whoever begins with this name shuts out all who began before.
 const WRITER: &str = "lockstep-forecast";
-const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Records that are under way at once: some megabytes at most.
-const RECORDS_AT_ONCE: usize = 1_000;
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]
@@ -52,20 +48,13 @@ impl From<KafkaError> for KeepError {
 
 /// The writer.
 pub(super) struct Keep {
-    producer: FutureProducer,
+    writer: SoleWriter,
 }
 
 impl Keep {
     /// Becomes the one writer: what an older one has not committed is undone.
     pub async fn open(kafka: &KafkaConfig) -> Result<Self, KeepError> {
-        let mut config = topics::producer(kafka, "forecast-state");
-        config.set("transactional.id", WRITER).set("message.timeout.ms", "30000");
-        let open = move || {
-            let producer: FutureProducer = config.create()?;
-            producer.init_transactions(WRITE_WAIT_MAX)?;
-            Ok(Keep { producer })
-        };
-        Ok(blocking(open).await?)
+        Ok(Keep { writer: SoleWriter::open(kafka, "forecast-state", WRITER).await? })
     }
 
     /// The state as it was kept. One that can't be read is left behind: the log teaches most of it again.
@@ -88,32 +77,7 @@ impl Keep {
 
     /// Writes records so that all of them count, or none.
     pub async fn write(&self, records: Vec<StateRecord>) -> Result<(), KeepError> {
-        let producer = self.producer.clone();
-        blocking(move || producer.begin_transaction()).await?;
-        for some in records.chunks(RECORDS_AT_ONCE) {
-            self.send(some).await?;
-        }
-        let producer = self.producer.clone();
-        Ok(blocking(move || producer.commit_transaction(WRITE_WAIT_MAX)).await?)
+        let records: Vec<_> = records.iter().map(|record| (&record.key[..], record.value.as_deref())).collect();
+        Ok(self.writer.write(topics::FORECAST, &records).await?)
     }
-
-    async fn send(&self, records: &[StateRecord]) -> Result<(), KafkaError> {
-        let mut sent = Vec::with_capacity(records.len());
-        for StateRecord { key, value } in records {
-            let record = FutureRecord::to(topics::FORECAST).partition(0).key(key);
-            let record = FutureRecord { payload: value.as_ref(), ..record };
-            sent.push(self.producer.send_result(record).map_err(|(error, _)| error)?);
-        }
-        for delivery in sent {
-            delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
-        }
-        Ok(())
-    }
-}
-
-/// The client's transactions block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<T, KafkaError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(KafkaError::Canceled))
 }

@@ -1,0 +1,59 @@
+//! The one writer of a topic of state: whoever begins under a name shuts out all who began before.
+
+use std::time::Duration;
+
+use lockstep_process::config::KafkaConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use crate::topics;
+
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Records that are under way at once: some megabytes at most.
+const RECORDS_AT_ONCE: usize = 1_000;
+
+/// A writer whose records count all together, or not at all.
+pub struct SoleWriter {
+    producer: FutureProducer,
+}
+
+impl SoleWriter {
+    /// Becomes the one writer under `name`: what an older one has not committed is undone, and what it tries from now on
+    /// is refused. So what the topic holds after this, it holds for good: read it then, not before.
+    pub async fn open(kafka: &KafkaConfig, id: &str, name: &str) -> Result<Self, KafkaError> {
+        let mut config = topics::producer(kafka, id);
+        config.set("transactional.id", name).set("message.timeout.ms", WRITE_WAIT_MAX.as_millis().to_string());
+        let open = move || {
+            let producer: FutureProducer = config.create()?;
+            producer.init_transactions(WRITE_WAIT_MAX)?;
+            Ok(SoleWriter { producer })
+        };
+        blocking(open).await
+    }
+
+    /// Writes records, each a key and a value or a tombstone; Kafka has all of them when this returns. After an error the
+    /// writer is of no more use.
+    pub async fn write(&self, topic: &str, records: &[(&[u8], Option<&[u8]>)]) -> Result<(), KafkaError> {
+        let producer = self.producer.clone();
+        blocking(move || producer.begin_transaction()).await?;
+        for some in records.chunks(RECORDS_AT_ONCE) {
+            let mut sent = Vec::with_capacity(some.len());
+            for (key, value) in some {
+                let record = FutureRecord { payload: *value, ..FutureRecord::to(topic).partition(0).key(*key) };
+                sent.push(self.producer.send_result(record).map_err(|(error, _)| error)?);
+            }
+            for delivery in sent {
+                delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
+            }
+        }
+        let producer = self.producer.clone();
+        blocking(move || producer.commit_transaction(WRITE_WAIT_MAX)).await
+    }
+}
+
+/// The client's transactions block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(KafkaError::Canceled))
+}
