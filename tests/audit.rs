@@ -5,6 +5,8 @@ mod faults;
 #[path = "audit/found.rs"]
 mod found;
 mod harness;
+#[path = "harness/mutants.rs"]
+mod mistakes;
 #[path = "audit/mutants.rs"]
 mod mutants;
 #[path = "audit/own.rs"]

@@ -16,6 +16,8 @@ mod history;
 #[allow(dead_code, reason = "this suite uses a part")]
 #[path = "chain/l2.rs"]
 mod l2;
+#[path = "harness/mutants.rs"]
+mod mistakes;
 #[path = "interleavings/mutants.rs"]
 mod mutants;
 #[path = "interleavings/pen.rs"]

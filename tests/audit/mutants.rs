@@ -2,39 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use crate::found::audit;
+use crate::mistakes::{LIBRARY, with_mistake};
 use crate::shop::{Shop, Writer, connect};
 
-const LIBRARY: &str = include_str!("../../tiers/src/lockstep.lua");
-const TABLE: &str = include_str!("../../tiers/mutants/lockstep.toml");
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
 
 /// Those that leave wrong copies behind without a fail-over or a second engine. Others cost misses only, or show to readers
 /// that follow one key, which the auditor is not.
 const SEEN: [&str; 4] = ["absent is created", "nulls stay", "in between is refreshed", "a drop leaves the entry"];
 
-#[derive(Deserialize)]
-struct Table {
-    mutant: Vec<Mutant>,
-}
-
-#[derive(Deserialize)]
-struct Mutant {
-    name: String,
-    replace: String,
-    by: String,
-}
-
 /// Plants each of them in turn, and fails for those that nobody has reported.
 pub fn are_reported(shop: &Shop) {
-    let table: Table = toml::from_str(TABLE).expect("the table");
     let mut unseen = Vec::new();
     for name in SEEN {
-        let mutant = table.mutant.iter().find(|mutant| mutant.name == name).expect("a mutant of this name");
         clear(shop);
-        load(shop, &LIBRARY.replace(&mutant.replace, &mutant.by));
+        load(shop, &with_mistake(name));
         let writer = Writer::start(shop);
         let began = Instant::now();
         let mut is_seen = false;

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use serde::Deserialize;
 
 use crate::chain::Chain;
 use crate::compare;
+use crate::mistakes::{LIBRARY, with_mistake};
 use crate::play::Traffic;
 use crate::witness::Witness;
 
-const LIBRARY: &str = include_str!("../../tiers/src/lockstep.lua");
-const TABLE: &str = include_str!("../../tiers/mutants/lockstep.toml");
 /// A mistake may go unseen for so long.
 const UNSEEN_MAX: Duration = Duration::from_secs(40);
 
@@ -35,27 +33,12 @@ pub const SEEN: [&str; 9] = [
     "a call without a floor lowers it",
 ];
 
-#[derive(Deserialize)]
-struct Table {
-    mutant: Vec<Mutant>,
-}
-
-#[derive(Deserialize)]
-struct Mutant {
-    name: String,
-    replace: String,
-    by: String,
-}
-
 /// Plants each of them in turn. The names of those that nobody has seen.
 pub async fn unseen(chain: &Chain, witness: &Arc<Witness>, seed: u64, names: &[&'static str]) -> Vec<&'static str> {
-    let table: Table = toml::from_str(TABLE).expect("the table");
     let mut unseen = Vec::new();
     for name in names {
-        let mutant = table.mutant.iter().find(|mutant| mutant.name == *name).expect("a mutant of this name");
-        assert_eq!(LIBRARY.matches(&mutant.replace).count(), 1, "`{}` stands once in the library", mutant.replace);
         cleared(chain, witness).await;
-        let broken = LIBRARY.replace(&mutant.replace, &mutant.by);
+        let broken = with_mistake(name);
         load(chain, &broken).await;
         let began = Instant::now();
         let seen = violation(chain, witness, seed).await;
