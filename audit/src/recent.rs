@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
+use lockstep_schemas::hearing;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
@@ -43,11 +44,20 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
     loop {
         let round = async {
             let consumer = open(&shared, &kafka).await.map_err(|_| AuditError::Answer("the log can't be read"))?;
+            let consumer = Arc::new(consumer);
+            let asked = Arc::clone(&consumer);
+            let ask = move |wait_max| asked.fetch_metadata(Some(topics::PROGRESS), wait_max);
             let mut ways = Ways::default();
-            loop {
-                let changed = listen(&consumer, &mut reader, &shared).await?;
-                let entities = changed.into_iter().chain(some_hot(&shared, &hot)).collect();
-                look_at(&shared, entities, &mut ways).await?;
+            let looks = async {
+                loop {
+                    let changed = listen(&consumer, &mut reader, &shared).await?;
+                    let entities = changed.into_iter().chain(some_hot(&shared, &hot)).collect();
+                    look_at(&shared, entities, &mut ways).await?;
+                }
+            };
+            tokio::select! {
+                failed = looks => failed,
+                () = hearing::until_deaf(&kafka, ask) => Err(AuditError::Answer("Kafka's client has lost its brokers for good")),
             }
         };
         let failed: Result<(), AuditError> = tokio::select! {

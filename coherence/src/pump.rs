@@ -241,8 +241,8 @@ impl Pump {
                 ended = Err(failure);
                 break;
             }
-            self.flush_waiting();
-            let is_busy = asked_at.elapsed() < BUSY_AFTER_REQUEST || self.has_waiting();
+            let waits = self.flush_waiting();
+            let is_busy = asked_at.elapsed() < BUSY_AFTER_REQUEST || waits;
             match self.consumer.poll(if is_busy { POLL_WAIT_BUSY } else { POLL_WAIT_IDLE }) {
                 None => {}
                 Some(Ok(message)) => {
@@ -329,12 +329,9 @@ impl Pump {
         }
     }
 
-    fn has_waiting(&self) -> bool {
-        self.outlets.values().any(|outlet| !outlet.waiting.is_empty())
-    }
-
-    fn flush_waiting(&mut self) {
-        let mut closed = Vec::new();
+    /// Hands over what waits; whether some still does.
+    fn flush_waiting(&mut self) -> bool {
+        let (mut closed, mut waits) = (Vec::new(), false);
         for (partition, outlet) in self.outlets.iter_mut().filter(|(_, outlet)| !outlet.waiting.is_empty()) {
             while let Some(record) = outlet.waiting.pop_front() {
                 match outlet.hand_over(record, &self.memory) {
@@ -346,6 +343,7 @@ impl Pump {
                     Handed::ToNobody => closed.push(partition.clone()),
                 }
             }
+            waits |= !outlet.waiting.is_empty();
             if outlet.waiting.is_empty() {
                 let resumed = single(partition).and_then(|list| self.consumer.resume(&list));
                 if let Err(error) = resumed {
@@ -354,6 +352,7 @@ impl Pump {
             }
         }
         closed.iter().for_each(|partition| drop(self.outlets.remove(partition)));
+        waits
     }
 }
 

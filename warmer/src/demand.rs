@@ -9,12 +9,13 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
+use lockstep_schemas::hearing;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::tail::{self, Begin};
 use lockstep_schemas::topics;
 use lockstep_schemas::views::ViewEvent;
 use rdkafka::Message as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use self::grade::Grade;
 use self::hours::Hours;
@@ -144,7 +145,13 @@ impl Asked {
         places: &mut Vec<Place>,
     ) -> Result<(), KafkaError> {
         let mut log = Log::open(kafka, "warmer-sales", partitions, places.clone(), registry.clone()).await?;
-        let failed = self.read_on(&mut log).await;
+        let ask = log.asker();
+        let failed = tokio::select! {
+            failed = self.read_on(&mut log) => failed,
+            () = hearing::until_deaf(kafka, ask) => {
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))
+            }
+        };
         places.clear();
         places.extend_from_slice(log.places());
         failed
