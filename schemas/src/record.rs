@@ -7,6 +7,7 @@ use crate::avro::unframe;
 use crate::change::Change;
 use crate::control::Control;
 use crate::envelope::EnvelopePlan;
+use crate::invalidation::{self, Invalidation};
 use crate::registry::LiveRegistry;
 use crate::topics::CONTROL_HEADER;
 use rdkafka::Message;
@@ -16,11 +17,19 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A schema is published before the records that need it; it is only late.
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How a record's value is to be read.
+#[derive(Clone, Copy)]
+enum Form {
+    Row,
+    Control,
+    Invalidation,
+}
+
 /// A record, before it is read.
 pub struct RawRecord {
     /// Its place in the partition.
     pub offset: i64,
-    is_control: bool,
+    form: Form,
     value: Option<Vec<u8>>,
     /// Its share of what may wait in memory, held until it has been dealt with.
     share: Option<OwnedSemaphorePermit>,
@@ -29,9 +38,13 @@ pub struct RawRecord {
 impl RawRecord {
     /// Copies what matters out of the client's buffer.
     pub fn of(message: &impl Message) -> Self {
-        let headers = message.headers();
-        let is_control = headers.is_some_and(|headers| headers.iter().any(|header| header.key == CONTROL_HEADER));
-        RawRecord { offset: message.offset(), is_control, value: message.payload().map(<[u8]>::to_vec), share: None }
+        let mut headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let form = match headers.find(|header| header.key == CONTROL_HEADER).map(|header| header.value) {
+            None => Form::Row,
+            Some(Some(kind)) if kind == invalidation::HEADER.as_bytes() => Form::Invalidation,
+            Some(_) => Form::Control,
+        };
+        RawRecord { offset: message.offset(), form, value: message.payload().map(<[u8]>::to_vec), share: None }
     }
 
     /// Kilobytes that it takes, at least one.
@@ -58,6 +71,8 @@ pub enum Event {
     Change(Box<Change>),
     /// What concerns the whole group.
     Control(Control),
+    /// Entries of one entity are to be dropped, though no change says so.
+    Invalidation(Box<Invalidation>),
     /// A tombstone: nothing that the change before it did not say.
     Nothing,
 }
@@ -77,8 +92,13 @@ impl RecordReader {
     /// Reads a record; the error says why it can't be read.
     pub async fn read(&mut self, record: &RawRecord) -> Result<Event, String> {
         let Some(value) = &record.value else { return Ok(Event::Nothing) };
-        if record.is_control {
-            return Control::from_json(value).map(Event::Control).map_err(|error| error.to_string());
+        match record.form {
+            Form::Row => {}
+            Form::Control => return Control::from_json(value).map(Event::Control).map_err(|error| error.to_string()),
+            Form::Invalidation => {
+                let read = Invalidation::from_json(value).map_err(|error| error.to_string());
+                return read.map(|one| Event::Invalidation(Box::new(one)));
+            }
         }
         let (schema, body) = unframe(value).map_err(|error| error.to_string())?;
         if !self.plans.contains_key(&schema) {

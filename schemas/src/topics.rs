@@ -18,6 +18,8 @@ pub const CHECKPOINT: &str = "lockstep.checkpoint";
 pub const HOT: &str = "lockstep.hot";
 /// What could not be done as it should, with cause and remedy. One partition.
 pub const PARKED: &str = "lockstep.parked";
+/// What operators have switched: kept for ever. One partition.
+pub const SWITCHES: &str = "lockstep.switches";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
 /// Forecast scores. One partition.
@@ -46,6 +48,7 @@ pub struct TopicSpec {
 pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Vec<TopicSpec> {
     const MONTH: (&str, &str) = ("retention.ms", "2592000000");
     const WEEK: (&str, &str) = ("retention.ms", "604800000");
+    const FOREVER: (&str, &str) = ("retention.ms", "-1");
     const DAY: (&str, &str) = ("retention.ms", "86400000");
     const DELETE: (&str, &str) = ("cleanup.policy", "delete");
     const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
@@ -57,8 +60,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow =
-        [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH)].map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
+    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (SWITCHES, FOREVER)]
+        .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     groups.chain(state).chain(flow).collect()
 }
 

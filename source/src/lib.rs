@@ -12,6 +12,7 @@ pub mod epoch;
 pub mod gate;
 pub mod loader;
 pub mod preflight;
+pub mod signals;
 pub mod snapshot;
 pub mod sql_error;
 pub mod trial;

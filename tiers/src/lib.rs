@@ -15,7 +15,7 @@ mod tier_error;
 pub mod twin;
 mod versions;
 
-pub use edge::{Edge, EdgeError};
+pub use edge::{Edge, EdgeError, Seen};
 pub use layout::{Layout, Place};
 pub use redis_error::RedisError;
 pub use sweep::{Swept, sweep};

@@ -85,6 +85,7 @@ impl Refused {
             remedy: why.remedy(),
             table: topics::SCORES,
             position: Position::LEAST,
+            ..Parked::default()
         };
         std::mem::take(&mut self.0).into_iter().map(parked).collect()
     }
