@@ -1,13 +1,19 @@
 //! One function a command.
 
+mod applied;
 mod check;
 mod explain;
 mod forecast;
 mod functions;
+mod parked;
+mod purge;
+mod records;
+mod replay;
 mod setup;
 mod snapshot;
 mod stack;
 mod status;
+mod switch;
 mod wait;
 mod warm;
 mod why;
@@ -51,6 +57,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => wait::run(&config, &policy(&config)?, &args).await?,
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
+        Command::Parked { command } => parked::run(&config, &policy(&config)?, &command).await?,
+        Command::Replay(args) => replay::run(&config, &policy(&config)?, &args).await?,
+        Command::Pause(args) => switch::pause(&config, &policy(&config)?, &args).await?,
+        Command::Resume(args) => switch::resume(&config, &policy(&config)?, &args).await?,
+        Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
+        Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,

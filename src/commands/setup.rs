@@ -175,9 +175,10 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
         // The client asks for its group even where it never joins one.
         lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
     }
-    for user in ["lockstep-ingest", "lockstep-warmer"] {
+    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-warmer"] {
         lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
     }
+    lines.push(allow("lockstep-engine", &["Write", "Describe"], &format!("--topic {}", topics::PARKED)));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
     for topic in [topics::FORECAST, topics::PARKED] {

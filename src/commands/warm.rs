@@ -9,12 +9,13 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_warmer::warm::{Warmed, warm};
 
+use super::switch::view;
 use crate::{output, roles};
 
 /// Fills one view, or every view that the policy marks `warm = true`.
 pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) -> anyhow::Result<()> {
     let views: Vec<&Arc<View>> = match name {
-        Some(name) => vec![find(policy, name)?],
+        Some(name) => vec![view(policy, name)?],
         None => policy.views.values().filter(|view| view.warm).collect(),
     };
     if views.is_empty() {
@@ -50,14 +51,4 @@ pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) ->
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-fn find<'p>(policy: &'p Policy, name: &str) -> Result<&'p Arc<View>, Failure> {
-    policy.view(name).map_err(|nearest| {
-        let unknown = Failure::configuration(format!("there is no view `{name}`"));
-        match nearest {
-            Some(meant) => unknown.remedy(format!("did you mean `{meant}`?")),
-            None => unknown,
-        }
-    })
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_schemas::switches::Switch;
 use serde::Serialize;
 
 use super::state::State;
+use crate::commands::switch::time;
 use crate::output;
 
 #[derive(Serialize)]
@@ -15,6 +17,8 @@ pub(super) struct Status {
     pub(super) refreshed: u64,
     pub(super) dropped: u64,
     pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
+    /// What operators have switched; `null` where it can't be read.
+    pub(super) switches: Option<Vec<Switch>>,
 }
 
 #[derive(Serialize)]
@@ -73,10 +77,19 @@ pub(super) fn print(status: &Status) {
             ));
         }
     }
+    match &status.switches {
+        None => output::line("what operators have switched can't be read"),
+        Some(switches) => switches.iter().for_each(|switch| output::line(&switched(switch))),
+    }
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped
     ));
+}
+
+fn switched(switch: &Switch) -> String {
+    let Switch { what, reason, by, until, .. } = switch;
+    format!("{what} until {}, by {by}: {reason}", time(*until))
 }
 
 fn name(state: State) -> &'static str {
@@ -85,6 +98,7 @@ fn name(state: State) -> &'static str {
         State::Idle => "idle",
         State::Behind => "behind",
         State::Stalled => "stalled",
+        State::Paused => "paused",
         State::Unknown => "unknown",
     }
 }

@@ -1,0 +1,39 @@
+//! Recovery by hand, as an operator does it: what the log can't repair by itself, since nothing in it is wrong, is planted in
+//! the caches behind the engine's back; then a command must bring it into order, in every tier.
+
+#[path = "recovery/faults.rs"]
+mod faults;
+mod harness;
+#[path = "recovery/load.rs"]
+mod load;
+#[path = "recovery/parked.rs"]
+mod parked;
+#[path = "recovery/purges.rs"]
+mod purges;
+#[path = "recovery/replays.rs"]
+mod replays;
+#[path = "operation/shop.rs"]
+mod shop;
+#[path = "recovery/site.rs"]
+mod site;
+#[path = "recovery/switches.rs"]
+mod switches;
+
+use site::Site;
+
+#[test]
+fn an_operator_brings_into_order_what_no_change_would() {
+    let mut site = Site::open();
+    purges::an_entity_goes_from_every_tier(&mut site);
+    parked::what_is_parked_is_retried_once(&mut site);
+    replays::a_range_of_the_log_is_dropped_again(&mut site);
+    switches::readers_pass_a_view_by(&site);
+    switches::a_paused_lane_waits(&mut site);
+    site.close();
+}
+
+#[test]
+#[ignore = "minutes: 40,000 changes and reads for each fault"]
+fn faults_under_load_are_repaired() {
+    faults::are_repaired(faults::FLOW);
+}
