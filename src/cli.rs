@@ -387,6 +387,9 @@ impl ReplayArgs {
 pub(crate) struct WarmArgs {
     /// The view, e.g. product_all; without it, all that the policy marks `warm = true`
     pub view: Option<String>,
+    /// Entries filled a second, at most; without it, as fast as it goes
+    #[arg(long)]
+    pub rate: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Subcommand)]

@@ -63,7 +63,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => switch::resume(&config, &policy(&config)?, &args).await?,
         Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
         Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
-        Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
+        Command::Warm(args) => warm::run(&config, &policy(&config)?, &args).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,

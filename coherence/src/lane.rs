@@ -133,7 +133,7 @@ impl Shell {
         self.carry_out(commands).await;
     }
 
-    /// Whether an operator holds it: what comes waits, what is under way is finished.
+    /// Whether an operator holds it: what comes waits; the round that was begun is finished.
     fn is_paused(&self) -> bool {
         let place = &self.lane.place;
         self.lane.shared.switched.pauses(&place.group, place.partition)
@@ -141,7 +141,7 @@ impl Shell {
 
     /// Hands records over for as long as the core takes them.
     async fn read_round(&mut self) {
-        while self.core.wants_records() && !self.is_paused() {
+        while self.core.wants_records() {
             let Some(record) = self.round.pop_front() else {
                 return self.step(Event::RoundOver).await;
             };

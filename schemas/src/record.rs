@@ -1,7 +1,8 @@
 //! Records of a group's topic as events.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::avro::unframe;
 use crate::change::Change;
@@ -16,6 +17,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// A schema is published before the records that need it; it is only late.
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// One that did not come is not waited for again before so long: where it is gone, a thousand records may name it.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+/// Missing schemas that are remembered.
+const MISSING_MAX: usize = 1_000;
 
 /// How a record's value is to be read.
 #[derive(Clone, Copy)]
@@ -81,12 +86,13 @@ pub enum Event {
 pub struct RecordReader {
     registry: LiveRegistry,
     plans: HashMap<u32, EnvelopePlan>,
+    missing: HashMap<u32, Instant>,
 }
 
 impl RecordReader {
     /// A reader that finds schemas in the registry.
     pub fn new(registry: LiveRegistry) -> Self {
-        RecordReader { registry, plans: HashMap::new() }
+        RecordReader { registry, plans: HashMap::new(), missing: HashMap::new() }
     }
 
     /// Reads a record; the error says why it can't be read.
@@ -102,11 +108,25 @@ impl RecordReader {
         }
         let (schema, body) = unframe(value).map_err(|error| error.to_string())?;
         if !self.plans.contains_key(&schema) {
-            let text = self.registry.schema(schema, SCHEMA_WAIT_MAX).await;
-            let text = text.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
+            let text = self.schema(schema).await.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
             self.plans.insert(schema, EnvelopePlan::compile(&text).map_err(|error| error.to_string())?);
         }
         let change = self.plans[&schema].decode(body).map_err(|error| error.to_string())?;
         Ok(Event::Change(Box::new(change)))
+    }
+
+    /// A schema's text. Only the first record of a missing one waits for it.
+    async fn schema(&mut self, schema: u32) -> Option<Arc<str>> {
+        let is_missing = self.missing.get(&schema).is_some_and(|since| since.elapsed() < MISSING_FOR);
+        let text = self.registry.schema(schema, if is_missing { Duration::ZERO } else { SCHEMA_WAIT_MAX }).await;
+        if text.is_some() {
+            self.missing.remove(&schema);
+        } else if !is_missing {
+            if self.missing.len() >= MISSING_MAX {
+                self.missing.clear();
+            }
+            self.missing.insert(schema, Instant::now());
+        }
+        text
     }
 }

@@ -234,9 +234,10 @@ impl Resolving<'_> {
             .map(|spot| (spot.topic.clone(), spot.partition, spot.offset))
             .collect();
         let mut read = HashMap::new();
+        let mut records = Records::open(self.config.kafka()?, "parked", &Ranges::new())?;
         for (topic, partition, offset) in spots {
             let spot = Spot { topic, partition, offset };
-            read.insert(spot.clone(), self.read_again(&spot).await?);
+            read.insert(spot.clone(), self.read_again(&mut records, &spot).await?);
         }
         let mut selection = Selection::default();
         for (id, word) in meant {
@@ -249,7 +250,11 @@ impl Resolving<'_> {
     }
 
     /// Whose row a record is that could not be read before.
-    async fn read_again(&self, spot: &Spot) -> Result<Result<(String, Subject), String>, Failure> {
+    async fn read_again(
+        &self,
+        records: &mut Records,
+        spot: &Spot,
+    ) -> Result<Result<(String, Subject), String>, Failure> {
         let Some(group) = self.policy.groups.values().find(|group| topics::of_group(&group.name) == spot.topic) else {
             return Ok(Err(format!("{} is no group's topic", spot.topic)));
         };
@@ -261,7 +266,8 @@ impl Resolving<'_> {
             return Ok(Err("the record is gone from the log; drop it".to_owned()));
         }
         let ranges = Ranges::from([(partition, (spot.offset, spot.offset + 1))]);
-        let found = Records::open(kafka, "parked", &ranges)?.next().await?;
+        records.turn_to(&ranges)?;
+        let found = records.next().await?;
         Ok(match found.map(|found| found.event) {
             Some(Ok(Event::Change(change))) => match change.row().and_then(|row| group.entity(row)) {
                 Some(entity) => Ok((group.name.to_string(), Subject::entity(entity))),

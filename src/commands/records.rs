@@ -34,32 +34,32 @@ pub(crate) struct Found {
 pub(crate) struct Records {
     consumer: StreamConsumer,
     reader: RecordReader,
-    /// Of each partition, where it ends.
-    left: HashMap<Partition, i64>,
+    /// Of each partition, what is left.
+    left: Ranges,
     _following: DropGuard,
 }
 
 impl Records {
     pub fn open(kafka: &KafkaConfig, id: &str, ranges: &Ranges) -> Result<Self, Failure> {
-        let ranges = || ranges.iter().filter(|(_, (from, to))| from < to);
-        let opened = || {
-            let consumer: StreamConsumer = topics::reader(kafka, id).create()?;
-            let mut places = TopicPartitionList::new();
-            for ((topic, partition), (from, _)) in ranges() {
-                places.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
-            }
-            consumer.assign(&places)?;
-            Ok(consumer)
-        };
-        let consumer = opened().map_err(away)?;
+        let consumer = topics::reader(kafka, id).create().map_err(away)?;
         let following = Shutdown::new();
         let registry = LiveRegistry::follow(kafka.clone(), following.clone());
-        Ok(Records {
-            consumer,
-            reader: RecordReader::new(registry),
-            left: ranges().map(|(partition, (_, to))| (partition.clone(), *to)).collect(),
-            _following: following.drop_guard(),
-        })
+        let reader = RecordReader::new(registry);
+        let mut records = Records { consumer, reader, left: HashMap::new(), _following: following.drop_guard() };
+        records.turn_to(ranges)?;
+        Ok(records)
+    }
+
+    /// Other ranges, from now on; what is known of schemas is kept.
+    pub fn turn_to(&mut self, ranges: &Ranges) -> Result<(), Failure> {
+        let ranges = || ranges.iter().filter(|(_, (from, to))| from < to);
+        let mut places = TopicPartitionList::new();
+        for ((topic, partition), (from, _)) in ranges() {
+            places.add_partition_offset(topic, *partition, Offset::Offset(*from)).map_err(away)?;
+        }
+        self.consumer.assign(&places).map_err(away)?;
+        self.left = ranges().map(|(partition, range)| (partition.clone(), *range)).collect();
+        Ok(())
     }
 
     /// The next record of any of the ranges; `None` after the last.
@@ -69,8 +69,9 @@ impl Records {
             let message = tokio::time::timeout(RECORD_WAIT_MAX, self.consumer.recv()).await.map_err(silent)?;
             let message = message.map_err(away)?;
             let (partition, offset) = ((message.topic().to_owned(), message.partition()), message.offset());
-            let Some(to) = self.left.get(&partition) else { continue };
-            let is_within = offset < *to;
+            let Some((from, to)) = self.left.get(&partition) else { continue };
+            // What comes of an earlier assignment is not meant.
+            let is_within = (*from..*to).contains(&offset);
             if offset + 1 >= *to {
                 self.left.remove(&partition);
             }

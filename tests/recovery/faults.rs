@@ -15,7 +15,7 @@ use crate::site::{LIMIT, PRODUCTS, Site, path};
 pub const FLOW: usize = 40_000;
 const FLOW_BEFORE: usize = 8_000;
 /// From a fault's end until all tiers are back: a group's session may have to run out first.
-const REPAIR_LIMIT: &str = "120s";
+const REPAIR_LIMIT: &str = "55s";
 const REPAIR_LOOK: Duration = Duration::from_secs(120);
 
 /// What a fault may do to readers, by the promises.
@@ -86,12 +86,13 @@ fn zombie(site: &mut Site) -> String {
     owns(&other);
     let lsn = site.shop.sql("SELECT pg_current_wal_insert_lsn()");
     site.ask(&format!("wait --for {lsn} --tier l2 --timeout {REPAIR_LIMIT}"));
+    let since = sleeper.text().len();
     send(sleeper.pid(), libc::SIGCONT);
-    let noticed = |line: &str| {
+    let sign = until("its end as an owner", REPAIR_LOOK, || {
+        let said = sleeper.text();
         let words = ["partitions given back", "another engine moved the watermark"];
-        words.iter().find(|word| line.contains(**word)).map(|word| (*word).to_owned())
-    };
-    let sign = sleeper.line("its end as an owner", REPAIR_LOOK, noticed);
+        words.into_iter().find(|word| said[since..].contains(word)).map(str::to_owned)
+    });
     sleeper.terminate();
     drop(sleeper);
     site.engine = Some(other);

@@ -225,3 +225,87 @@ fn signals(step: &[((Arc<str>, Subject), Views)]) -> Vec<Signal> {
     };
     alike.into_iter().map(signal).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use lockstep_schemas::change::{Op, Row};
+    use lockstep_schemas::control::{Control, ControlKind};
+    use lockstep_schemas::policy::DEFAULT;
+    use lockstep_schemas::position::Lsn;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn position(lsn: u64) -> Position {
+        Position { epoch: 1, lsn: Lsn(lsn), ordinal: 1 }
+    }
+
+    fn update(lsn: u64, table: &str, product: &str) -> Event {
+        let columns = ["product_id", "price_pence", "currency", "stock"].map(Arc::from).into();
+        let cells = [product, "5", "GBP", "3"].map(|text| Cell::Value(text.to_owned())).into();
+        let after = Some(Row::new(columns, cells));
+        let (table, op) = (table.into(), Op::Update);
+        let position = position(lsn);
+        Event::Change(Box::new(Change {
+            position,
+            xid: 7,
+            committed_at: 0,
+            table,
+            op,
+            before: None,
+            after,
+            incomplete: false,
+        }))
+    }
+
+    /// Entities with the views that are dropped, of a replay with these options.
+    fn check(options: &str, expected: &[(&str, &[&str])]) {
+        let policy = Policy::parse(DEFAULT).expect("the default policy");
+        let words = ["lockstep", "replay"].into_iter().chain(options.split_whitespace());
+        let Command::Replay(args) = Cli::try_parse_from(words).expect("options").command else { panic!("a replay") };
+        let choice = Choice::of(&policy, &args).unwrap_or_else(|why| panic!("{why}"));
+        let mut fold = Fold::new(Planner::new(&policy), choice);
+        let control = Control { kind: ControlKind::Truncate, position: position(25), xid: 7, table: None };
+        for (offset, event) in (0..).zip([
+            Ok(update(10, "public.prices", "a")),
+            Ok(update(20, "public.inventory", "a")),
+            Ok(Event::Control(control)),
+            Ok(update(30, "public.prices", "b")),
+            Ok(update(40, "public.order_lines", "c")),
+            Err("not a record".to_owned()),
+        ]) {
+            fold.take(Found { partition: ("lockstep.catalogue".to_owned(), 0), offset, event });
+        }
+        let mut told: Vec<(String, Vec<String>)> = Vec::new();
+        for (_, signals) in fold.drain(1) {
+            for signal in signals {
+                let Signal::Invalidate { group, subjects, views } = signal else { panic!("{signal:?}") };
+                assert_eq!(group, "catalogue");
+                told.extend(subjects.into_iter().map(|one| (one.entity, views.iter().cloned().collect())));
+            }
+        }
+        let expected: Vec<(String, Vec<String>)> = expected
+            .iter()
+            .map(|(entity, views)| (entity.to_string(), views.iter().map(|view| view.to_string()).collect()))
+            .collect();
+        assert_eq!(told, expected, "{options}");
+        assert_eq!(fold.counts.unreadable, 1);
+    }
+
+    #[test]
+    fn an_entity_is_dropped_once_with_what_is_made_of_it() {
+        let all: &[&str] = &["product_all", "product_hot", "product_page"];
+        check("", &[("a", all), ("b", all)]);
+        check(
+            "--group catalogue --tier l2 --tier l3",
+            &[("a", &["product_all", "product_page"]), ("b", &["product_all", "product_page"])],
+        );
+        check("--view product_hot --key product:all:b", &[("b", &["product_hot"])]);
+        let from = position(20);
+        check(&format!("--from {from} --view product_all"), &[("a", &["product_all"]), ("b", &["product_all"])]);
+        let to = position(30);
+        check(&format!("--from {from} --to {to} --view product_all"), &[("a", &["product_all"])]);
+        check("--group customers", &[]);
+    }
+}
