@@ -12,7 +12,7 @@ const SWITCHES_MAX: usize = 10_000;
 
 /// What is switched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum What {
     /// The lane of a partition applies nothing; of every partition of the group, where none is named.
     Pause {
