@@ -10,8 +10,10 @@ mod pg_recvlogical;
 mod products;
 mod table;
 mod usage;
+mod warmer;
 
 pub(crate) use engine::{EngineArgs, engine};
 pub(crate) use forecast::{ForecastArgs, forecast};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};
+pub(crate) use warmer::{WarmerArgs, warmer};

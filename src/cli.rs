@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
-use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs};
-use crate::commands::EvaluateArgs;
+use crate::bench::{CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs};
+use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
 
 /// Keeps every cache tier of a shop in step with its database
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Bypass(BypassArgs),
     /// Drop, once more, what a range of the log has changed, so that readers fill it anew
     Replay(ReplayArgs),
+    /// How large the caches should be: bytes a view, hit ratio against memory, nodes for so many requests
+    Size(SizeArgs),
     /// Fill views from the database
     Warm(WarmArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
@@ -442,6 +444,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers
+    Warmer(WarmerArgs),
     /// Reads the configured slot to an LSN and counts the rows
     #[command(hide = true)]
     Count(CountArgs),

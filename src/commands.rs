@@ -10,10 +10,12 @@ mod purge;
 mod records;
 mod replay;
 mod setup;
+mod size;
 mod snapshot;
 mod stack;
 mod status;
 mod switch;
+pub(crate) mod trace;
 mod wait;
 mod warm;
 mod why;
@@ -28,6 +30,7 @@ use crate::cli::{BenchCommand, Cli, Command, ForecastCommand, PolicyCommand};
 use crate::{bench, database, demo, output, roles};
 
 pub(crate) use forecast::EvaluateArgs;
+pub(crate) use size::SizeArgs;
 
 /// Carries a command out.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -38,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Bench { command: BenchCommand::Engine(args) } => return bench::engine(args).await,
         Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
+        Command::Bench { command: BenchCommand::Warmer(args) } => return bench::warmer(args).await,
         Command::Forecast { command: ForecastCommand::Evaluate(args) } => {
             forecast::evaluate(args).await?;
             return Ok(ExitCode::SUCCESS);
@@ -64,6 +68,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
         Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, &args).await?,
+        Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,

@@ -67,6 +67,9 @@ pub struct DemoArgs {
     /// Page reads per second
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     pub reads: u32,
+    /// Has L2 as a cluster of three nodes, rather than one node
+    #[arg(long)]
+    pub l2_cluster: bool,
     /// `json`: one object on stdout at the end, all other lines on stderr
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -86,7 +89,8 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     let output = Arc::new(Output::new(args.format == Format::Json));
     let began = Instant::now();
     let played = async |servers: &Servers, roles: &mut Roles| story(&args, servers, roles, &output, began).await;
-    let report = on_stage(StackOptions::default(), &output, played).await?;
+    let options = StackOptions { redis_l2_cluster: args.l2_cluster, ..StackOptions::default() };
+    let report = on_stage(options, &output, played).await?;
     report.print(&output);
     output.result(&report.to_json());
     Ok(if report.findings.stale() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -74,8 +74,8 @@ async fn run_one(
         Role::Ingest => lockstep_ingest::run(config, policy, metrics, shutdown).await,
         Role::Engine => lockstep_coherence::run(config, policy, metrics, shutdown).await,
         Role::Gateway => lockstep_gateway::run(config, policy, shutdown).await,
-        Role::Forecast => lockstep_warmer::forecast::run(config, policy, shutdown).await,
-        Role::Warmer => lockstep_warmer::hot::run(config, policy, shutdown).await,
+        Role::Forecast => lockstep_warmer::forecast::run(config, policy, metrics, shutdown).await,
+        Role::Warmer => lockstep_warmer::hot::run(config, policy, metrics, shutdown).await,
     }
 }
 

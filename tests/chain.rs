@@ -16,12 +16,18 @@ mod compare;
 mod floors;
 #[path = "chain/heard.rs"]
 mod heard;
+#[path = "chain/l2.rs"]
+mod l2;
+#[path = "chain/least.rs"]
+mod least;
 #[path = "chain/lost.rs"]
 mod lost;
 #[path = "chain/policies.rs"]
 mod policies;
 #[path = "chain/predicted.rs"]
 mod predicted;
+#[path = "chain/refused.rs"]
+mod refused;
 #[path = "chain/roles.rs"]
 mod roles;
 #[path = "chain/starts.rs"]
@@ -65,4 +71,7 @@ scenarios! {
     lost::a_tier_that_came_back_empty_is_unknown
     lost::a_tier_that_was_flushed_under_traffic_ends_equal
     lost::another_owner_is_left_the_partition
+    refused::a_tier_without_memory_holds_no_other_up
+    refused::a_tier_without_replicas_holds_no_other_up
+    least::no_more_rights_than_the_manual_says
 }

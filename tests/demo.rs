@@ -103,6 +103,19 @@ fn killed_roles_come_back_and_no_copy_is_stale() {
 }
 
 #[test]
+#[ignore = "only the tier beneath differs"]
+fn with_l2_as_a_cluster_what_is_planted_is_found_and_nothing_else() {
+    let demo = Demo::start(&["--for", "15s", "--plant", "3", "--l2-cluster"]);
+    let (code, result, lines) = demo.end();
+    assert_eq!((code, result["stale_entries"].as_u64()), (Some(1), Some(9)), "{lines}");
+    let planted: BTreeSet<(&str, &str)> = lines.lines().filter_map(planted).collect();
+    let is_tagged = |(tier, key): &&(&str, &str)| *tier == "l2" && key.starts_with("{catalogue.");
+    assert_eq!(planted.iter().filter(is_tagged).count(), 3, "{planted:?}");
+    assert_eq!(result["backwards"], 0, "{result}");
+    assert!(number(&result, "/entries_compared/l2") >= 4_000.0, "{result}");
+}
+
+#[test]
 #[ignore = "takes a minute and a half"]
 fn a_minute_of_the_shop() {
     let (code, result, lines) = Demo::start(&[]).end();

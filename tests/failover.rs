@@ -54,7 +54,7 @@ fn what_the_database_computes_is_published(shop: &Shop) {
     let policy = "[groups.sums]\nentity_key = \"id\"\ntables = [\"public.sums\"]\n";
     std::fs::write(folder.path().join("policy.toml"), policy).expect("a policy");
     let printed = shop.lockstep().within(folder.path()).ask(&["setup", "--print-sql"]);
-    let publication = printed.split_once("CREATE PUBLICATION lockstep").expect("a publication").1;
+    let publication = printed.split_once("CREATE PUBLICATION \"lockstep\"").expect("a publication").1;
     assert!(publication.contains("publish_generated_columns = stored"), "{printed}");
     shop.sql(&format!("CREATE PUBLICATION sums{publication} INSERT INTO sums VALUES (1, 1); UPDATE sums SET n = 2"));
     shop.sql("DROP PUBLICATION sums; DROP TABLE sums");

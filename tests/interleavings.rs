@@ -13,6 +13,9 @@ mod contents;
 mod heard;
 #[path = "interleavings/history.rs"]
 mod history;
+#[allow(dead_code, reason = "this suite uses a part")]
+#[path = "chain/l2.rs"]
+mod l2;
 #[path = "interleavings/mutants.rs"]
 mod mutants;
 #[path = "interleavings/pen.rs"]

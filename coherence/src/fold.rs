@@ -49,13 +49,15 @@ impl Chunk {
             return true;
         }
         let fits = |(name, tier): (&TierName, &TierActions)| {
-            let entries =
-                || effects.iter().filter_map(|effect| effect.entry()).filter(|entry| entry.view.tier == *name);
-            let arguments = entries().map(|entry| entry.action.arguments_count()).sum::<usize>();
-            let bytes = entries().map(|entry| entry.action.bytes()).sum::<usize>();
-            tier.actions.len() + entries().count() <= ACTIONS_MAX
-                && tier.arguments + arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED
-                && tier.bytes + bytes <= CALL_BYTES_MAX
+            let entries = effects.iter().filter_map(|effect| effect.entry()).filter(|entry| entry.view.tier == *name);
+            let (mut actions, mut arguments, mut bytes) = (tier.actions.len(), tier.arguments, tier.bytes);
+            for entry in entries {
+                // One that is folded into another takes no place of its own, and no more room than this.
+                actions += usize::from(!tier.by_key.contains_key(&entry.key));
+                arguments += entry.action.arguments_count();
+                bytes += entry.action.bytes();
+            }
+            actions <= ACTIONS_MAX && arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED && bytes <= CALL_BYTES_MAX
         };
         self.floor.is_none() && self.xids.len() < XIDS_MAX && self.tiers.iter().all(fits)
     }
@@ -121,9 +123,12 @@ fn merge(folded: &mut Action, newer: Action) {
             Action::Refresh { position: newest, ttl: life, fields: changed },
         ) => {
             (*position, *ttl) = (newest, life);
-            for (name, text) in changed {
-                match fields.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, known)) => *known = text,
+            for (at, (name, text)) in changed.into_iter().enumerate() {
+                // Changes of one table have their columns in one order.
+                let is_there = fields.get(at).is_some_and(|(known, _)| *known == name);
+                let at = if is_there { Some(at) } else { fields.iter().position(|(known, _)| *known == name) };
+                match at {
+                    Some(at) => fields[at].1 = text,
                     None => fields.push((name, text)),
                 }
             }

@@ -77,8 +77,13 @@ pub struct Planner {
 
 struct TablePlan {
     group: Group,
-    views: Vec<(Arc<View>, ViewSource)>,
+    views: Vec<TableView>,
 }
+
+/// A view that reads a table, and what it reads of it.
+type TableView = (Arc<View>, ViewSource);
+/// Fields as a refresh writes them; `None` is a null.
+type Fields = Vec<(Arc<str>, Option<String>)>;
 
 impl Planner {
     /// Arranges a policy.
@@ -98,7 +103,12 @@ impl Planner {
 
     /// The effects of one change.
     pub fn effects(&self, change: &Change) -> Result<Vec<Effect>, NoEntity> {
-        Ok(self.verdicts(change)?.into_iter().flat_map(|verdict| verdict.effects).collect())
+        let Some((views, entity)) = self.concerned(change)? else { return Ok(Vec::new()) };
+        let mut effects = Vec::with_capacity(views.len());
+        for (view, source) in views {
+            effects.extend(verdict(change, view, source, entity)?.effects);
+        }
+        Ok(effects)
     }
 
     /// The effects of one change on each view that reads its table, with their reasons.
@@ -106,17 +116,22 @@ impl Planner {
     /// Only an update refreshes; insert and delete invalidate, so that only a fill creates an entry, and entries are
     /// always whole (docs/protocol.md, [11a]). A key change is a delete and an insert.
     pub fn verdicts(&self, change: &Change) -> Result<Vec<Verdict>, NoEntity> {
-        let Some(plan) = self.tables.get(&change.table) else { return Ok(Vec::new()) };
+        let Some((views, entity)) = self.concerned(change)? else { return Ok(Vec::new()) };
+        views.iter().map(|(view, source)| verdict(change, view, source, entity)).collect()
+    }
+
+    /// The views that read the change's table, and whose entries they are; `None` where it concerns nobody's.
+    fn concerned<'p>(&'p self, change: &'p Change) -> Result<Option<(&'p [TableView], &'p str)>, NoEntity> {
+        let Some(plan) = self.tables.get(&change.table) else { return Ok(None) };
         if plan.views.is_empty() || matches!(change.op, Op::Read | Op::Truncate) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let entity = match change.row().map(|row| row.get(&plan.group.entity_key)) {
-            Some(Cell::Value(entity)) => entity,
+        match change.row().map(|row| row.get(&plan.group.entity_key)) {
+            Some(Cell::Value(entity)) => Ok(Some((&plan.views, entity))),
             // A row of nobody is in no entry.
-            Some(Cell::Null) => return Ok(Vec::new()),
-            _ => return Err(NoEntity),
-        };
-        plan.views.iter().map(|(view, source)| verdict(change, view, source, entity)).collect()
+            Some(Cell::Null) => Ok(None),
+            _ => Err(NoEntity),
+        }
     }
 }
 
@@ -138,11 +153,14 @@ fn verdict(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str)
         Ok(action) => (action, Why::Updated),
         Err(why) => (Action::Invalidate, why),
     };
-    let effect = |key: Key| match view.tier {
+    let effect = |key: Key, action: Action| match view.tier {
         TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
-        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.to_owned(), key, action: action.clone() }),
+        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.to_owned(), key, action }),
     };
-    Ok(Verdict { view: name, why, effects: targets.keys.into_iter().map(effect).collect() })
+    // A key that moves has two, and then nothing is refreshed: what is repeated is small.
+    let actions = std::iter::repeat_n(action, targets.keys.len());
+    let effects = targets.keys.into_iter().zip(actions).map(|(key, action)| effect(key, action)).collect();
+    Ok(Verdict { view: name, why, effects })
 }
 
 /// Whether an update is known not to concern the view, and why.
@@ -179,26 +197,28 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Result<Action, W
     if change.incomplete {
         return Err(Why::Incomplete);
     }
-    if let Some(column) = source.columns.iter().find(|column| !after.has(column)) {
-        return Err(Why::Unknown(column.clone()));
-    }
     let fields = match &source.rows {
         Some(rows) => vec![row_field(change, source, rows, after)?],
-        None => columns(source, after),
+        None => columns(source, after)?,
     };
     let action = Action::Refresh { position: change.position, ttl: view.ttl, fields };
     // What is larger than an entry may be is never cached.
     if action.bytes() > ENTRY_BYTES_MAX { Err(Why::TooLarge) } else { Ok(action) }
 }
 
-/// A column a field. What is not known did not change, and stays as it is.
-fn columns(source: &ViewSource, after: &Row) -> Vec<(Arc<str>, Option<String>)> {
-    let field = |column: &Arc<str>| match after.get(column) {
-        Cell::Value(text) => Some((column.clone(), Some(text.clone()))),
-        Cell::Null => Some((column.clone(), None)),
-        Cell::Unknown => None,
-    };
-    source.columns.iter().filter_map(field).collect()
+/// A column a field. What is not known did not change, and stays as it is; of one that the log does not have at all nobody
+/// can tell.
+fn columns(source: &ViewSource, after: &Row) -> Result<Fields, Why> {
+    let mut fields = Vec::with_capacity(source.columns.len());
+    for (column, cell) in after.cells(&source.columns) {
+        match cell {
+            Some(Cell::Value(text)) => fields.push((column.clone(), Some(text.clone()))),
+            Some(Cell::Null) => fields.push((column.clone(), None)),
+            Some(Cell::Unknown) => {}
+            None => return Err(Why::Unknown(column.clone())),
+        }
+    }
+    Ok(fields)
 }
 
 /// A row a field, whole or not at all. A row that is called otherwise than before would leave its old field behind.

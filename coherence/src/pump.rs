@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
@@ -24,7 +24,12 @@ use crate::lane::{Lane, Request};
 use crate::shared::Shared;
 use lockstep_schemas::record::RawRecord;
 
-const POLL_WAIT_MAX: Duration = Duration::from_millis(10);
+/// A record ends the wait for records; what lanes ask for, and room in their inboxes, does not. So where lanes begin, or
+/// records wait for them, the pump looks more often.
+const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
+const POLL_WAIT_IDLE: Duration = Duration::from_millis(100);
+/// Lanes seldom begin alone.
+const BUSY_AFTER_REQUEST: Duration = Duration::from_secs(5);
 const SEEK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A lane that is told to stop ends its call to a tier first.
 const LANE_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -215,6 +220,7 @@ impl Pump {
     /// Pumps until shutdown; then every lane ends its call, and the group learns that we left.
     pub fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
         let mut ended = Ok(());
+        let mut asked_at = Instant::now();
         while !shutdown.is_cancelled() {
             if self.lanes.has_lost_one() && !shutdown.is_cancelled() {
                 ended = Err(Failure::internal("a lane ended that was not told to; the log above says why"));
@@ -222,7 +228,10 @@ impl Pump {
             }
             for _ in 0..REQUESTS_AT_ONCE {
                 match self.requests.try_recv() {
-                    Ok(request) => self.serve(request),
+                    Ok(request) => {
+                        asked_at = Instant::now();
+                        self.serve(request);
+                    }
                     Err(_) => break,
                 }
             }
@@ -233,7 +242,8 @@ impl Pump {
                 break;
             }
             self.flush_waiting();
-            match self.consumer.poll(POLL_WAIT_MAX) {
+            let is_busy = asked_at.elapsed() < BUSY_AFTER_REQUEST || self.has_waiting();
+            match self.consumer.poll(if is_busy { POLL_WAIT_BUSY } else { POLL_WAIT_IDLE }) {
                 None => {}
                 Some(Ok(message)) => {
                     let partition = (message.topic().to_owned(), message.partition());
@@ -317,6 +327,10 @@ impl Pump {
             }
             Handed::ToNobody => drop(self.outlets.remove(&partition)),
         }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.outlets.values().any(|outlet| !outlet.waiting.is_empty())
     }
 
     fn flush_waiting(&mut self) {

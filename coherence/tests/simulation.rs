@@ -1,6 +1,6 @@
 //! The real engine core under thousands of schedules: readers, writers, eviction, crash, redelivery, two owners,
-//! fail-overs that forget, truncates, new epochs, slow and lost answers. Tiers are the in-memory twin; database, log and
-//! edge are fakes. After each step the promises of docs/protocol.md, section 1, are looked at.
+//! fail-overs that forget, nodes that take no writes, slots on the move, truncates, new epochs, slow and lost answers.
+//! Tiers are the in-memory twin; database, log and edge are fakes. After each step the promises of docs/protocol.md, section 1, are looked at.
 //!
 //! `LOCKSTEP_SIMULATION_SEED=7` plays one schedule; `LOCKSTEP_SIMULATION_SECONDS=3600` plays for as long.
 
@@ -65,27 +65,30 @@ fn a_seed_replays_exactly() {
 fn mistakes() -> Vec<(Without, u64)> {
     let rules = [
         (Rule::GateEach, 543),
-        (Rule::LandedIsOurs, 21),
-        (Rule::ForgotGoesBack, 7_667),
-        (Rule::StartFromTier, 1),
-        (Rule::FloorOnUnknown, 1),
+        (Rule::LandedIsOurs, 9),
+        (Rule::ForgotGoesBack, 57),
+        (Rule::StartFromTier, 11),
+        (Rule::FloorOnUnknown, 3),
         (Rule::FloorOnControl, 1_005),
-        (Rule::OffsetOfEpoch, 6),
-        (Rule::EpochAnnounced, 5_795),
-        (Rule::ConsumedFirst, 23),
-        (Rule::LowerL3, 5),
+        (Rule::OffsetOfEpoch, 4),
+        (Rule::EpochAnnounced, 2_855),
+        (Rule::ConsumedFirst, 97),
+        (Rule::ProgressOfEpoch, 51_955),
+        (Rule::LowerL3, 1),
+        (Rule::ProbeByWrite, 11),
     ];
     let around = [
-        (Mistake::NoGate, 139),
-        (Mistake::NoFence, 2_208),
+        (Mistake::NoGate, 21),
+        (Mistake::NoFence, 3_423),
         (Mistake::MarkersStay, 3_981),
         (Mistake::LeaseStays, 0),
-        (Mistake::HighBefore, 85),
+        (Mistake::HighBefore, 837),
         (Mistake::LowAfter, 0),
-        (Mistake::AnySource, 4_415),
-        (Mistake::AnyTimeline, 1),
-        (Mistake::OneRound, 17_399),
+        (Mistake::AnySource, 7_271),
+        (Mistake::AnyTimeline, 27),
+        (Mistake::OneRound, 37_728),
         (Mistake::Unsettled, 0),
+        (Mistake::WatermarkFirst, 1_103),
     ];
     let rules = rules.map(|(rule, seed)| (Without { rule: Some(rule), mistake: None }, seed));
     let around = around.map(|(mistake, seed)| (Without { rule: None, mistake: Some(mistake) }, seed));

@@ -9,5 +9,6 @@ mod metrics;
 mod read;
 mod routes;
 mod run;
+mod views;
 
 pub use run::run;

@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::views::Counts;
+
 type Labels = [(&'static str, &'static str); 1];
 
 /// What the gateway counts.
@@ -13,6 +15,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     answers: Family<Labels, Counter>,
     seconds: Histogram,
+    pub views: Counts,
 }
 
 impl Metrics {
@@ -22,7 +25,10 @@ impl Metrics {
         registry.register("reads", "Answers by who gave them: l1, l2, database, error", answers.clone());
         let seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 14));
         registry.register("read_seconds", "Time to an answer", seconds.clone());
-        Metrics { registry, answers, seconds }
+        let views = Counts::default();
+        registry.register("views_published", "View events that Kafka has", views.published.clone());
+        registry.register("views_dropped", "View events dropped: Kafka is away, or too slow", views.dropped.clone());
+        Metrics { registry, answers, seconds, views }
     }
 
     /// An answer was given.

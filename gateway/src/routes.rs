@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::get;
 use lockstep_process::Shutdown;
 use lockstep_schemas::entry::LoadError;
 use lockstep_schemas::key::MARKER_SUFFIX;
-use lockstep_tiers::{Layout, Place, Tiers, edge};
+use lockstep_tiers::{Layout, Place, Tiers, WARMING_HEADER, edge};
 
 use crate::answer::{Keep, failure, response};
 use crate::begun::Begun;
 use crate::metrics::Metrics;
 use crate::read::{Given, Own, Products};
+use crate::views::Views;
 
 const ENTITY_BYTES_MAX: usize = 200;
 
@@ -29,6 +30,8 @@ pub(crate) struct Gateway {
     pub profile: Option<Own>,
     pub begun: Begun,
     pub metrics: Metrics,
+    /// Where view events are to be published.
+    pub views: Option<Views>,
     /// An answer that takes longer is not given: a later purge counts on it.
     pub response_max: Duration,
     pub shutdown: Shutdown,
@@ -45,9 +48,19 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-async fn product(State(gateway): State<Arc<Gateway>>, Path(product): Path<String>) -> Response<Body> {
-    let read = gateway.products.read(&gateway.tiers, &product);
-    gateway.answer("product", &product, read, |given| gateway.page(&product, given)).await
+async fn product(
+    State(gateway): State<Arc<Gateway>>,
+    Path(product): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let place = gateway.tiers.l2.layout().place(&gateway.products.page.group, &product);
+    let read = async { tokio::join!(gateway.products.read(&gateway.tiers, &product), gateway.begun.expect(&place)).0 };
+    let response = gateway.answer("product", &product, read, |given| gateway.page(&product, given)).await;
+    let is_reader = !headers.contains_key(WARMING_HEADER);
+    if let Some(views) = gateway.views.as_ref().filter(|_| is_reader && response.status() == StatusCode::OK) {
+        views.saw(&product);
+    }
+    response
 }
 
 async fn cart(State(gateway): State<Arc<Gateway>>, Path(user): Path<String>) -> Response<Body> {

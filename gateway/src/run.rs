@@ -19,6 +19,7 @@ use crate::hot::HotSet;
 use crate::metrics::Metrics;
 use crate::read::{Own, Products};
 use crate::routes::{Gateway, router};
+use crate::views::Views;
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -43,13 +44,15 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);
+    let metrics = Metrics::new();
     let gateway = Gateway {
+        views: views(config, policy, &products.all, &metrics)?,
         begun: Begun::follow(tiers.l2.clone(), policy, POLL_INTERVAL * 3, shutdown.clone()),
         tiers,
         products,
         cart,
         profile,
-        metrics: Metrics::new(),
+        metrics,
         response_max: deadline,
         shutdown: shutdown.clone(),
     };
@@ -67,6 +70,16 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     };
     database.close().await;
     served.map_err(|error| Failure::internal("serving").because(error))
+}
+
+/// The publisher of view events, where they are wanted.
+fn views(config: &Config, policy: &Policy, all: &View, metrics: &Metrics) -> Result<Option<Views>, Failure> {
+    let Some(weight) = config.gateway_view_weight else { return Ok(None) };
+    if policy.groups[&all.group].is_key_private {
+        return Err(Failure::configuration("view events name products, and the key of products is private")
+            .remedy("leave [gateway] views out"));
+    }
+    Views::open(config.kafka()?, weight, metrics.views.clone()).map(Some)
 }
 
 fn view(policy: &Policy, name: &str) -> Result<Arc<View>, Failure> {

@@ -23,7 +23,7 @@ pub async fn count_rows(config: &DatabaseConfig, until: Lsn) -> Result<u64, Fail
         transport.fill().await?;
         while let Some(event) = transport.next()? {
             let reached = match event {
-                LogEvent::Idle { end, .. } => end,
+                LogEvent::Idle { end } => end,
                 LogEvent::Data { message, .. } => match pgoutput::decode(message).map_err(Failure::internal)? {
                     Message::Insert { .. } | Message::Update { .. } | Message::Delete { .. } => {
                         rows += 1;

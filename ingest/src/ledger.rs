@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use lockstep_schemas::position::Lsn;
 
+/// Marks that wait for the log to reach them. Where it is further behind, the commits themselves say how late it is.
+const MARKS_MAX: usize = 64;
+
 /// A transaction that has been read from the log.
 #[derive(Debug)]
 struct Transaction {
@@ -21,10 +24,12 @@ pub(crate) struct Ledger {
     next_number: u64,
     confirmed: Lsn,
     confirmed_at: i64,
+    /// Where the log ended, and the server's time just before it was asked.
+    marks: VecDeque<(Lsn, i64)>,
 }
 
 impl Ledger {
-    /// A ledger in which everything before an LSN is safe.
+    /// A ledger in which everything before an LSN is safe; as of when, is not known.
     pub fn from(confirmed: Lsn) -> Self {
         Ledger { confirmed, ..Ledger::default() }
     }
@@ -60,14 +65,23 @@ impl Ledger {
         self.settle();
     }
 
-    /// Nothing lies between here and an LSN, at the server's time.
-    pub fn idle_until(&mut self, lsn: Lsn, at: i64) {
-        if self.transactions.is_empty() && lsn >= self.confirmed {
-            (self.confirmed, self.confirmed_at) = (lsn, at);
+    /// At the server's time `at` the log ended at an LSN. That is the only way to learn up to when a history without
+    /// changes is complete: the LSN of a walsender's keepalive is how far it has read, be it hours behind.
+    pub fn mark(&mut self, lsn: Lsn, at: i64) {
+        if self.marks.len() < MARKS_MAX {
+            self.marks.push_back((lsn, at));
         }
     }
 
-    /// Everything that ends before this LSN is safe, as of the server's time.
+    /// Nothing lies between here and an LSN.
+    pub fn idle_until(&mut self, lsn: Lsn) {
+        if self.transactions.is_empty() && lsn >= self.confirmed {
+            self.confirmed = lsn;
+            self.pass_marks();
+        }
+    }
+
+    /// Everything that ends before this LSN is safe, and that is everything up to the server's time; 0: not known yet.
     pub fn confirmed(&self) -> (Lsn, i64) {
         (self.confirmed, self.confirmed_at)
     }
@@ -85,8 +99,15 @@ impl Ledger {
 
     fn settle(&mut self) {
         while let Some(Transaction { pending: 0, end: Some((lsn, at)), .. }) = self.transactions.front() {
-            (self.confirmed, self.confirmed_at) = (self.confirmed.max(*lsn), *at);
+            (self.confirmed, self.confirmed_at) = (self.confirmed.max(*lsn), self.confirmed_at.max(*at));
             self.transactions.pop_front();
+        }
+        self.pass_marks();
+    }
+
+    fn pass_marks(&mut self) {
+        while let Some((_, at)) = self.marks.pop_front_if(|(lsn, _)| *lsn <= self.confirmed) {
+            self.confirmed_at = self.confirmed_at.max(at);
         }
     }
 }
@@ -107,12 +128,32 @@ mod tests {
         ledger.acknowledged(second);
         ledger.acknowledged(first);
         assert_eq!(ledger.confirmed().0, Lsn(10), "a row of the first is missing");
-        ledger.idle_until(Lsn(99), 9);
+        ledger.idle_until(Lsn(99));
         assert_eq!(ledger.confirmed().0, Lsn(10), "not idle");
         ledger.acknowledged(first);
         assert_eq!(ledger.confirmed(), (Lsn(30), 2));
-        ledger.idle_until(Lsn(99), 9);
-        assert_eq!(ledger.confirmed(), (Lsn(99), 9));
+        ledger.idle_until(Lsn(99));
+        assert_eq!(ledger.confirmed(), (Lsn(99), 2));
+    }
+
+    #[test]
+    fn no_younger_than_what_was_read() {
+        let mut ledger = Ledger::from(Lsn(10));
+        ledger.mark(Lsn(80), 5);
+        ledger.mark(Lsn(90), 6);
+        ledger.idle_until(Lsn(50));
+        assert_eq!(
+            ledger.confirmed(),
+            (Lsn(50), 0),
+            "the log went further, so nothing says up to when this is complete"
+        );
+        ledger.idle_until(Lsn(85));
+        assert_eq!(ledger.confirmed(), (Lsn(85), 5));
+        let number = ledger.begin();
+        ledger.commit(number, Lsn(95), 4);
+        assert_eq!(ledger.confirmed(), (Lsn(95), 6), "a commit's own time may lie a little before");
+        (0..1_000).for_each(|n| ledger.mark(Lsn(100 + n), 7));
+        assert_eq!(ledger.marks.len(), MARKS_MAX);
     }
 
     #[test]

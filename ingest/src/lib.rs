@@ -15,6 +15,7 @@ mod pgoutput;
 mod progress;
 mod publisher;
 mod records;
+mod schema_writer;
 mod snapshot;
 mod standby;
 mod start;

@@ -50,8 +50,8 @@ impl ProgressKeeper {
             (true, false) => INTERVAL_FLOWING,
             (false, _) => INTERVAL_IDLE,
         };
-        // Nothing has been confirmed yet, or the server has been silent: then there is nothing to say.
-        if since < wait || confirmed.0 == Lsn(0) || (confirmed == self.said) {
+        // Nothing has been confirmed yet, or it is not known as of when, or the server has been silent: then there is nothing to say.
+        if since < wait || confirmed.0 == Lsn(0) || confirmed.1 == 0 || confirmed == self.said {
             return None;
         }
         (self.said, self.said_at) = (confirmed, Some(now));

@@ -14,6 +14,9 @@ use rdkafka::producer::{
 };
 use tokio::sync::mpsc;
 
+/// What the client puts into one batch by itself.
+const BATCH_BYTES_DEFAULT: usize = 1_000_000;
+
 /// What a record is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -70,13 +73,21 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub fn open(kafka: &KafkaConfig) -> Result<(Self, mpsc::UnboundedReceiver<Delivery>), KafkaError> {
+    /// `batch_bytes_max`: what the topics take at once, where that is known.
+    pub fn open(
+        kafka: &KafkaConfig,
+        batch_bytes_max: Option<usize>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Delivery>), KafkaError> {
         #[expect(
             clippy::disallowed_methods,
             reason = "a delivery callback must not wait; the producer's queue is the bound"
         )]
         let (deliveries, reports) = mpsc::unbounded_channel();
-        let producer = topics::producer(kafka, "ingest").create_with_context(Context { deliveries })?;
+        let mut config = topics::producer(kafka, "ingest");
+        if let Some(bytes) = batch_bytes_max.filter(|bytes| *bytes < BATCH_BYTES_DEFAULT) {
+            config.set("batch.size", bytes.to_string());
+        }
+        let producer = config.create_with_context(Context { deliveries })?;
         Ok((Publisher { producer }, reports))
     }
 

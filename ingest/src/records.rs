@@ -7,8 +7,14 @@ use lockstep_schemas::partition::partition_of;
 use crate::pgoutput::{Field, OldTuple, Tuple};
 use crate::tables::PublishedTable;
 
-/// An envelope above this is published with all values unknown.
-pub(crate) const RECORD_BYTES_MAX: usize = 900_000;
+/// What the log allows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Partitions of each group's topic.
+    pub partitions: u32,
+    /// An envelope above this is published with all values unknown.
+    pub record_bytes_max: usize,
+}
 
 /// A record on its way to the group's topic.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,9 +51,9 @@ pub(crate) fn records(
     table: &PublishedTable,
     change: &RowChange<'_>,
     stamp: &Stamp<'_>,
-    partitions: u32,
+    limits: Limits,
 ) -> Result<Vec<RowRecord>, RowError> {
-    let maker = Maker { table, partitions };
+    let maker = Maker { table, limits };
     match change {
         RowChange::Insert(new) => {
             let new = maker.row(new)?;
@@ -74,7 +80,7 @@ pub(crate) fn records(
 
 struct Maker<'t> {
     table: &'t PublishedTable,
-    partitions: u32,
+    limits: Limits,
 }
 
 impl Maker<'_> {
@@ -87,7 +93,10 @@ impl Maker<'_> {
             Field::Unchanged => Datum::Unknown,
             Field::Text(text) => Datum::Text(text),
         };
-        Ok(tuple.iter().map(datum).collect())
+        let mut row: Vec<Datum<'a>> = tuple.iter().map(datum).collect();
+        let withheld = row.iter_mut().zip(&self.table.withheld).filter(|(_, withheld)| **withheld);
+        withheld.for_each(|(datum, _)| *datum = Datum::Unknown);
+        Ok(row)
     }
 
     /// Of an old row only the identity is trusted, unless the log has all of it.
@@ -169,14 +178,14 @@ impl Maker<'_> {
         let keyed = table.columns.iter().any(|column| column.identity);
         let key = if keyed { Some(table.key(self.table.key_schema, row).ok_or_else(identity)?) } else { None };
         let mut value = table.envelope(self.table.value_schema, op, before, after, stamp);
-        let is_hollow = value.len() > RECORD_BYTES_MAX;
+        let is_hollow = value.len() > self.limits.record_bytes_max;
         if is_hollow {
             tracing::warn!(table = %table.full_name(), bytes = value.len(), "a row too large for a record is published without its values");
             let (before, after) = (before.map(|row| self.hollow(row)), after.map(|row| self.hollow(row)));
             let stamp = Stamp { incomplete: true, ..stamp.clone() };
             value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), &stamp);
         }
-        let partition = partition_of(&entity, self.partitions) as i32;
+        let partition = partition_of(&entity, self.limits.partitions) as i32;
         let too_large = is_hollow.then_some(entity);
         Ok(RowRecord { partition, key, value: Some(value), other_key: None, too_large })
     }

@@ -99,6 +99,11 @@ impl SnapshotKeeper {
         }
     }
 
+    /// Whether tables wait to be read, or are being read.
+    pub fn is_at_work(&self) -> bool {
+        self.state.table().is_some() || self.read.is_some() || self.ordered.is_some()
+    }
+
     /// The window's table and its keys, while one is open.
     pub fn window(&mut self, table: &str) -> Option<&mut Window> {
         self.window.as_mut().filter(|window| window.table == table)

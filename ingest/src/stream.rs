@@ -6,7 +6,6 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::Control;
 use lockstep_schemas::position::Lsn;
-use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
@@ -16,6 +15,8 @@ use crate::metrics::IngestMetrics;
 use crate::pgoutput;
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
 use crate::publisher::{Delivery, Publisher};
+use crate::records::Limits;
+use crate::schema_writer::SchemaWriter;
 use crate::snapshot::SnapshotKeeper;
 use crate::start::Checkpoint;
 use crate::tables::{TableError, Tables};
@@ -33,6 +34,8 @@ use transaction::Open;
 
 /// Events of the log taken in a row, between two looks at Kafka's reports.
 const EVENTS_AT_ONCE: usize = 128;
+/// Where nothing came since the last one, the next tick may be so late; what comes brings it forward.
+const TICK_QUIET: Duration = Duration::from_millis(250);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why streaming stopped before shutdown. All are tried again, from what Kafka has acknowledged.
@@ -59,13 +62,13 @@ pub(crate) enum StreamError {
 /// Everything that streaming needs.
 pub(crate) struct Stream {
     pub epoch: u16,
-    pub partitions: u32,
+    pub limits: Limits,
     pub database_name: String,
     pub database: Database,
     pub tables: Tables,
     pub publisher: Publisher,
     pub reports: mpsc::UnboundedReceiver<Delivery>,
-    pub state: StatePublisher,
+    pub schemas: SchemaWriter,
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
     pub checkpoint: Checkpoint,
@@ -82,6 +85,8 @@ pub(crate) struct Stream {
     pub signal_table: Option<String>,
     /// The table itself, once the log has described it.
     pub signals_from: Option<SignalTable>,
+    /// Where the log ends, and when that was.
+    pub marks: mpsc::Receiver<(Lsn, i64)>,
     pub metrics: IngestMetrics,
 }
 
@@ -103,18 +108,18 @@ impl Stream {
     pub async fn run(&mut self, transport: &mut Transport, shutdown: &Shutdown) -> Result<(), StreamError> {
         let mut open: Option<Open> = None;
         let mut previous_commit = Lsn(0);
-        let mut tick = tokio::time::interval(INTERVAL_MIN);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut tick_at, mut is_quiet) = (Instant::now(), false);
         let mut saved_at = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 Some(delivery) = self.reports.recv() => {
+                    is_quiet = false;
                     self.delivered(delivery)?;
                     self.take_reports()?;
                 }
-                _ = tick.tick() => {
+                () = tokio::time::sleep_until(tick_at.into()) => {
                     self.say_progress().await?;
                     self.snapshots.turn(self.ledger.confirmed().0);
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {
@@ -122,11 +127,18 @@ impl Stream {
                         self.save().await?;
                     }
                     transport.acknowledge(self.saved);
+                    let rest = if is_quiet && !self.snapshots.is_at_work() { TICK_QUIET } else { INTERVAL_MIN };
+                    (tick_at, is_quiet) = (Instant::now() + rest, true);
                 }
+                Some((lsn, at)) = self.marks.recv() => self.ledger.mark(lsn, at),
                 filled = transport.fill() => {
                     filled?;
+                    is_quiet = false;
                     self.take_events(transport, &mut open, &mut previous_commit).await?;
                 }
+            }
+            if !is_quiet {
+                tick_at = tick_at.min(Instant::now() + INTERVAL_MIN);
             }
         }
     }

@@ -8,12 +8,13 @@ use lockstep_schemas::envelope::{RecordTable, TableColumn};
 use lockstep_schemas::partition::murmur2;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::{Registry, SchemaRecord};
-use lockstep_schemas::state_publisher::StatePublisher;
+use lockstep_schemas::scores;
 use lockstep_schemas::table_name::full_name;
-use lockstep_schemas::{scores, topics};
+use lockstep_schemas::topics;
 use lockstep_source::{Database, DatabaseError, catalog, preflight};
 
 use crate::pgoutput::Relation;
+use crate::schema_writer::SchemaWriter;
 use crate::transport::APPLICATION;
 
 /// The first part of every record's name.
@@ -34,6 +35,8 @@ pub(crate) struct PublishedTable {
     pub group: usize,
     /// Index of the entity key among the columns.
     pub entity_at: usize,
+    /// Of each column, whether its values stay here: it is called like a secret, and nobody has allowed it.
+    pub withheld: Vec<bool>,
     pub key_schema: u32,
     pub value_schema: u32,
     /// Whether an old row that the log calls whole is so in every partition.
@@ -46,6 +49,9 @@ pub(crate) struct PublishedTable {
 pub(crate) struct Tables {
     pub groups: Vec<IngestGroup>,
     by_relation: HashMap<u32, PublishedTable>,
+    /// Tables whose rows can't be told apart by entity: name and index of the group.
+    without_entity: HashMap<u32, (String, usize)>,
+    policy: Policy,
     registry: Registry,
     /// Of each table, what was last announced.
     announced: BTreeMap<String, u32>,
@@ -79,6 +85,8 @@ impl Tables {
         Tables {
             groups: groups.collect(),
             by_relation: HashMap::new(),
+            without_entity: HashMap::new(),
+            policy: policy.clone(),
             registry,
             announced,
             slot: slot.to_owned(),
@@ -96,13 +104,24 @@ impl Tables {
         self.by_relation.get(&relation)
     }
 
+    /// Name and group of a table that has lost its entity key.
+    pub fn without_entity(&self, relation: u32) -> Option<(String, usize)> {
+        self.without_entity.get(&relation).cloned()
+    }
+
+    /// Name and group of a relation.
+    pub fn place(&self, relation: u32) -> Option<(String, usize)> {
+        let known = self.get(relation).map(|table| (table.record.full_name(), table.group));
+        known.or_else(|| self.without_entity(relation))
+    }
+
     /// Takes a description in. Its schemas have ids, acknowledged by Kafka, before any row can use them. The answer is to
     /// be announced at the end of the transaction.
     pub async fn learn(
         &mut self,
         shape: Relation,
         database: &Database,
-        state: &StatePublisher,
+        schemas: &SchemaWriter,
     ) -> Result<Option<Announcement>, TableError> {
         let full_name = full_name(&shape.schema, &shape.name);
         let Some(group) = self.groups.iter().position(|group| group.tables.contains(&full_name)) else {
@@ -121,17 +140,29 @@ impl Tables {
         }
         let columns = columns(&shape, &full_name, database).await?;
         let entity_key = &self.groups[group].entity_key;
-        let missing = || TableError::Entity { table: full_name.clone(), entity_key: entity_key.clone() };
-        let entity_at = columns.iter().position(|column| column.name == *entity_key).ok_or_else(missing)?;
+        let Some(entity_at) = columns.iter().position(|column| column.name == *entity_key) else {
+            return Ok(self.lose(shape.id, full_name, group, &storage.mark));
+        };
+        let withheld: Vec<bool> =
+            columns.iter().map(|column| !preflight::may_publish(&self.policy, &full_name, &column.name)).collect();
+        for (column, _) in columns.iter().zip(&withheld).filter(|(_, withheld)| **withheld) {
+            tracing::error!(
+                table = %full_name, column = %column.name,
+                "the column is called like a secret, and is published without its values: take it out of the publication, \
+                 or allow it in the policy"
+            );
+        }
         let record = RecordTable::new(SERVER, &shape.schema, &shape.name, columns);
         let (key_subject, value_subject) = record.subjects();
-        let key_schema = self.schema_id(&key_subject, &record.key_schema, database, state).await?;
-        let value_schema = self.schema_id(&value_subject, &record.value_schema, database, state).await?;
+        let key_schema = self.schema_id(&key_subject, &record.key_schema, database, schemas).await?;
+        let value_schema = self.schema_id(&value_subject, &record.value_schema, database, schemas).await?;
         self.by_relation.retain(|_, table| table.record.full_name() != full_name);
         let relation = shape.id;
         let digest = murmur2(format!("{value_schema} {}", storage.mark).as_bytes());
         let (whole_old, storage, is_held) = (storage.is_full, storage.mark, storage.is_held);
-        let table = PublishedTable { record, group, entity_at, key_schema, value_schema, whole_old, shape, storage };
+        let table =
+            PublishedTable { record, group, entity_at, withheld, key_schema, value_schema, whole_old, shape, storage };
+        self.without_entity.remove(&relation);
         self.by_relation.insert(relation, table);
         let before = self.announced.insert(full_name.clone(), digest);
         // Whoever holds the table alone may be the transaction that is being read: what it did is not to be seen yet.
@@ -140,9 +171,25 @@ impl Tables {
         Ok(news.then_some(Announcement { table: full_name, group, digest, changed }))
     }
 
+    /// A table of which no row tells its entity: from now on each transaction that changes it drops the group's entries.
+    fn lose(&mut self, relation: u32, full_name: String, group: usize, storage: &str) -> Option<Announcement> {
+        tracing::error!(
+            table = %full_name, entity_key = %self.groups[group].entity_key,
+            "the table has no column by the name of its group's entity key: what changes there drops all entries of the \
+             group; rename the column back, or change the policy"
+        );
+        self.by_relation.retain(|_, table| table.record.full_name() != full_name);
+        self.without_entity.retain(|_, (name, _)| *name != full_name);
+        self.without_entity.insert(relation, (full_name.clone(), group));
+        let digest = murmur2(format!("no entity key {storage}").as_bytes());
+        let before = self.announced.insert(full_name.clone(), digest);
+        let changed = before.is_some_and(|before| before != digest);
+        (changed || before.is_none()).then_some(Announcement { table: full_name, group, digest, changed })
+    }
+
     /// Registers the schemas of records that others write: only ingest gives ids out.
-    pub async fn register_fixed(&mut self, database: &Database, state: &StatePublisher) -> Result<(), TableError> {
-        self.schema_id(scores::SUBJECT, scores::SCHEMA, database, state).await.map(drop)
+    pub async fn register_fixed(&mut self, database: &Database, schemas: &SchemaWriter) -> Result<(), TableError> {
+        self.schema_id(scores::SUBJECT, scores::SCHEMA, database, schemas).await.map(drop)
     }
 
     /// The schema's id.
@@ -151,13 +198,13 @@ impl Tables {
         subject: &str,
         schema: &str,
         database: &Database,
-        state: &StatePublisher,
+        schemas: &SchemaWriter,
     ) -> Result<u32, TableError> {
         match self.registry.id_or_new(subject, schema) {
             Ok(id) => Ok(id),
             Err(record) => {
                 self.insist_on_slot(database).await?;
-                self.register(&record, state).await?;
+                self.register(&record, schemas).await?;
                 Ok(record.id)
             }
         }
@@ -172,11 +219,10 @@ impl Tables {
         }
     }
 
-    async fn register(&mut self, record: &SchemaRecord, state: &StatePublisher) -> Result<(), TableError> {
-        let (key, value) = record.to_record();
-        state.publish(topics::SCHEMAS, &key, &value).await?;
+    async fn register(&mut self, record: &SchemaRecord, schemas: &SchemaWriter) -> Result<(), TableError> {
+        schemas.write(record).await?;
         tracing::info!(subject = %record.subject, version = record.version, id = record.id, "schema registered");
-        self.registry.insert(Some(&value));
+        self.registry.insert(Some(&record.to_record().1));
         Ok(())
     }
 }
@@ -198,8 +244,6 @@ async fn columns(shape: &Relation, full_name: &str, database: &Database) -> Resu
 /// A table that can't be published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {
-    #[error("table {table} lost its entity key {entity_key}")]
-    Entity { table: String, entity_key: String },
     #[error("the slot is no longer ours")]
     SlotLost,
     #[error(transparent)]

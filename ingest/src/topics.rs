@@ -9,12 +9,18 @@ use lockstep_schemas::brokers;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::topics::{self, TopicSpec};
 use lockstep_source::preflight::Check;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// The setting that bounds a batch, and so a record.
+const BATCH_BYTES: &str = "max.message.bytes";
+/// The setting that says how many replicas a write is in before it is acknowledged.
+const IN_SYNC: &str = "min.insync.replicas";
+/// Replicas from which on a write is to be in two of them before it is acknowledged.
+const REPLICAS_SAFE: i32 = 3;
 
 /// Creates what is missing; compares the partition counts of what is there. Returns whether a topic was missing: then
 /// what it held is gone, and with it the places of all who read it.
@@ -69,13 +75,28 @@ pub async fn checks(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Ve
         let found = match known.get(&spec.name) {
             None => Ok("not there yet: ingest creates it".to_owned()),
             Some(count) => match same_count(&spec, *count) {
-                Ok(()) => same_settings(&admin, &spec).await,
+                Ok(()) => same_settings(&admin, &spec, kafka.replication).await,
                 Err(failure) => Err(failure),
             },
         };
         checks.push(Check::new(format!("topic {}", spec.name), found));
     }
     checks
+}
+
+/// The bytes that every group's topic takes at once; `None` where that is hidden from us.
+pub(crate) async fn batch_bytes_max(kafka: &KafkaConfig, policy: &Policy) -> Option<usize> {
+    let admin = admin(kafka).ok()?;
+    let names: Vec<String> = policy.groups.keys().map(|group| topics::of_group(group)).collect();
+    let resources: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_WAIT_MAX));
+    let described = admin.describe_configs(&resources, &options).await.ok()?;
+    let bytes = |resource: &ConfigResource| setting(resource, BATCH_BYTES).and_then(|value| value.parse().ok());
+    described.iter().flatten().filter_map(bytes).min()
+}
+
+fn setting<'r>(resource: &'r ConfigResource, name: &str) -> Option<&'r str> {
+    resource.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref())
 }
 
 fn specs(policy: &Policy, partitions: u32) -> Vec<TopicSpec> {
@@ -96,7 +117,11 @@ fn same_count(spec: &TopicSpec, count: usize) -> Result<(), Failure> {
         .remedy("configure as many partitions as there are: the order of entities depends on the count"))
 }
 
-async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSpec) -> Result<String, Failure> {
+async fn same_settings(
+    admin: &AdminClient<DefaultClientContext>,
+    spec: &TopicSpec,
+    replication: i32,
+) -> Result<String, Failure> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER_WAIT_MAX));
     let described = admin.describe_configs([&ResourceSpecifier::Topic(&spec.name)], &options).await;
     let hidden = || Failure::configuration(format!("the settings of topic {} are hidden from us", spec.name));
@@ -108,14 +133,42 @@ async fn same_settings(admin: &AdminClient<DefaultClientContext>, spec: &TopicSp
         return Err(hidden().remedy("grant DescribeConfigs on it to our user"));
     }
     for (name, wanted) in &spec.settings {
-        let value = resource.entries.iter().find(|entry| entry.name == *name).and_then(|entry| entry.value.as_deref());
+        let value = setting(&resource, name);
         if value != Some(*wanted) {
             let what = format!("topic {} has {name} = {}, not {wanted}", spec.name, value.unwrap_or("nothing"));
             let remedy = format!("run kafka-configs --alter --topic {} --add-config {name}={wanted}", spec.name);
             return Err(Failure::configuration(what).remedy(remedy));
         }
     }
-    Ok(format!("{} partitions", spec.partitions))
+    same_replication(admin, spec, replication)?;
+    let in_sync: u32 = setting(&resource, IN_SYNC).and_then(|value| value.parse().ok()).unwrap_or(1);
+    if replication >= REPLICAS_SAFE && in_sync < 2 {
+        let what = format!(
+            "topic {} has {IN_SYNC} = {in_sync}: one broker that fails takes acknowledged records along",
+            spec.name
+        );
+        let remedy = format!("run kafka-configs --alter --topic {} --add-config {IN_SYNC}=2", spec.name);
+        return Err(Failure::configuration(what).remedy(remedy));
+    }
+    let bytes = setting(&resource, BATCH_BYTES).unwrap_or("?");
+    Ok(format!("{} partitions, records up to {bytes} bytes", spec.partitions))
+}
+
+/// A topic with fewer replicas than are configured loses with one broker what the configuration says it does not.
+fn same_replication(
+    admin: &AdminClient<DefaultClientContext>,
+    spec: &TopicSpec,
+    replication: i32,
+) -> Result<(), Failure> {
+    let asked = admin.inner().fetch_metadata(Some(&spec.name), ANSWER_WAIT_MAX);
+    let metadata = asked.map_err(|error| Failure::unavailable("Kafka").because(error))?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let fewest = partitions.map(|partition| partition.replicas().len()).min().unwrap_or_default();
+    if fewest >= usize::try_from(replication).unwrap_or_default() {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!("topic {} has {fewest} replicas, not {replication}", spec.name))
+        .remedy("add replicas with kafka-reassign-partitions, or configure [kafka] replication as it is"))
 }
 
 async fn create(
@@ -127,7 +180,7 @@ async fn create(
     for (name, value) in &spec.settings {
         topic = topic.set(name, value);
     }
-    if kafka.replication >= 3 {
+    if kafka.replication >= REPLICAS_SAFE {
         topic = topic.set("min.insync.replicas", "2");
     }
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_WAIT_MAX)).request_timeout(Some(ANSWER_WAIT_MAX));

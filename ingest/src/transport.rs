@@ -125,6 +125,14 @@ impl Transport {
 
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
-        Failure::unavailable(error)
+        let is_too_young = error.is_without_publication();
+        let failure = Failure::unavailable(error);
+        if is_too_young {
+            return failure.remedy(
+                "the log that is read was written before the publication was made (again), and can't be read by it: stop \
+                 the ingests, SELECT pg_drop_replication_slot(...) of ours, and start; a new epoch begins",
+            );
+        }
+        failure
     }
 }

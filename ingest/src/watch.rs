@@ -1,10 +1,12 @@
-//! Watches our slot from the side: what PostgreSQL keeps for us, and that the slot moves although our database is idle.
+//! Watches from the side: where the log ends, what PostgreSQL keeps for our slot, and that the slot moves although our
+//! database is idle.
 
 use std::time::Duration;
 
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::signal::Signal;
-use lockstep_source::{Database, DatabaseError, chunk, preflight};
+use lockstep_source::{Database, DatabaseError, chunk, log_end, preflight};
+use tokio::sync::mpsc;
 
 use crate::metrics::IngestMetrics;
 
@@ -13,7 +15,22 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// move past theirs. (An idle server writes less than this between two looks, our word included.)
 const FOREIGN_BYTES_MIN: u64 = 64 << 10;
 
-/// Looks for as long as it is awaited.
+/// The log's end is looked at this often: so much older may the time be up to which the log is complete.
+const MARK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Looks where the log ends for as long as it is awaited.
+pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>) {
+    loop {
+        match log_end(database).await {
+            // One that has no place is not missed: others come.
+            Ok(mark) => drop(marks.try_send(mark)),
+            Err(error) => tracing::debug!(%error, "the log's end can't be looked at"),
+        }
+        tokio::time::sleep(MARK_INTERVAL).await;
+    }
+}
+
+/// Looks at the slot for as long as it is awaited.
 pub(crate) async fn watch(database: &Database, slot: &str, metrics: &IngestMetrics) {
     let mut stood_at = None;
     loop {

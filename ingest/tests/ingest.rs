@@ -1,6 +1,8 @@
 //! Ingest between a real PostgreSQL and a real Kafka. What changes rows shares one pair of servers; what stops ingest,
 //! its servers, or its history has a pair of its own.
 
+#[path = "ingest/backlog.rs"]
+mod backlog;
 #[path = "ingest/checks.rs"]
 mod checks;
 #[path = "ingest/epochs.rs"]
@@ -89,9 +91,12 @@ share! {
     relations::a_table_renamed_away_and_back
     relations::a_table_made_anew_is_another
     relations::values_that_changed_without_a_row
+    relations::an_entity_key_renamed_away_and_back
+    relations::a_secret_that_comes_later_stays
     transactions::only_what_was_kept_has_an_ordinal
     transactions::a_prepared_transaction_comes_when_it_is_committed
     transactions::copied_rows_are_rows
+    snapshots::a_chunk_ends_where_it_is_full
     truncates::every_form_of_truncate
     values::every_type_arrives
     values::what_avro_cannot_hold_is_incomplete
@@ -118,6 +123,11 @@ fn progress_says_what_kafka_holds() {
 #[test]
 fn only_what_kafka_holds_is_acknowledged() {
     Shop::open().run(progress::only_what_kafka_holds_is_acknowledged);
+}
+
+#[test]
+fn what_is_behind_does_not_look_young() {
+    Shop::open().run(backlog::what_is_behind_does_not_look_young);
 }
 
 #[test]

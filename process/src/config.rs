@@ -21,7 +21,10 @@ use tiers::TiersSection;
 /// Partitions of a group's topic, unless configured.
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
+const SLOT_DEFAULT: &str = "lockstep";
 const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
+/// One in a thousand reads of a small shop says nothing, of a large one enough.
+const VIEWS_SHARE_MIN: f64 = 0.001;
 const RESPONSE_DEFAULT: u64 = 2_000;
 const PURGES_PER_SECOND_DEFAULT: u32 = 10_000;
 const RESPONSE_MIN: u64 = 1_000;
@@ -58,6 +61,9 @@ pub struct ConfigArgs {
     /// Where the gateway listens
     #[arg(long, env = "LOCKSTEP_GATEWAY_LISTEN", global = true)]
     pub gateway_listen: Option<String>,
+    /// The share of product reads that are published as view events, from 0.001 to 1; none by default
+    #[arg(long, env = "LOCKSTEP_GATEWAY_VIEWS", global = true, value_name = "SHARE")]
+    pub gateway_views: Option<f64>,
     /// Where metrics are served, e.g. 127.0.0.1:9464; nowhere by default
     #[arg(long, env = "LOCKSTEP_METRICS_LISTEN", global = true)]
     pub metrics_listen: Option<String>,
@@ -128,6 +134,7 @@ struct MetricsSection {
 #[serde(deny_unknown_fields, default)]
 struct GatewaySection {
     listen: Option<String>,
+    views: Option<f64>,
 }
 
 /// An address that may hold a password: it is never printed whole.
@@ -189,6 +196,17 @@ pub struct DatabaseConfig {
     pub signal_table: Option<String>,
 }
 
+impl DatabaseConfig {
+    /// What our publication is called where nothing else is configured.
+    pub const PUBLICATION_DEFAULT: &str = "lockstep";
+
+    /// The database's name.
+    pub fn name(&self) -> String {
+        let url = self.url.to_string();
+        url.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// What ingest does beside following the log.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestConfig {
@@ -222,6 +240,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// Where metrics are served; `None`: nowhere.
     pub metrics_listen: Option<String>,
+    /// One in so many reads of products is published as a view event; `None`: none is.
+    pub gateway_view_weight: Option<u32>,
     database: Option<DatabaseConfig>,
     kafka: Option<KafkaConfig>,
     l2: Option<RedisServers>,
@@ -278,11 +298,15 @@ impl Config {
                 snapshot_initial: file.ingest.snapshot == Some(SnapshotWhen::Initial),
                 snapshot_rows_per_second,
             },
+            gateway_view_weight: view_weight(args.gateway_views.or(file.gateway.views))?,
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
-                slot: file.database.slot.unwrap_or_else(|| "lockstep".to_owned()),
-                publication: file.database.publication.unwrap_or_else(|| "lockstep".to_owned()),
+                slot: file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned()),
+                publication: file
+                    .database
+                    .publication
+                    .unwrap_or_else(|| DatabaseConfig::PUBLICATION_DEFAULT.to_owned()),
                 signal_table: file.database.signal_table,
             }),
             kafka: file.kafka.build(args.kafka_brokers.clone())?,
@@ -321,6 +345,17 @@ impl Config {
     /// Where the gateway listens.
     pub fn gateway_listen(&self) -> &str {
         self.gateway_listen.as_deref().unwrap_or("127.0.0.1:8080")
+    }
+}
+
+/// How many reads one published event stands for.
+fn view_weight(share: Option<f64>) -> Result<Option<u32>, Failure> {
+    match share {
+        None => Ok(None),
+        Some(0.0) => Ok(None),
+        Some(share) if (VIEWS_SHARE_MIN..=1.0).contains(&share) => Ok(Some((1.0 / share).round() as u32)),
+        Some(share) => Err(Failure::configuration(format!("[gateway] views = {share}"))
+            .remedy(format!("choose a share from {VIEWS_SHARE_MIN} to 1, or 0 for none"))),
     }
 }
 
@@ -384,6 +419,16 @@ mod tests {
         let password = SecretString::from("p@ss/word".to_owned());
         assert_eq!(url("postgres://u@h/db").with_password(Some(&password)).expose(), "postgres://u:p%40ss%2Fword@h/db");
         assert_eq!(url("postgres://u:own@h/db").with_password(Some(&password)).expose(), "postgres://u:own@h/db");
+    }
+
+    #[test]
+    fn one_in_so_many_reads() {
+        for (share, weight) in [(None, None), (Some(0.0), None), (Some(1.0), Some(1)), (Some(0.1), Some(10))] {
+            assert_eq!(view_weight(share).expect("a share"), weight);
+        }
+        for share in [-1.0, 1.5, 0.0001, f64::NAN] {
+            assert!(view_weight(Some(share)).is_err(), "{share}");
+        }
     }
 
     #[test]

@@ -87,6 +87,20 @@ impl Row {
         self.columns.iter().any(|name| &**name == column)
     }
 
+    /// The cells of some columns; `None` for one that the row does not have at all. Quick where they come in the row's order.
+    pub fn cells<'r>(
+        &'r self,
+        columns: impl IntoIterator<Item = &'r Arc<str>>,
+    ) -> impl Iterator<Item = (&'r Arc<str>, Option<&'r Cell>)> {
+        let mut next = 0;
+        columns.into_iter().map(move |column| {
+            let in_order = self.columns.get(next).is_some_and(|name| name == column);
+            let at = if in_order { Some(next) } else { self.columns.iter().position(|name| name == column) };
+            next = at.map_or(next, |at| at + 1);
+            (column, at.map(|at| &self.cells[at]))
+        })
+    }
+
     /// The column's text, where it is known and not null.
     pub fn text(&self, column: &str) -> Option<&str> {
         match self.get(column) {

@@ -3,12 +3,14 @@
 mod across;
 mod file;
 mod groups;
+mod hot_set;
 #[cfg(test)]
 mod mistakes;
 mod rules;
 mod schema;
 mod view;
 mod view_file;
+mod warming;
 mod when;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +20,10 @@ use crate::change::Row;
 use crate::shown::Shown;
 
 pub use file::PolicyError;
+pub use hot_set::HotSet;
 pub use schema::SCHEMA;
 pub use view::{OnBehind, OnChange, Rows, Staleness, View, ViewSource};
+pub use warming::Warming;
 pub use when::When;
 
 /// The built-in policy: that of the demo's shop.
@@ -93,6 +97,8 @@ pub struct Policy {
     pub views: BTreeMap<Arc<str>, Arc<View>>,
     /// By table, where something is said of one.
     pub rules: BTreeMap<Arc<str>, TableRules>,
+    /// What keeping the hot set may cost.
+    pub warming: Warming,
 }
 
 impl Policy {

@@ -45,6 +45,21 @@ impl Position {
     /// The greatest position: the source itself, which lags nothing.
     pub const GREATEST: Position = Position { epoch: u16::MAX, lsn: Lsn(u64::MAX), ordinal: u32::MAX };
 
+    /// The bytes of its text. Positions go into every call, several times: no formatting machinery for them.
+    fn digits(&self) -> [u8; 30] {
+        let mut digits = [b'-'; 30];
+        let mut part = |range: std::ops::Range<usize>, mut value: u64| {
+            for digit in digits[range].iter_mut().rev() {
+                *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+                value >>= 4;
+            }
+        };
+        part(0..4, self.epoch.into());
+        part(5..21, self.lsn.0);
+        part(22..30, self.ordinal.into());
+        digits
+    }
+
     /// Everything before this LSN.
     pub fn before(epoch: u16, lsn: Lsn) -> Self {
         Position { epoch, lsn, ordinal: 0 }
@@ -58,7 +73,7 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}-{:016x}-{:08x}", self.epoch, self.lsn.0, self.ordinal)
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading a topic of one partition: all that it holds, then what comes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
@@ -15,6 +15,15 @@ use crate::hearing::{self, SILENCE_MAX};
 use crate::topics;
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What Kafka says of a topic that has no leader yet.
+const SETTLES: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable];
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// For a topic that may not be there at all.
+const APPEAR_WAIT_MAX: Duration = Duration::from_secs(3);
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// A broker that has nothing new answers a fetch so late; what is new, it sends at once.
+const FETCH_WAIT_MS_MAX: &str = "500";
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +84,13 @@ pub struct Tail {
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
     pub async fn open(kafka: &KafkaConfig, id: &str, topic: &str, begin: Begin) -> Result<Self, KafkaError> {
-        let config = topics::reader(kafka, id);
+        // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
+        let mut config = topics::reader(kafka, id);
+        config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
         let topic = topic.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
-            let (oldest, end) = consumer.fetch_watermarks(&topic, 0, METADATA_WAIT_MAX)?;
+            let (oldest, end) = ends(&consumer, &topic)?;
             let next = match begin {
                 Begin::Oldest => oldest,
                 Begin::Last(records) => end.saturating_sub(records).max(oldest),
@@ -97,6 +108,11 @@ impl Tail {
     /// no record: [`Tail::next_before_end`] copes with that.)
     pub fn at_end(&self) -> bool {
         self.next >= self.end
+    }
+
+    /// The offset of the next record.
+    pub fn next_offset(&self) -> i64 {
+        self.next
     }
 
     /// Where the topic ended at opening.
@@ -140,4 +156,31 @@ impl Tail {
         let offset = place.elements().first().map(|element| element.offset());
         Ok(if let Some(Offset::Offset(offset)) = offset { offset } else { self.next })
     }
+}
+
+/// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the
+/// broker stood still for longer than its session, until it is let in again.
+fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
+    let began = Instant::now();
+    loop {
+        let asked = consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX);
+        let code = asked.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let wait_max = match code {
+            Some(code) if SETTLES.contains(&code) && is_known(consumer, topic) => SETTLE_WAIT_MAX,
+            Some(code) if SETTLES.contains(&code) => APPEAR_WAIT_MAX,
+            _ => return asked,
+        };
+        if began.elapsed() > wait_max {
+            return asked;
+        }
+        std::thread::sleep(SETTLE_PAUSE);
+    }
+}
+
+/// Whether Kafka has the topic, or is in no state to say.
+fn is_known(consumer: &StreamConsumer, topic: &str) -> bool {
+    let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT_MAX);
+    metadata.map_or(true, |metadata| {
+        metadata.brokers().is_empty() || metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
+    })
 }

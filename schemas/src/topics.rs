@@ -16,12 +16,16 @@ pub const SCHEMAS: &str = "lockstep.schemas";
 pub const CHECKPOINT: &str = "lockstep.checkpoint";
 /// The hot set. One partition, compacted.
 pub const HOT: &str = "lockstep.hot";
+/// How good the hot set is. One partition, compacted.
+pub const GRADE: &str = "lockstep.grade";
 /// What could not be done as it should, with cause and remedy. One partition.
 pub const PARKED: &str = "lockstep.parked";
 /// What operators have switched: kept for ever. One partition.
 pub const SWITCHES: &str = "lockstep.switches";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
+/// Which products were read. One partition.
+pub const VIEWS: &str = "shop.views";
 /// Forecast scores. One partition.
 pub const SCORES: &str = "forecast.scores";
 
@@ -59,8 +63,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
         settings: settings.to_vec(),
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
-    let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (SWITCHES, FOREVER)]
+    let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
+    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (SWITCHES, FOREVER), (VIEWS, DAY)]
         .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     groups.chain(state).chain(flow).collect()
 }

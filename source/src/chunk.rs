@@ -3,7 +3,10 @@
 use lockstep_schemas::signal::{PREFIX, Signal};
 use lockstep_schemas::table_name;
 
-use crate::database::{Database, DatabaseError, identifier, literal, required};
+use crate::database::{Database, DatabaseError, identifier, literal, required, texts_on};
+
+/// Rows read in one go: until then, nobody knows how large they are.
+const FETCH_ROWS: usize = 32;
 
 /// A table as a publication carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,17 @@ pub struct PublishedShape {
     pub rows_estimated: u64,
     /// Columns of the key by which chunks are cut; fewer may be published.
     key_columns: usize,
+}
+
+/// Rows of a table, in the order of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Each column as PostgreSQL's text.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// Of their texts.
+    pub bytes: usize,
+    /// Whether none follow.
+    pub is_end: bool,
 }
 
 /// One of its columns.
@@ -106,13 +120,15 @@ impl PublishedShape {
         if key.len() == self.key_columns { key } else { Vec::new() }
     }
 
-    /// The rows that follow a key, at most so many, each column as PostgreSQL's text.
+    /// The rows that follow a key, each column as PostgreSQL's text: at most so many, and none beyond those that have so
+    /// many bytes (a row of any size is read, and whatever comes in one fetch with it).
     pub async fn rows_after(
         &self,
         database: &Database,
         after: Option<&[String]>,
         rows_max: usize,
-    ) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+        bytes_max: usize,
+    ) -> Result<Chunk, DatabaseError> {
         let key = self.key();
         let names: Vec<String> = self.columns.iter().map(|column| identifier(&column.name)).collect();
         let ordered: Vec<&str> = key.iter().map(|at| names[*at].as_str()).collect();
@@ -126,13 +142,27 @@ impl PublishedShape {
             }
         };
         let sql = format!(
-            "SELECT {} FROM {}.{} {from} ORDER BY {} LIMIT {rows_max}",
+            "DECLARE chunk NO SCROLL CURSOR FOR SELECT {} FROM {}.{} {from} ORDER BY {} LIMIT {rows_max}",
             names.join(", "),
             identifier(&self.schema),
             identifier(&self.name),
             ordered.join(", ")
         );
-        database.texts(sql).await
+        let mut transaction = database.begin().await?;
+        texts_on(&mut transaction, sql).await?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while rows.len() < rows_max && bytes < bytes_max {
+            let fetched = texts_on(&mut transaction, format!("FETCH {FETCH_ROWS} FROM chunk")).await?;
+            let is_last = fetched.len() < FETCH_ROWS;
+            bytes += fetched.iter().flatten().flatten().map(String::len).sum::<usize>();
+            rows.extend(fetched);
+            if is_last {
+                // The limit may have ended it.
+                let is_end = rows.len() < rows_max;
+                return Ok(Chunk { rows, bytes, is_end });
+            }
+        }
+        Ok(Chunk { rows, bytes, is_end: false })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod database;
 pub mod epoch;
 pub mod gate;
 pub mod loader;
+mod log_end;
 pub mod preflight;
 pub mod signals;
 pub mod snapshot;
@@ -18,3 +19,4 @@ pub mod sql_error;
 pub mod trial;
 
 pub use database::{Database, DatabaseError};
+pub use log_end::log_end;

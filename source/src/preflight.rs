@@ -19,7 +19,7 @@ use lockstep_schemas::policy::Policy;
 use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
-pub use publication::{create as create_publication, options as publication_options, published_table};
+pub use publication::{create as create_publication, needed_columns, options as publication_options, published_table};
 pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot};
 
@@ -73,13 +73,13 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
     }
     rules::check(database, policy).await.found?;
     if !publication::exists(database, &config.publication).await.map_err(away)? {
-        secrets::insist(database, policy).await?;
         tracing::info!(publication = %config.publication, "creating the publication");
         create_publication(database, &config.publication, policy).await?;
     }
     for check in of_publication(database, config, policy).await {
         check.found?;
     }
+    server::privileges(database).await.found?;
     // What would be forgotten only by a fail-over is no reason not to run.
     if let Some(Err(failure)) = failover::check(database, &config.slot).await.map(|check| check.found) {
         tracing::warn!(%failure, "the slot is not safe in a fail-over");

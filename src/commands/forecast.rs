@@ -2,21 +2,18 @@
 
 mod chart;
 mod rows;
-mod trace;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use lockstep_process::Failure;
 use lockstep_process::failure::FailureKind;
 use lockstep_warmer::forecast::evaluate::{Coverage, Evaluation, HOUR_LINES_MIN, Span};
 use lockstep_warmer::forecast::hour::Hour;
 
-use self::trace::{Line, Trace};
+use crate::commands::trace::{Line, Trace, hour};
 use crate::output;
 
 /// As many sizes as can be told apart in a table.
@@ -109,16 +106,4 @@ fn progress(bytes: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// `2011-03-01`, `2011-03-01T14:00`.
-fn hour(text: &str) -> Result<Hour, String> {
-    local_hour(text).ok_or_else(|| format!("`{text}` is not a time; write 2011-03-01 or 2011-03-01T14:00"))
-}
-
-/// The hour of a local time, taken as UTC: all that counts is that hours follow one another.
-fn local_hour(text: &str) -> Option<Hour> {
-    let time: DateTime = text.parse().ok()?;
-    let instant = time.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
-    Some(Hour::of_micros(instant.as_microsecond()))
 }

@@ -1,12 +1,13 @@
 //! `lockstep setup`: what others must set up for us, with least privilege. Nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_process::config::Config;
+use lockstep_process::config::{Config, DatabaseConfig};
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::table_name::split;
 use lockstep_schemas::topics;
 use lockstep_source::database::{identifier, table};
-use lockstep_source::preflight::{may_publish, publication_options, published_table};
+use lockstep_source::preflight::{may_publish, needed_columns, publication_options, published_table};
 use lockstep_source::{Database, catalog};
 
 use crate::cli::SetupArgs;
@@ -15,10 +16,35 @@ use crate::output;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
     if args.print_sql {
         let known = catalog(config, policy).await;
-        sql(policy, known.as_ref()).iter().for_each(|line| output::line(line));
+        sql(&Names::of(config), policy, known.as_ref()).iter().for_each(|line| output::line(line));
     }
     if args.print_kafka {
         kafka(config, policy).iter().for_each(|line| output::line(line));
+    }
+}
+
+/// What the configuration calls things.
+struct Names {
+    /// As the database knows it; none where none is configured.
+    database: Option<String>,
+    publication: String,
+    signal_table: Option<String>,
+}
+
+impl Names {
+    fn of(config: &Config) -> Self {
+        match config.database() {
+            Ok(database) => Names {
+                database: Some(database.name()),
+                publication: database.publication.clone(),
+                signal_table: database.signal_table.clone(),
+            },
+            Err(_) => Names {
+                database: None,
+                publication: DatabaseConfig::PUBLICATION_DEFAULT.to_owned(),
+                signal_table: None,
+            },
+        }
     }
 }
 
@@ -41,7 +67,7 @@ async fn catalog(config: &Config, policy: &Policy) -> Option<Known> {
 }
 
 /// Two roles: `lockstep_ingest` reads the log; `lockstep_reader` (engine, gateway, warmer) reads rows and the epoch.
-fn sql(policy: &Policy, known: Option<&Known>) -> Vec<String> {
+fn sql(names: &Names, policy: &Policy, known: Option<&Known>) -> Vec<String> {
     let mut lines = vec![
         "-- Run this as the owner of the shop's tables. wal_level must be logical; passwords are yours to set."
             .to_owned(),
@@ -63,13 +89,23 @@ fn sql(policy: &Policy, known: Option<&Known>) -> Vec<String> {
             .to_owned(),
         "GRANT SELECT ON lockstep.boosts TO lockstep_reader;".to_owned(),
     ];
-    let read = columns(policy);
+    let connect = "TO lockstep_ingest, lockstep_reader;";
+    lines.push(match &names.database {
+        Some(database) => format!("GRANT CONNECT ON DATABASE {} {connect}", identifier(database)),
+        None => format!("-- Where not everybody may: GRANT CONNECT ON DATABASE ... {connect}"),
+    });
+    let tables = || policy.groups.values().flat_map(|group| &group.tables);
+    let schemas: BTreeSet<String> = tables().filter_map(|name| split(name)).map(|(schema, _)| schema.into()).collect();
+    for schema in &schemas {
+        lines.push(format!("GRANT USAGE ON SCHEMA {} {connect}", identifier(schema)));
+    }
+    let read = needed_columns(policy);
     for (name, columns) in &read {
         let list: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
         lines.push(format!("GRANT SELECT ({}) ON {} TO lockstep_reader;", list.join(", "), table(name)));
     }
     lines.push("-- For `lockstep snapshot` alone, which reads rows under ingest's role:".to_owned());
-    for name in policy.groups.values().flat_map(|group| &group.tables) {
+    for name in tables() {
         lines.push(format!("-- GRANT SELECT ON {} TO lockstep_ingest;", table(name)));
     }
     if known.is_none() {
@@ -78,14 +114,17 @@ fn sql(policy: &Policy, known: Option<&Known>) -> Vec<String> {
         );
     }
     let mut published = Vec::new();
-    for name in policy.groups.values().flat_map(|group| &group.tables) {
+    for name in tables() {
         let columns = known.and_then(|known| known.tables.get(&**name));
         let (table, remarks) = publish(policy, name, columns, read.get(&**name).map(Vec::as_slice));
         lines.extend(remarks);
         published.extend(table);
     }
+    // Who may write there may ask for snapshots.
+    published.extend(names.signal_table.as_deref().map(table));
     lines.push(format!(
-        "CREATE PUBLICATION lockstep FOR TABLE\n    {}\n    WITH ({});",
+        "CREATE PUBLICATION {} FOR TABLE\n    {}\n    WITH ({});",
+        identifier(&names.publication),
         published.join(",\n    "),
         publication_options(known.is_some_and(|known| known.computes))
     ));
@@ -129,23 +168,6 @@ fn publish(
     (Some(table), remarks)
 }
 
-/// What views need of each table: the entity key, and their columns.
-fn columns(policy: &Policy) -> BTreeMap<&str, Vec<&str>> {
-    let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for view in policy.views.values() {
-        for source in &view.sources {
-            let known = tables.entry(&source.table).or_default();
-            let key = &policy.groups[&view.group].entity_key;
-            for column in std::iter::once(key).chain(source.reads()) {
-                if !known.contains(&&**column) {
-                    known.push(column);
-                }
-            }
-        }
-    }
-    tables
-}
-
 fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     let mut lines =
         vec!["# Topics. With three brokers or more: --replication-factor 3 --config min.insync.replicas=2".to_owned()];
@@ -167,7 +189,9 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     };
     let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
-    lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {}", topics::SCORES)));
+    for topic in [topics::SCORES, topics::VIEWS] {
+        lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {topic}")));
+    }
     for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));
     }
@@ -181,9 +205,12 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     lines.push(allow("lockstep-engine", &["Write", "Describe"], &format!("--topic {}", topics::PARKED)));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
-    for topic in [topics::FORECAST, topics::PARKED] {
+    lines.push(allow("lockstep-gateway", &["Write", "Describe"], &format!("--topic {}", topics::VIEWS)));
+    lines.push(allow("lockstep-warmer", &["Read", "Describe"], &format!("--topic {}", topics::VIEWS)));
+    for topic in [topics::FORECAST, topics::PARKED, topics::GRADE] {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
     }
+    lines.push(allow("lockstep-ingest", &["Write", "Describe"], "--transactional-id lockstep-ingest-schemas"));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], "--transactional-id lockstep-forecast"));
     lines
 }

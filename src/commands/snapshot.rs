@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lockstep_process::config::Config;
+use lockstep_process::clock::now_micros;
+use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, suggest};
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::progress::Progress;
 use lockstep_schemas::signal::Signal;
 use lockstep_schemas::snapshot::{Finished, Snapshots};
 use lockstep_schemas::tail::{Begin, Tail};
@@ -18,8 +20,11 @@ use serde_json::json;
 use crate::cli::{OutputFormat, SnapshotArgs};
 use crate::output;
 
-/// Ingest saves its checkpoint twice a second while the log moves; one that says nothing for so long is not there.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Ingest saves its checkpoint twice a second while the log moves. Where it says nothing for so long, it is not there, or
+/// waits for somebody.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// What an ingest that is there says of the log is no older.
+const PROGRESS_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// The part of ingest's checkpoint that is read here.
 #[derive(Deserialize)]
@@ -49,7 +54,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &SnapshotArgs) -
         return Ok(());
     }
     let away = |error| Failure::unavailable("ingest's checkpoint can't be read").because(error);
-    let finished = follow(&mut tail.map_err(away)?, &id, away).await?;
+    let finished = follow(config.kafka()?, &mut tail.map_err(away)?, &id, away).await?;
     report(&finished, args.output.output);
     match finished.failed.as_slice() {
         [] => Ok(()),
@@ -79,6 +84,7 @@ fn tables(policy: &Policy, args: &SnapshotArgs) -> Result<Vec<String>, Failure> 
 }
 
 async fn follow(
+    kafka: &KafkaConfig,
     tail: &mut Tail,
     id: &str,
     away: impl Fn(rdkafka::error::KafkaError) -> Failure,
@@ -88,10 +94,15 @@ async fn follow(
         bar.set_style(style);
     }
     loop {
-        let message = tokio::time::timeout(SILENCE_MAX, tail.next()).await.map_err(|_| {
-            Failure::unavailable(format!("ingest has said nothing for {SILENCE_MAX:?}"))
-                .remedy("look at `lockstep status`; the request stays in the log, and is done once ingest runs")
-        })?;
+        let Ok(message) = tokio::time::timeout(SILENCE_MAX, tail.next()).await else {
+            if !is_there(kafka).await {
+                return Err(Failure::unavailable("ingest is not there")
+                    .remedy("look at `lockstep status`; the request stays in the log, and is done once ingest runs"));
+            }
+            bar.set_message("waits for transactions that are writing (pg_stat_activity)");
+            bar.tick();
+            continue;
+        };
         let message = message.map_err(&away)?;
         let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(message.payload().unwrap_or_default()) else {
             continue;
@@ -107,6 +118,16 @@ async fn follow(
             bar.set_message(format!("{table}, {} tables left", one.tables.len()));
         }
     }
+}
+
+/// Whether ingest follows the log.
+async fn is_there(kafka: &KafkaConfig) -> bool {
+    let newest = async {
+        let mut tail = Tail::open(kafka, "snapshot", topics::PROGRESS, Begin::Newest).await.ok()?;
+        Progress::from_json(tail.next().await.ok()?.payload()?).ok()
+    };
+    let newest = tokio::time::timeout(SILENCE_MAX, newest).await.ok().flatten();
+    newest.is_some_and(|progress| now_micros() - progress.at < PROGRESS_AGE_MAX.as_micros() as i64)
 }
 
 fn report(finished: &Finished, format: OutputFormat) {

@@ -23,6 +23,7 @@ use crate::output;
 
 mod report;
 mod state;
+mod warmer;
 
 use report::{IngestStatus, PartitionStatus, Status, print};
 
@@ -111,8 +112,10 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let between = began.elapsed().as_secs_f64();
     let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
     let switches = switches(config.kafka()?).await;
+    let warmer = warmer::read(config.kafka()?).await;
     let mut status = Status {
         ingest,
+        warmer,
         unapplied: 0,
         refreshed: 0,
         dropped: 0,

@@ -1,8 +1,10 @@
 //! `lockstep why KEY`: an entry beside the row that it is made of, in every tier, and what touched it last.
 
 mod last;
+mod page;
 mod report;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use lockstep_tiers::{Layout, Place, Tier};
 
 use crate::cli::{OutputFormat, WhyArgs};
 use crate::output;
+use page::Pages;
 use report::{OfTier, Report};
 
 /// A copy that differs is looked at again: a change may be on its way.
@@ -34,7 +37,9 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> any
     let place = layout.place(&group, entity);
     let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
     let l2 = Tier::connect(TierName::L2, config.l2()?, layout).await?;
-    let subject = Subject { policy, place: &place, entity, loader: &loader, l1: &l1, l2: &l2 };
+    let pages = config.edge().ok().map(Pages::of).transpose()?;
+    let pages = pages.as_ref();
+    let subject = Subject { policy, place: &place, entity, loader: &loader, l1: &l1, l2: &l2, pages };
     let mut tiers = subject.look().await?;
     if tiers.iter().any(OfTier::differs) {
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -67,21 +72,32 @@ struct Subject<'s> {
     loader: &'s Loader,
     l1: &'s Tier,
     l2: &'s Tier,
+    /// `None`: no edge is configured.
+    pages: Option<&'s Pages>,
 }
 
 impl Subject<'_> {
-    /// Every entry of the entity: first the copy, then the row.
+    /// Every entry of the entity: first the copy, then the row. Pages last, since the edge may ask the gateway for them.
     async fn look(&self) -> Result<Vec<OfTier>, Failure> {
-        let mut tiers = Vec::new();
-        let views = self.policy.views_of(&self.place.group).filter(|view| view.key.is_plain());
-        for view in views.filter(|view| view.tier != TierName::L3) {
+        let (mut tiers, mut columns) = (Vec::new(), BTreeMap::new());
+        let (pages, views): (Vec<_>, Vec<_>) = self
+            .policy
+            .views_of(&self.place.group)
+            .filter(|view| view.key.is_plain())
+            .partition(|view| view.tier == TierName::L3);
+        for view in views {
             let tier = if view.tier == TierName::L1 { self.l1 } else { self.l2 };
             let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("{}: {error}", view.tier.as_str()));
             let mark = tier.watermark(self.place).await.map_err(|error| away(&error))?;
             let key = view.key.key(self.entity);
             let entry = tier.entry(self.place, &key).await.map_err(|error| away(&error))?;
             let row = self.row(view).await?;
+            let fields = row.iter().filter_map(|loaded| loaded.fields.as_ref()).flatten();
+            columns.extend(fields.map(|(name, text)| (name.to_string(), text.clone())));
             tiers.push(OfTier::new(self.policy, view, &key, mark.as_ref(), &entry, row));
+        }
+        for (view, edge) in pages.into_iter().filter_map(|view| Some((view, self.pages?))) {
+            tiers.push(edge.look(self.policy, view, self.entity, &columns).await?);
         }
         Ok(tiers)
     }

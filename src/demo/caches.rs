@@ -1,10 +1,10 @@
 //! Redis as anybody could read it: plain commands, every node asked by itself. Nothing here knows the engine.
 
 use anyhow::{Context, Result};
-use redis::aio::{ConnectionManager, MultiplexedConnection};
+use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const KEYS_MAX: usize = 1_000_000;
 /// A tier that is kept in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisTier {
-    /// One node, every product.
+    /// One node or a cluster, every product.
     L2,
     /// A cluster, hot products, profiles, carts.
     L1,
@@ -32,47 +32,78 @@ impl RedisTier {
     }
 }
 
+/// L2, however many nodes it has.
+#[derive(Clone)]
+pub enum L2 {
+    /// The single node, reconnecting by itself.
+    Node(ConnectionManager),
+    /// The cluster, following its redirections.
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for L2 {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Node(node) => node.req_packed_command(command),
+            Self::Cluster(cluster) => cluster.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Node(node) => node.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
 /// Both tiers.
 #[derive(Clone)]
 pub struct Caches {
-    l2_url: String,
+    l2_urls: Vec<String>,
     l1_urls: Vec<String>,
-    /// The single node, reconnecting by itself.
-    pub l2: ConnectionManager,
+    /// One node or a cluster.
+    pub l2: L2,
     /// The cluster, following its redirections.
     pub l1: ClusterConnection,
 }
 
 impl Caches {
-    /// Connects to both; of the cluster any node that answers is enough.
-    pub async fn connect(l2_url: &str, l1_urls: &[String]) -> Result<Self> {
-        let l2 = Client::open(l2_url)?.get_connection_manager().await.context("connect to L2")?;
-        let l1 = ClusterClient::new(l1_urls.to_vec())?.get_async_connection().await.context("connect to L1")?;
-        Ok(Self { l2_url: l2_url.to_owned(), l1_urls: l1_urls.to_vec(), l2, l1 })
+    /// Connects to both; of a cluster any node that answers is enough. L2 is a cluster where it has nodes.
+    pub async fn connect(l2_url: &str, l2_nodes: &[String], l1_urls: &[String]) -> Result<Self> {
+        let (l2, l2_urls) = if l2_nodes.is_empty() {
+            let node = Client::open(l2_url)?.get_connection_manager().await.context("connect to L2")?;
+            (L2::Node(node), vec![l2_url.to_owned()])
+        } else {
+            (L2::Cluster(join(l2_nodes).await.context("connect to L2")?), l2_nodes.to_vec())
+        };
+        let l1 = join(l1_urls).await.context("connect to L1")?;
+        Ok(Self { l2_urls, l1_urls: l1_urls.to_vec(), l2, l1 })
     }
 
     /// A connection to each primary of the tier.
     pub async fn primaries(&self, tier: RedisTier) -> Result<Vec<MultiplexedConnection>> {
         let urls = match tier {
-            RedisTier::L2 => vec![self.l2_url.clone()],
-            RedisTier::L1 => self.cluster_primaries().await?,
+            RedisTier::L2 => match self.l2 {
+                L2::Node(_) => self.l2_urls.clone(),
+                L2::Cluster(_) => cluster_primaries(&self.l2_urls).await.context("ask L2")?,
+            },
+            RedisTier::L1 => cluster_primaries(&self.l1_urls).await.context("ask L1")?,
         };
         let mut primaries = Vec::with_capacity(urls.len());
         for url in urls {
             primaries.push(connect(&url).await?);
         }
         Ok(primaries)
-    }
-
-    async fn cluster_primaries(&self) -> Result<Vec<String>> {
-        let mut last = anyhow::anyhow!("no url of L1 is configured");
-        for url in &self.l1_urls {
-            match ask_nodes(url).await {
-                Ok(nodes) => return Ok(primaries_of(&nodes)),
-                Err(error) => last = error,
-            }
-        }
-        Err(last.context("no node of L1 answers"))
     }
 
     /// Every key of the tier that matches, sorted.
@@ -83,6 +114,21 @@ impl Caches {
         }
         Ok(keys.into_iter().collect())
     }
+}
+
+async fn join(urls: &[String]) -> Result<ClusterConnection> {
+    Ok(ClusterClient::new(urls.to_vec())?.get_async_connection().await?)
+}
+
+async fn cluster_primaries(urls: &[String]) -> Result<Vec<String>> {
+    let mut last = anyhow::anyhow!("no url is configured");
+    for url in urls {
+        match ask_nodes(url).await {
+            Ok(nodes) => return Ok(primaries_of(&nodes)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last.context("no node answers"))
 }
 
 /// Adds every key of one node that matches `pattern`; SCAN may name a key twice, the set does not.

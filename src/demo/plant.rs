@@ -80,7 +80,7 @@ impl Planter<'_> {
         let mut l1_keys: HashMap<String, String> =
             l1_keys.into_iter().filter_map(|key| Some((product(&key)?, key))).collect();
         let mut targets = Vec::new();
-        for l2_key in self.caches.keys(RedisTier::L2, "product:all:*").await? {
+        for l2_key in self.caches.keys(RedisTier::L2, "*product:all:*").await? {
             let Some(product_id) = product(&l2_key) else { continue };
             let has_price: bool =
                 redis::cmd("HEXISTS").arg(&l2_key).arg(FIELD).query_async(&mut self.caches.l2.clone()).await?;

@@ -5,7 +5,7 @@ pub mod latency;
 /// One probe in one tier.
 pub mod poll;
 
-use crate::demo::caches::Caches;
+use crate::demo::caches::{Caches, L2};
 use crate::demo::prober::latency::Latency;
 use crate::demo::prober::poll::{Look, judge, judge_entry, until_seen};
 use crate::demo::shop::pace::Pace;
@@ -28,7 +28,7 @@ const PROBES_MAX: usize = 4;
 
 /// The latencies of all tiers.
 pub struct Latencies {
-    /// Redis, single node.
+    /// Redis, one node or a cluster.
     pub l2: Latency,
     /// Redis Cluster.
     pub l1: Latency,
@@ -57,6 +57,15 @@ pub struct HotProduct {
     pub product_id: String,
     /// With the hash tag of its partition.
     pub l1_key: String,
+}
+
+impl HotProduct {
+    /// Its key in L2, which has the same tag where L2 is a cluster too.
+    fn l2_key(&self, tagged: bool) -> String {
+        let tag = self.l1_key.split_once("}:").filter(|_| tagged);
+        let head = tag.map(|(tag, _)| format!("{tag}}}:")).unwrap_or_default();
+        format!("{head}product:all:{}", self.product_id)
+    }
 }
 
 /// What a prober needs.
@@ -145,7 +154,7 @@ impl Prober {
     }
 
     async fn look_everywhere(&self, product: &HotProduct, number: u64, committed: Instant) {
-        let l2_key = format!("product:all:{}", product.product_id);
+        let l2_key = product.l2_key(matches!(self.caches.l2, L2::Cluster(_)));
         let page = format!("{}/v1/product/{}", self.edge.trim_end_matches('/'), product.product_id);
         tokio::join!(
             until_seen(committed, &self.latencies.l2, || look_at_entry(self.caches.l2.clone(), &l2_key, number)),

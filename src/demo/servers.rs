@@ -17,8 +17,10 @@ pub struct Servers {
     pub database_url: String,
     /// Kafka's bootstrap servers.
     pub kafka: String,
-    /// Redis, single node.
+    /// Redis, single node; empty where L2 is a cluster.
     pub l2_url: String,
+    /// All nodes of L2 where it is a cluster.
+    pub l2_nodes: Vec<String>,
     /// Redis Cluster, all nodes.
     pub l1_urls: Vec<String>,
     /// Varnish.
@@ -41,6 +43,7 @@ impl Servers {
             database_url: endpoints.database_url.clone(),
             kafka: endpoints.kafka.clone(),
             l2_url: endpoints.l2.clone(),
+            l2_nodes: endpoints.l2_nodes.clone(),
             l1_urls: endpoints.l1.clone(),
             edge_url: endpoints.edge.clone(),
             gateway_url: endpoints.gateway.clone(),

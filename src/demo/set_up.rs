@@ -45,7 +45,7 @@ pub async fn open(servers: &Servers, roles: &mut Roles, output: &Output) -> Resu
         .connect(&servers.database_url)
         .await
         .context("connect to the database")?;
-    let caches = Caches::connect(&servers.l2_url, &servers.l1_urls).await?;
+    let caches = Caches::connect(&servers.l2_url, &servers.l2_nodes, &servers.l1_urls).await?;
     let http = http_client()?;
 
     let began = Instant::now();

@@ -1,12 +1,12 @@
 //! A real shop's sales, read from the files that are built in: what the demo's shop sells, and in which order.
 
+use crate::commands::trace::SALES;
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
 use jiff::{civil::DateTime, tz::TimeZone};
 use serde::Deserialize;
 use std::collections::HashMap;
 
-const SALES: &[u8] = include_bytes!("../../data/online-retail-ii.csv.gz");
 const CATALOGUE: &[u8] = include_bytes!("../../data/online-retail-ii-catalogue.csv.gz");
 
 /// The seven days from here are the history that the forecast learns from.

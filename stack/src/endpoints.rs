@@ -28,8 +28,11 @@ pub struct Endpoints {
     /// The broker's listener for clients of a proxy: `127.0.0.1:<port>`.
     #[serde(default)]
     pub kafka_behind_proxy: String,
-    /// L2: `redis://127.0.0.1:<port>/`.
+    /// L2: `redis://127.0.0.1:<port>/`. Empty where it is a cluster.
     pub l2: String,
+    /// L2 as a cluster: the URL of each node, in the order of [`crate::Service::L2Node`]. Empty where it is one node.
+    #[serde(default)]
+    pub l2_nodes: Vec<String>,
     /// L1: the URL of each node, in the order of [`crate::Service::L1`].
     pub l1: Vec<String>,
     /// The edge: `http://127.0.0.1:<port>`.
@@ -43,12 +46,13 @@ pub struct Endpoints {
 impl Endpoints {
     /// The environment for the processes that use this stack, as lines for a shell.
     pub fn exports(&self) -> String {
-        let l1_urls = self.l1.join(",");
+        let (l2_urls, l1_urls) = (self.l2_nodes.join(","), self.l1.join(","));
         let gateway_listen = self.gateway.trim_start_matches("http://");
         let variables = [
             ("LOCKSTEP_DATABASE_URL", self.database_url.as_str()),
             ("LOCKSTEP_KAFKA_BROKERS", self.kafka.as_str()),
             ("LOCKSTEP_L2_URL", self.l2.as_str()),
+            ("LOCKSTEP_L2_URLS", l2_urls.as_str()),
             ("LOCKSTEP_L1_URLS", l1_urls.as_str()),
             ("LOCKSTEP_EDGE_URL", self.edge.as_str()),
             ("LOCKSTEP_GATEWAY_LISTEN", gateway_listen),

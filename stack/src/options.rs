@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 /// Nodes of the cluster that serves as L1: three primaries and a replica of each.
 pub const L1_NODES: usize = 6;
+/// Nodes of the cluster that L2 may be: three primaries.
+pub const L2_NODES: usize = 3;
 
 /// How to start a stack. The default is all five services in a temporary folder.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub struct StackOptions {
     pub valkey_9: PathBuf,
     /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
     pub redis_l2_persist: bool,
+    /// Whether L2 is a cluster of [`L2_NODES`], and not one node.
+    pub redis_l2_cluster: bool,
 }
 
 impl Default for StackOptions {
@@ -59,6 +63,7 @@ impl Default for StackOptions {
             redis_version: RedisVersion::default(),
             valkey_9: cache().join("valkey-9.1.2/valkey-server"),
             redis_l2_persist: false,
+            redis_l2_cluster: false,
         }
     }
 }
@@ -119,7 +124,7 @@ pub struct Services {
     pub postgres: bool,
     /// Kafka, one broker.
     pub kafka: bool,
-    /// One Redis node, L2.
+    /// One Redis node, L2; or a cluster, where [`StackOptions::redis_l2_cluster`] asks for it.
     pub l2: bool,
     /// A Redis Cluster of [`L1_NODES`], L1.
     pub l1: bool,
@@ -149,6 +154,8 @@ pub enum Service {
     Kafka,
     /// The Redis node that is L2.
     L2,
+    /// One node of the cluster that is L2, from 0 to 2: a primary.
+    L2Node(usize),
     /// One node of the cluster that is L1, from 0 to 5. At the start 0 to 2 are primaries.
     L1(usize),
     /// Varnish, the edge.
@@ -162,6 +169,7 @@ impl fmt::Display for Service {
             Self::Standby => f.write_str("standby"),
             Self::Kafka => f.write_str("kafka"),
             Self::L2 => f.write_str("l2"),
+            Self::L2Node(node) => write!(f, "l2-{node}"),
             Self::L1(node) => write!(f, "l1-{node}"),
             Self::Varnish => f.write_str("varnish"),
         }

@@ -3,7 +3,7 @@
 use crate::endpoints::Endpoints;
 use crate::error::StackError;
 use crate::kafka::Kafka;
-use crate::options::{L1_NODES, Service, StackOptions};
+use crate::options::{L1_NODES, L2_NODES, Service, StackOptions};
 use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::programs::Programs;
@@ -19,6 +19,7 @@ pub(crate) enum Part {
     Postgres(Postgres),
     Varnish(Varnish),
     L2(Node),
+    L2Cluster(Cluster),
 }
 
 impl Part {
@@ -35,7 +36,7 @@ impl Part {
             parts.push(Self::Kafka(Kafka::build(site, programs, options)?));
         }
         if services.l1 {
-            parts.push(Self::L1(Cluster::build(site, programs)?));
+            parts.push(Self::L1(Cluster::build_l1(site, programs)?));
         }
         if services.postgres {
             parts.push(Self::Postgres(Postgres::build(site, programs, options)?));
@@ -43,7 +44,9 @@ impl Part {
         if services.varnish {
             parts.push(Self::Varnish(Varnish::build(site, programs, gateway_port)?));
         }
-        if services.l2 {
+        if services.l2 && options.redis_l2_cluster {
+            parts.push(Self::L2Cluster(Cluster::build_l2(site, programs)?));
+        } else if services.l2 {
             parts.push(Self::L2(Node::build_l2(site, programs, options.redis_l2_persist)?));
         }
         Ok(parts)
@@ -56,6 +59,7 @@ impl Part {
             Self::Postgres(postgres) => postgres.label(),
             Self::Varnish(_) => "varnish with xkey (the edge)",
             Self::L2(_) => "redis (L2)",
+            Self::L2Cluster(_) => "redis cluster of 3 (L2)",
         }
     }
 
@@ -73,6 +77,7 @@ impl Part {
             }
             Self::Varnish(varnish) => endpoints.edge = varnish.url(),
             Self::L2(node) => endpoints.l2 = node.url(),
+            Self::L2Cluster(cluster) => endpoints.l2_nodes = cluster.urls(),
         }
     }
 
@@ -88,12 +93,18 @@ impl Part {
             Self::Postgres(postgres) => postgres.create(spawner),
             Self::Varnish(varnish) => one(Service::Varnish, varnish.start(spawner)?),
             Self::L2(node) => one(Service::L2, node.start(spawner)?),
+            Self::L2Cluster(cluster) => {
+                let processes = cluster.create(spawner)?;
+                Ok((0..L2_NODES).map(Service::L2Node).zip(processes).collect())
+            }
         }
     }
 
     pub(crate) fn has(&self, service: Service) -> bool {
         match (self, service) {
-            (Self::L1(cluster), Service::L1(node)) => cluster.node(node).is_some(),
+            (Self::L1(cluster), Service::L1(node)) | (Self::L2Cluster(cluster), Service::L2Node(node)) => {
+                cluster.node(node).is_some()
+            }
             (Self::Postgres(postgres), Service::Standby) => postgres.standby().is_some(),
             (Self::Kafka(_), Service::Kafka)
             | (Self::Postgres(_), Service::Postgres)
@@ -106,7 +117,9 @@ impl Part {
     /// Whether the server that runs as `pid` serves.
     pub(crate) fn serves(&self, service: Service, pid: u32) -> bool {
         match (self, service) {
-            (Self::L1(cluster), Service::L1(node)) => cluster.node(node).is_some_and(|node| node.serves(pid)),
+            (Self::L1(cluster), Service::L1(node)) | (Self::L2Cluster(cluster), Service::L2Node(node)) => {
+                cluster.node(node).is_some_and(|node| node.serves(pid))
+            }
             (Self::Kafka(kafka), Service::Kafka) => kafka.serves(),
             (Self::Postgres(postgres), Service::Postgres) => postgres.serves(pid),
             (Self::Postgres(postgres), Service::Standby) => postgres.standby().is_some_and(|it| it.serves(pid)),
@@ -120,7 +133,9 @@ impl Part {
     pub(crate) fn restart(&self, service: Service, spawner: &Spawner) -> Option<Result<Process, StackError>> {
         match (self, service) {
             (Self::Kafka(kafka), Service::Kafka) => Some(kafka.start(spawner)),
-            (Self::L1(cluster), Service::L1(node)) => cluster.node(node).map(|node| node.start(spawner)),
+            (Self::L1(cluster), Service::L1(node)) | (Self::L2Cluster(cluster), Service::L2Node(node)) => {
+                cluster.node(node).map(|node| node.start(spawner))
+            }
             (Self::Postgres(postgres), Service::Postgres) => Some(postgres.start(spawner)),
             (Self::Postgres(postgres), Service::Standby) => postgres.standby().map(|it| it.start(spawner)),
             (Self::Varnish(varnish), Service::Varnish) => Some(varnish.start(spawner)),

@@ -1,10 +1,10 @@
-//! Redis: one node for L2, a cluster of six for L1.
+//! Redis: one node for L2, or a cluster of three; a cluster of six for L1.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::{Failed, StackError};
-use crate::options::{L1_NODES, Service};
+use crate::options::{L1_NODES, L2_NODES, Service};
 use crate::probe;
 use crate::process::Process;
 use crate::programs::Programs;
@@ -45,10 +45,10 @@ impl Node {
         Self::build(site, programs, Service::L2, port, &[&ALONE[..], &["--appendonly", append]].concat())
     }
 
-    fn build_l1(site: &mut Site<'_>, programs: &Programs, node: usize) -> Result<Self, StackError> {
+    fn build_clustered(site: &mut Site<'_>, programs: &Programs, service: Service) -> Result<Self, StackError> {
         let port = site.ports.take_with_bus()?;
         let arguments = [&CLUSTERED[..], &["--appendonly", "no"]].concat();
-        Self::build(site, programs, Service::L1(node), port, &arguments)
+        Self::build(site, programs, service, port, &arguments)
     }
 
     fn build(
@@ -83,9 +83,9 @@ impl Node {
     }
 
     /// Whether this node sees the whole cluster serve, and a replica its primary.
-    fn is_joined(&self) -> bool {
+    fn is_joined(&self, nodes: usize) -> bool {
         let cluster = probe::redis(self.port, "CLUSTER INFO").unwrap_or_default();
-        let known = format!("cluster_known_nodes:{L1_NODES}");
+        let known = format!("cluster_known_nodes:{nodes}");
         if !has(&cluster, "cluster_state:ok") || !has(&cluster, &known) {
             return false;
         }
@@ -98,17 +98,25 @@ fn has(info: &str, line: &str) -> bool {
     info.lines().any(|found| found.trim_end() == line)
 }
 
-/// The cluster that is L1: three primaries and a replica of each.
+/// A cluster of three primaries, with as many replicas of each.
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
+    replicas: usize,
     redis_cli: PathBuf,
     log: PathBuf,
 }
 
 impl Cluster {
-    pub(crate) fn build(site: &mut Site<'_>, programs: &Programs) -> Result<Self, StackError> {
-        let nodes = (0..L1_NODES).map(|node| Node::build_l1(site, programs, node));
-        Ok(Self { nodes: nodes.collect::<Result<_, _>>()?, redis_cli: programs.redis_cli.clone(), log: site.log("l1") })
+    pub(crate) fn build_l1(site: &mut Site<'_>, programs: &Programs) -> Result<Self, StackError> {
+        let nodes = (0..L1_NODES).map(|node| Node::build_clustered(site, programs, Service::L1(node)));
+        let nodes = nodes.collect::<Result<_, _>>()?;
+        Ok(Self { nodes, replicas: 1, redis_cli: programs.redis_cli.clone(), log: site.log("l1") })
+    }
+
+    pub(crate) fn build_l2(site: &mut Site<'_>, programs: &Programs) -> Result<Self, StackError> {
+        let nodes = (0..L2_NODES).map(|node| Node::build_clustered(site, programs, Service::L2Node(node)));
+        let nodes = nodes.collect::<Result<_, _>>()?;
+        Ok(Self { nodes, replicas: 0, redis_cli: programs.redis_cli.clone(), log: site.log("l2") })
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {
@@ -127,7 +135,8 @@ impl Cluster {
         let join = Launch::new("redis-cli --cluster create", &self.redis_cli, folder, &self.log);
         let join = join.arguments(["--cluster", "create"]);
         let join = join.arguments(self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
-        spawner.run(&join.arguments(["--cluster-replicas", "1", "--cluster-yes"]), CLUSTER_LIMIT)?;
+        let replicas = self.replicas.to_string();
+        spawner.run(&join.arguments(["--cluster-replicas", &replicas, "--cluster-yes"]), CLUSTER_LIMIT)?;
         self.wait_joined()?;
         Ok(processes)
     }
@@ -136,7 +145,7 @@ impl Cluster {
     pub(crate) fn wait_joined(&self) -> Result<(), StackError> {
         let deadline = Instant::now() + CLUSTER_LIMIT;
         for node in &self.nodes {
-            while !node.is_joined() {
+            while !node.is_joined(self.nodes.len()) {
                 if Instant::now() > deadline {
                     let what = format!("did not join the cluster within {} s", CLUSTER_LIMIT.as_secs());
                     return Err(Failed::new(&node.launch.name, what, &node.launch.log).into());

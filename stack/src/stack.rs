@@ -9,7 +9,7 @@ use crate::certificates::Certificates;
 use crate::endpoints::Endpoints;
 use crate::error::StackError;
 use crate::folder::Folder;
-use crate::options::{L1_NODES, Service, StackOptions};
+use crate::options::{L1_NODES, L2_NODES, Service, StackOptions};
 use crate::part::Part;
 use crate::process::{Process, STOP_LIMIT};
 use crate::programs::Programs;
@@ -146,17 +146,22 @@ impl Stack {
     }
 
     /// Starts a server again on the same port and folder and waits until it serves; one that still runs is killed
-    /// first. A node of L1 is waited for until the whole cluster agrees, as soon as all its nodes run.
+    /// first. A cluster's node is waited for until the whole cluster agrees, as soon as all its nodes run.
     pub fn restart(&mut self, service: Service) -> Result<(), StackError> {
         self.kill(service)?;
         let restarted = self.parts.iter().find_map(|part| part.restart(service, &self.spawner));
         let process = restarted.unwrap_or(Err(StackError::NotPart { service }))?;
         self.servers.insert(service, process);
         self.note_pids();
-        let l1_is_whole = (0..L1_NODES).all(|node| self.servers.contains_key(&Service::L1(node)));
         for part in &self.parts {
-            if let (Part::L1(cluster), Service::L1(_), true) = (part, service, l1_is_whole) {
-                cluster.wait_joined()?;
+            match (part, service) {
+                (Part::L1(cluster), Service::L1(_)) if self.runs_all((0..L1_NODES).map(Service::L1)) => {
+                    cluster.wait_joined()?;
+                }
+                (Part::L2Cluster(cluster), Service::L2Node(_)) if self.runs_all((0..L2_NODES).map(Service::L2Node)) => {
+                    cluster.wait_joined()?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -178,6 +183,10 @@ impl Stack {
 
     fn has(&self, service: Service) -> bool {
         self.parts.iter().any(|part| part.has(service))
+    }
+
+    fn runs_all(&self, mut services: impl Iterator<Item = Service>) -> bool {
+        services.all(|service| self.servers.contains_key(&service))
     }
 
     fn note_pids(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_stack::{Stack, StackOptions};
+use lockstep_stack::{Service, Stack};
 use lockstep_tiers::{Place, Read, Tier, Watermark};
 use reqwest::StatusCode;
 use serde_json::Value as Json;
@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::compare::{self, Fields};
 use crate::heard;
+use crate::l2;
 use crate::roles::{Role, Setting};
 use crate::until::until_within;
 
@@ -65,7 +66,7 @@ impl Chain {
     fn open() -> Self {
         lockstep_process::install_crypto_provider();
         heard::listen();
-        let stack = Stack::start(StackOptions::default(), &mut |line| eprintln!("{line}"));
+        let stack = Stack::start(l2::options(), &mut |line| eprintln!("{line}"));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
         let runtime = Arc::new(runtime.expect("a runtime"));
@@ -210,9 +211,15 @@ impl Chain {
         matches!(read, Ok(Read::Hit(_)))
     }
 
-    /// The process of L2.
-    pub fn l2_pid(&self) -> u32 {
-        self.stack.endpoints().pids["l2"]
+    /// The node of L2 that has the catalogue: the server, and its URL.
+    pub async fn l2(&self) -> (Service, String) {
+        let watermark = self.setting.tiers.l2.layout().watermark(&place("catalogue"));
+        l2::home(self.stack.endpoints(), &watermark).await
+    }
+
+    /// Its process.
+    pub async fn l2_pid(&self) -> u32 {
+        self.stack.endpoints().pids[&self.l2().await.0.to_string()]
     }
 }
 

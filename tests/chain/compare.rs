@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sqlx::PgPool;
 
 use crate::chain::{Chain, PRODUCTS, product};
+use crate::l2;
 
 /// Columns as texts; a null is not there.
 pub type Fields = BTreeMap<String, String>;
@@ -91,12 +92,15 @@ async fn rows(pool: &PgPool) -> Entries {
 /// Everything in L2 and L1 that a reader would be given: no watermarks, no leases, nothing below its floor.
 pub async fn entries(chain: &Chain) -> Found {
     let endpoints = chain.stack.endpoints();
-    let l2 = living(hashes(&endpoints.l2).await);
-    let mut l1 = Entries::new();
-    for url in &endpoints.l1[..3] {
-        l1.extend(living(hashes(url).await));
+    Found { l2: all_living(&l2::nodes(endpoints)).await, l1: all_living(&endpoints.l1[..3]).await }
+}
+
+async fn all_living(urls: &[String]) -> Entries {
+    let mut entries = Entries::new();
+    for url in urls {
+        entries.extend(living(hashes(url).await));
     }
-    Found { l2, l1 }
+    entries
 }
 
 fn living(hashes: Entries) -> Entries {

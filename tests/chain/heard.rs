@@ -64,7 +64,8 @@ struct Listener;
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("lockstep") && *metadata.level() <= Level::INFO
+        let most = if metadata.target().starts_with("lockstep_coherence") { Level::DEBUG } else { Level::INFO };
+        metadata.target().starts_with("lockstep") && *metadata.level() <= most
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_stack::Service;
 use lockstep_tiers::{Applied, Apply};
 use reqwest::StatusCode;
 
@@ -25,7 +24,8 @@ pub async fn a_call_whose_answer_was_lost_had_landed(chain: &mut Chain) {
     let before = entries(chain).await;
     let [stood, ..] = chain.marks().await.map(|mark| mark.expect("a watermark"));
     let since = Since::now();
-    signal(chain.l2_pid(), "-STOP");
+    let l2 = chain.l2_pid().await;
+    signal(l2, "-STOP");
     chain.execute("UPDATE prices SET price_pence = 3 WHERE product_id = 'P-9'").await;
     // L2 goes its own way meanwhile, so that it does not hold L1 up.
     since.hear(&["the tier is detached", "tier=l2", "group=catalogue"]).await;
@@ -35,7 +35,7 @@ pub async fn a_call_whose_answer_was_lost_had_landed(chain: &mut Chain) {
         l1.filter(|mark| l2.is_none() && mark.position >= later).map(drop)
     })
     .await;
-    signal(chain.l2_pid(), "-CONT");
+    signal(l2, "-CONT");
     chain.applied().await;
     let [found, ..] = chain.marks().await.map(|mark| mark.expect("a watermark"));
     assert_eq!(found.refreshed, stood.refreshed + 1, "applied once");
@@ -49,7 +49,7 @@ pub async fn a_call_whose_answer_was_lost_had_landed(chain: &mut Chain) {
 
 /// Everything in L2, as a replica that was promoted too early would still have it.
 async fn dump(chain: &Chain) -> redis::Pipeline {
-    let mut node = connect(&chain.stack.endpoints().l2).await;
+    let mut node = connect(&chain.l2().await.1).await;
     let mut restore = redis::pipe();
     restore.atomic().cmd("FLUSHALL").ignore();
     for name in names(&mut node).await {
@@ -77,7 +77,7 @@ pub async fn a_tier_that_forgot_is_brought_back(chain: &mut Chain) {
     let [stood, ..] = chain.marks().await.map(|mark| mark.expect("a watermark"));
 
     let since = Since::now();
-    let () = old.query_async(&mut connect(&chain.stack.endpoints().l2).await).await.expect("an older state");
+    let () = old.query_async(&mut connect(&chain.l2().await.1).await).await.expect("an older state");
     since.hear(&[FORGOT, "tier=l2", "group=catalogue"]).await;
     until("L2 to be brought back", async || {
         chain.marks().await[0].clone().filter(|mark| mark.position >= stood.position)
@@ -112,7 +112,7 @@ pub async fn a_page_made_from_what_was_forgotten_is_purged(chain: &mut Chain) {
     until("the edge to have the new page", async || shows(chain, "N-2", "new").await).await;
 
     chain.engine.take().expect("an engine").stop().await;
-    let () = old.query_async(&mut connect(&chain.stack.endpoints().l2).await).await.expect("an older state");
+    let () = old.query_async(&mut connect(&chain.l2().await.1).await).await.expect("an older state");
     chain.setting.edge().purge(&["product:N-2".to_owned()]).await.expect("a purged page");
     until("the edge to have the old page again", async || shows(chain, "N-2", "old").await).await;
 
@@ -143,10 +143,11 @@ pub async fn a_purge_that_was_not_done_is_done_at_the_next_start(chain: &mut Cha
 
 pub async fn a_tier_that_came_back_empty_is_unknown(chain: &mut Chain) {
     let since = Since::now();
-    tokio::task::block_in_place(|| chain.stack.kill(Service::L2)).expect("a killed L2");
+    let (l2, _) = chain.l2().await;
+    tokio::task::block_in_place(|| chain.stack.kill(l2)).expect("a killed L2");
     chain.execute("UPDATE prices SET price_pence = 4 WHERE product_id = 'P-11'").await;
     chain.execute("DELETE FROM products WHERE product_id = 'P-12'").await;
-    tokio::task::block_in_place(|| chain.stack.restart(Service::L2)).expect("a new L2");
+    tokio::task::block_in_place(|| chain.stack.restart(l2)).expect("a new L2");
     let raised = since.hear(&[RAISED, "tier=l2", "group=catalogue"]).await;
     chain.settled().await;
     let [found, l1, _] = chain.marks().await.map(|mark| mark.expect("a watermark"));
@@ -177,7 +178,7 @@ pub async fn a_tier_that_was_flushed_under_traffic_ends_equal(chain: &mut Chain)
             };
             chain.execute(&change).await;
             if n % 200 == 100 {
-                let mut node = connect(&chain.stack.endpoints().l2).await;
+                let mut node = connect(&chain.l2().await.1).await;
                 let () = redis::cmd("FLUSHALL").query_async(&mut node).await.expect("flushed");
             }
         }

@@ -1,7 +1,7 @@
 //! What happens to the process: it is killed, and it is stopped and woken, while others take over or nobody does.
 
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::harness::cut::{Mode, Towards};
 use crate::harness::process::send;
@@ -9,6 +9,11 @@ use crate::harness::until;
 use crate::ingest::{INTERRUPTED, Ingest, STANDING_BY, STREAMING};
 use crate::play::Play;
 use crate::shop::WAIT_MAX;
+
+/// Until another ingest streams, after the first was killed, and after it can no longer be heard. A busy machine may take
+/// twice as long.
+const AFTER_KILL_AIM: Duration = Duration::from_secs(5);
+const AFTER_CUT_AIM: Duration = Duration::from_secs(15);
 
 /// Changes between two kills, so that they come at any moment of a start too.
 const BETWEEN_KILLS: std::ops::Range<usize> = 50..3_000;
@@ -97,7 +102,9 @@ pub fn two_at_once_and_the_first_is_killed(play: &mut Play) {
         mem::replace(&mut play.ingest, second).kill();
         let began = Instant::now();
         play.ingest.says(STREAMING, 0);
-        eprintln!("taken over {:.1} s after a kill (aim: 5 s)", began.elapsed().as_secs_f64());
+        let took = began.elapsed();
+        eprintln!("taken over {:.1} s after a kill (aim: {AFTER_KILL_AIM:?})", took.as_secs_f64());
+        assert!(took < AFTER_KILL_AIM * 2, "{took:?}");
         assert_ne!(play.shop.until_streaming(), streaming);
     }
 }
@@ -114,7 +121,9 @@ pub fn two_at_once_and_the_first_is_cut_off(play: &mut Play) {
     }
     let began = Instant::now();
     second.says(STREAMING, 0);
-    eprintln!("taken over {:.1} s after a cut (aim: 15 s)", began.elapsed().as_secs_f64());
+    let took = began.elapsed();
+    eprintln!("taken over {:.1} s after a cut (aim: {AFTER_CUT_AIM:?})", took.as_secs_f64());
+    assert!(took < AFTER_CUT_AIM * 2, "{took:?}");
     assert!(shop.database.bytes_kept() > kept, "the cut met nothing");
     writer.writes_for(length.of(2, 30));
     let (stood_by, streamed) = (first.said(STANDING_BY), first.said(STREAMING));

@@ -16,7 +16,7 @@ use crate::harness::until;
 use crate::shop::{Shop, WAIT_MAX};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/feed_scores.py");
-const SECOND: i64 = 1_000_000;
+pub const SECOND: i64 = 1_000_000;
 
 #[test]
 fn bad_scores_are_parked_and_the_last_good_set_stays() {
@@ -77,13 +77,13 @@ fn the_example_feeds_scores() {
 }
 
 /// The set as it was announced the `nth` time.
-fn hot(shop: &Shop, nth: usize) -> Vec<String> {
+pub fn hot(shop: &Shop, nth: usize) -> Vec<String> {
     let set = until("the hot set", WAIT_MAX, || shop.values(topics::HOT).into_iter().nth(nth - 1));
     serde_json::from_value(set).expect("products")
 }
 
 /// A model that writes what it is told to.
-struct Feed {
+pub struct Feed {
     producer: BaseProducer,
     schema: u32,
     /// A schema that is not that of scores.
@@ -91,7 +91,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn of(shop: &Shop) -> Self {
+    pub fn of(shop: &Shop) -> Self {
         let schemas = until("the schemas", WAIT_MAX, || {
             let schemas = shop.values(topics::SCHEMAS);
             (schemas.iter().any(|schema| schema["subject"] == SUBJECT) && schemas.len() > 1).then_some(schemas)
@@ -104,7 +104,7 @@ impl Feed {
         Feed { producer, schema: of(true), other: of(false) }
     }
 
-    fn scores(&self, scores: &[(&str, f64)], made_at: i64) {
+    pub fn scores(&self, scores: &[(&str, f64)], made_at: i64) {
         for (product, score) in scores {
             let score =
                 Score { product: (*product).to_owned(), hour: 0, score: *score, model: "test".to_owned(), made_at };
@@ -119,7 +119,7 @@ impl Feed {
     }
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_micros()).expect("before 292,000")
 }

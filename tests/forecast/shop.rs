@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_schemas::avro::unframe;
 use lockstep_schemas::scores::Score;
 use lockstep_schemas::topics;
-use lockstep_stack::{Services, Stack, StackOptions};
+use lockstep_stack::{Endpoints, Service, Services, Stack, StackOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::harness::{Lockstep, until};
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
 const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
 const PRODUCTS: u32 = 60;
+pub const PARTITIONS: u32 = 4;
 /// Hours since 1970 of the shop's first hour: a Monday's midnight.
 pub const FIRST_HOUR: i64 = 473_352;
 
@@ -46,8 +47,9 @@ impl Shop {
         let stack = Stack::start(StackOptions { services, ..StackOptions::default() }, &mut |line| eprintln!("{line}"));
         let stack = stack.expect("a stack");
         let folder = tempfile::tempdir().expect("a folder");
-        let lockstep =
-            Lockstep::new(folder.path()).exports(&stack.endpoints().exports()).set("LOCKSTEP_PARTITIONS", "4");
+        let lockstep = Lockstep::new(folder.path())
+            .exports(&stack.endpoints().exports())
+            .set("LOCKSTEP_PARTITIONS", &PARTITIONS.to_string());
         lockstep.ask(&["migrate"]);
         let ingest = lockstep.start(&["run", "--role", "ingest"]);
         // What was written before the slot was there is not in the log.
@@ -58,6 +60,46 @@ impl Shop {
             PRODUCTS - 1
         ));
         shop
+    }
+
+    /// With all of them, for the whole chain.
+    pub fn whole() -> Self {
+        Self::with(Services::default())
+    }
+
+    /// The policy of the roles that are started from now on.
+    pub fn set_policy(&mut self, text: &str) {
+        let path = self._folder.path().join("policy.toml");
+        std::fs::write(&path, text).expect("written");
+        self.lockstep = self.lockstep.clone().set("LOCKSTEP_POLICY", &path.display().to_string());
+    }
+
+    pub fn kill(&mut self, service: Service) {
+        self.stack.kill(service).expect("a killed service");
+    }
+
+    pub fn endpoints(&self) -> &Endpoints {
+        self.stack.endpoints()
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway(&self) -> String {
+        self.endpoints().gateway.trim_start_matches("http://").to_owned()
+    }
+
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        self.lockstep.ask(arguments)
+    }
+
+    /// The same with a file beside it.
+    pub fn ask_with_file(&self, name: &str, text: &str, arguments: &[&str]) -> String {
+        std::fs::write(self._folder.path().join(name), text).expect("written");
+        self.ask(arguments)
+    }
+
+    pub fn role_with(&self, role: &str, settings: &[(&str, &str)]) -> Program {
+        let lockstep = settings.iter().fold(self.lockstep.clone(), |lockstep, (name, value)| lockstep.set(name, value));
+        lockstep.start(&["run", "--role", role])
     }
 
     pub fn forecast(&self) -> Program {
@@ -74,6 +116,10 @@ impl Shop {
 
     /// The JSON values of a topic of one partition, all that are in it now.
     pub fn values(&self, topic: &str) -> Vec<Value> {
+        self.records(topic).iter().filter_map(|value| serde_json::from_slice(value).ok()).collect()
+    }
+
+    fn records(&self, topic: &str) -> Vec<Vec<u8>> {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", self.kafka()).set("group.id", "test-values");
         let consumer: BaseConsumer = settings.create().expect("a consumer");
@@ -86,7 +132,7 @@ impl Shop {
         while next < end {
             let Some(Ok(record)) = consumer.poll(Duration::from_secs(2)) else { break };
             next = record.offset() + 1;
-            values.extend(record.payload().and_then(|value| serde_json::from_slice(value).ok()));
+            values.extend(record.payload().map(<[u8]>::to_vec));
         }
         values
     }
@@ -119,6 +165,17 @@ impl Shop {
         psql.args([&self.stack.endpoints().database_url, "-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(file);
         let ended = psql.output().expect("psql runs");
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+
+    /// The newest forecast, by product; nothing before the first.
+    pub fn newest_scores(&self) -> BTreeMap<String, Score> {
+        let mut newest: BTreeMap<String, Score> = BTreeMap::new();
+        for record in self.records(topics::SCORES) {
+            let (_, body) = unframe(&record).expect("a frame");
+            let Ok(score) = Score::decode(body) else { continue };
+            newest.insert(score.product.clone(), score);
+        }
+        newest
     }
 
     /// The newest forecast that satisfies `wanted`, by product, once there is one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_stack::{Stack, StackOptions};
+use lockstep_stack::Stack;
 use lockstep_tiers::{Place, Tier, Watermark};
 use reqwest::StatusCode;
 use serde_json::Value as Json;
@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::compare::{self, Fields};
 use crate::heard;
+use crate::l2;
 use crate::roles::{Role, Setting};
 use crate::until::until_within;
 
@@ -75,8 +76,7 @@ impl Chain {
     pub async fn open() -> Self {
         lockstep_process::install_crypto_provider();
         heard::listen();
-        let stack =
-            tokio::task::block_in_place(|| Stack::start(StackOptions::default(), &mut |line| eprintln!("{line}")));
+        let stack = tokio::task::block_in_place(|| Stack::start(l2::options(), &mut |line| eprintln!("{line}")));
         let stack = stack.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let pool = PgPoolOptions::new().max_connections(4).connect(&stack.endpoints().database_url).await;
         let pool = pool.expect("a pool");
@@ -141,7 +141,7 @@ impl Chain {
 
     /// The nodes of both tiers that are written to.
     pub fn primaries(&self) -> Vec<String> {
-        [&self.stack.endpoints().l2].into_iter().chain(self.l1()).cloned().collect()
+        l2::nodes(self.stack.endpoints()).into_iter().chain(self.l1().iter().cloned()).collect()
     }
 }
 

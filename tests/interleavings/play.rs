@@ -8,6 +8,7 @@ use lockstep_process::Shutdown;
 use tokio::task::JoinSet;
 
 use crate::chain::Chain;
+use crate::l2;
 use crate::pen::Pen;
 use crate::plain::Slot;
 use crate::readers::Reader;
@@ -86,7 +87,7 @@ async fn reader(chain: &Chain, witness: &Arc<Witness>, stop: &Shutdown, rng: Rng
         gateway: endpoints.gateway.clone(),
         edge: endpoints.edge.clone(),
         slots: [
-            Slot::find(&tiers.l2, std::slice::from_ref(&endpoints.l2), "catalogue").await,
+            Slot::find(&tiers.l2, &l2::nodes(endpoints), "catalogue").await,
             Slot::find(&tiers.l1, l1, "catalogue").await,
             Slot::find(&tiers.l1, l1, "customers").await,
         ],

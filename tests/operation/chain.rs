@@ -129,10 +129,28 @@ fn an_entry_is_told(shop: &Shop) {
     }
     let told: Value = serde_json::from_str(&shop.lockstep.ask(&["why", "-o", "json", "product:hot:P1"])).expect("JSON");
     assert_eq!((&told["last"]["table"], &told["tiers"][0]["tier"]), (&"public.prices".into(), &"l2".into()), "{told}");
+    let page = told["tiers"].as_array().and_then(|tiers| tiers.iter().find(|of| of["tier"] == "l3")).expect("the page");
+    assert_eq!((&page["key"], &page["state"]), (&PAGE.into(), &"equal".into()), "{told}");
+    assert_eq!((&page["kept"], &page["fields"]["price_pence"]["entry"]), (&true.into(), &"120".into()), "{told}");
+    a_stale_copy_is_told(shop);
     check(
         &shop.lockstep,
         &[Case::new("no such key", "why produkt:P1").fails(CALLED_WRONGLY, &["a key of no view", "product:all:..."])],
     );
+}
+
+/// Somebody else writes into an entry; `why` says so, and takes nothing for mended that is not.
+fn a_stale_copy_is_told(shop: &Shop) {
+    let plant = |price: &str| shop.redis(&shop.endpoints().l2, &format!("HSET product:all:P1 price_pence {price}"));
+    plant("1");
+    let told = shop.lockstep.run(&["why", "product:all:P1"]);
+    assert_eq!(told.code, Some(1), "{told}");
+    for line in ["l2 product:all:P1: differs", "  price_pence: 1, the database has 120"] {
+        assert!(told.stdout.lines().any(|known| known == line), "{line}: {told}");
+    }
+    plant("120");
+    let told = shop.lockstep.ask(&["why", "product:all:P1"]);
+    assert!(told.lines().any(|known| known == "l2 product:all:P1: equal"), "{told}");
 }
 
 /// Tried and rolled back: the row is as it was.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each of the test binaries uses its part")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
@@ -62,6 +62,18 @@ impl Shop {
         let output = self.psql(statement);
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    }
+
+    /// What a node of Redis answers to a command without spaces in its words.
+    pub fn redis(&self, url: &str, command: &str) -> String {
+        let address = url.trim_start_matches("redis://").trim_end_matches('/');
+        let mut stream = TcpStream::connect(address).expect("a node");
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).expect("a limit");
+        write!(stream, "{command}\r\n").expect("a command");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer");
+        assert!(!line.starts_with('-'), "{command}: {line}");
+        line.trim_end().to_owned()
     }
 
     fn psql(&self, statement: &str) -> std::process::Output {

@@ -18,6 +18,8 @@ pub use shelf::{Fault, Shelf};
 use varnish::Varnish;
 pub use vendor::{Answer, EdgeError, Limits, Seen, Vendor};
 
+/// Whoever counts readers passes over a request that bears it.
+pub const WARMING_HEADER: &str = "lockstep-warming";
 /// A longer tag is cut, and told from others by a hash.
 const TAG_BYTES_MAX: usize = 256;
 
@@ -38,6 +40,12 @@ impl Edge {
     pub fn of(vendor: Arc<dyn Vendor>) -> Self {
         let pace = Arc::new(Pace::new(vendor.limits().requests_per_second_max));
         Edge { vendor, pace }
+    }
+
+    /// Asks for a page as a reader would, so that the edge has it; whether it answered with one.
+    pub async fn warm(&self, path: &str) -> Result<bool, EdgeError> {
+        let seen = self.look(path).await?;
+        Ok((200..300).contains(&seen.status))
     }
 
     /// Hard purge of everything that bears one of the tags. Who fails tries again with all of them: twice is as good as once.

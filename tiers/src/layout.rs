@@ -65,8 +65,12 @@ impl Layout {
 
     /// An entry's name: tagged on a cluster, plain on one node.
     pub(crate) fn entry(&self, place: &Place, key: &Key, tagged: bool) -> String {
-        let key = key.as_str();
-        if tagged { format!("{}{key}", self.head(place)) } else { format!("{}{key}", self.namespace) }
+        format!("{}{}", self.entry_head(place, tagged), key.as_str())
+    }
+
+    /// What stands before the key in every entry's name.
+    pub(crate) fn entry_head(&self, place: &Place, tagged: bool) -> String {
+        if tagged { self.head(place) } else { self.namespace.clone() }
     }
 
     fn tag(&self, place: &Place) -> &str {

@@ -6,6 +6,7 @@ pub mod edge;
 pub mod layout;
 mod library;
 mod link;
+mod measure;
 pub mod redis_error;
 pub mod reply;
 mod sweep;
@@ -15,8 +16,9 @@ mod tier_error;
 pub mod twin;
 mod versions;
 
-pub use edge::{Edge, EdgeError, Seen};
+pub use edge::{Edge, EdgeError, Seen, WARMING_HEADER};
 pub use layout::{Layout, Place};
+pub use measure::Account;
 pub use redis_error::RedisError;
 pub use sweep::{Swept, sweep};
 pub use through::{Answer, AnsweredBy, Tiers};

@@ -109,7 +109,7 @@ impl Tiers {
         let asked = vec![view.tier];
         let mut looks = 0;
         let mark = loop {
-            match tier.read(&place, &key, slide(view)).await? {
+            match tier.read_within(&place, &key, slide(view), view.age_max).await? {
                 Read::Hit(hit) => {
                     let by = AnsweredBy::Tier(view.tier);
                     return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark) });
@@ -135,7 +135,7 @@ impl Tiers {
     /// Reads an entity of an L1 view that is filled through a view on L2. A tier that is away is passed by.
     pub async fn get_through(&self, view: &View, beneath: &View, entity: &str) -> Result<Answer, LoadError> {
         let (place, key) = (self.l1.layout().place(&view.group, entity), view.key.key(entity));
-        match self.l1.read(&place, &key, slide(view)).await {
+        match self.l1.read_within(&place, &key, slide(view), view.age_max).await {
             Ok(Read::Hit(hit)) => {
                 let by = AnsweredBy::Tier(TierName::L1);
                 Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: Some(hit.mark) })

@@ -79,6 +79,7 @@ rules! {
     library::a_namespace_keeps_installations_apart
     library::a_place_is_one_slot
     through::l1_is_filled_through_l2_of_either_kind
+    through::what_was_filled_too_long_ago_is_filled_anew
     sweep::what_lies_below_the_floor_is_swept
     sweep::somebody_elses_value_is_not_swept
 }

@@ -14,24 +14,33 @@ pub mod terms;
 
 mod boosts;
 mod keep;
-mod log;
+pub(crate) mod log;
 mod publish;
 
 use std::time::{Duration, Instant};
 
+use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::retry::Pauses;
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::hearing;
-use lockstep_schemas::policy::Policy;
+use lockstep_schemas::policy::{HotSet, Policy};
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::topics;
+use lockstep_schemas::views::ViewEvent;
+use rdkafka::Message as _;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use self::bank::HALF_LIVES;
 use self::boosts::Boosts;
+use self::hour::Hour;
 use self::keep::{Keep, KeepError};
 use self::log::{Line, Log};
-use self::online::Forecast;
+use self::online::{Forecast, Lines};
 use self::publish::Publisher;
+use crate::metrics::ForecastMetrics;
 use crate::select::HOT_SET_DEFAULT;
 
 /// Scores are published this often, where lines came meanwhile.
@@ -44,14 +53,21 @@ const STAND_BY: Duration = Duration::from_secs(60);
 /// An hour is over, and judged, once a line is so many hours younger: partitions are not read in step.
 const LATE_HOURS: i64 = 1;
 
+/// Views that wait to be counted, at most; beyond, they are left out.
+const VIEWS_WAITING_MAX: usize = 10_000;
+
 /// Runs the forecast until shutdown. Whatever goes wrong, it begins again from what was kept.
-pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
-    let size = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HOT_SET_DEFAULT);
+pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+    let hot_set = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HotSet::Top(HOT_SET_DEFAULT));
+    let size = hot_set.choice_size();
     let kafka = config.kafka()?.clone();
     let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
     let boosts = Boosts::follow(config, shutdown.clone());
-    let publisher = Publisher::new(&kafka, registry.clone(), size)?;
-    let mut role = Role { kafka, partitions: config.partitions, size, registry, boosts, publisher, shutdown };
+    let publisher = Publisher::new(&kafka, registry.clone(), hot_set.scores_max())?;
+    let views = views(&kafka, &shutdown);
+    let metrics = ForecastMetrics::register(metrics);
+    let mut role =
+        Role { kafka, partitions: config.partitions, size, registry, boosts, publisher, views, metrics, shutdown };
     let mut pauses = Pauses::default();
     loop {
         match role.session().await {
@@ -63,7 +79,10 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
                     () = role.shutdown.cancelled() => return Ok(()),
                 }
             }
-            Err(error) => tracing::warn!(%error, "the forecast begins again from what was kept"),
+            Err(error) => {
+                role.metrics.begun_again.inc();
+                tracing::warn!(%error, "the forecast begins again from what was kept");
+            }
         }
         if !pauses.wait(&role.shutdown).await {
             return Ok(());
@@ -78,7 +97,22 @@ struct Role {
     registry: LiveRegistry,
     boosts: Boosts,
     publisher: Publisher,
+    views: mpsc::Receiver<ViewEvent>,
+    metrics: ForecastMetrics,
     shutdown: Shutdown,
+}
+
+/// View events as they come, from now on. One that is lost between two lives of the forecast is missing for ever: a view is a
+/// sample, a sale is not.
+fn views(kafka: &KafkaConfig, shutdown: &Shutdown) -> mpsc::Receiver<ViewEvent> {
+    let (tell, views) = mpsc::channel(VIEWS_WAITING_MAX);
+    let take = move |message: rdkafka::message::OwnedMessage| {
+        if let Some(event) = ViewEvent::from_json(message.payload().unwrap_or_default()) {
+            let _ = tell.try_send(event);
+        }
+    };
+    tokio::spawn(tail::follow(kafka.clone(), "forecast-views", topics::VIEWS, Begin::Newest, shutdown.clone(), take));
+    views
 }
 
 impl Role {
@@ -89,7 +123,7 @@ impl Role {
             // First the older writer is shut out, then its state is read: nothing can change it any more.
             let keep = Keep::open(&self.kafka).await?;
             let (forecast, places) = keep.load(&self.kafka, self.size).await?;
-            let log = Log::open(&self.kafka, self.partitions, places, self.registry.clone()).await?;
+            let log = Log::open(&self.kafka, "forecast", self.partitions, places, self.registry.clone()).await?;
             Ok::<_, KeepError>((keep, forecast, log))
         };
         let (keep, mut forecast, mut log) = tokio::select! {
@@ -110,6 +144,13 @@ impl Role {
                 () = &mut deaf => return Err(KeepError::Deaf),
                 record = log.recv() => if let Some(Line { product, hour }) = log.line(record?).await {
                     forecast.sold(&product, hour);
+                    self.metrics.lines.inc();
+                    fresh = true;
+                },
+                Some(event) = self.views.recv() => {
+                    let hour = Hour::of_micros(event.at.min(now_micros()));
+                    forecast.sold_many(hour, Lines::from([(event.product.into(), event.weight)]));
+                    self.metrics.views.inc_by(event.weight.into());
                     fresh = true;
                 },
                 _ = tick.tick() => {
@@ -141,9 +182,14 @@ impl Role {
         let Some(newest) = forecast.newest() else { return Ok(true) };
         forecast.advance(newest.plus(-LATE_HOURS));
         let touched = forecast.take_touched();
+        self.metrics.products.set(i64::try_from(forecast.products().len()).unwrap_or(i64::MAX));
+        self.metrics.half_life_hours.set(HALF_LIVES[forecast.chosen(0).half_life]);
         keep.write(state::changes(forecast, &touched, log.places())).await?;
         match self.publisher.publish(forecast, newest.plus(1), &self.boosts.now()).await {
-            Ok(published) => Ok(published),
+            Ok(published) => {
+                self.metrics.scores.inc_by(published.unwrap_or(0) as u64);
+                Ok(published.is_some())
+            }
             Err(error) => {
                 tracing::warn!(%error, "scores were not published");
                 Ok(false)

@@ -76,18 +76,22 @@ impl Refused {
         self.0.entry(why).or_insert((0, offset)).0 += 1;
     }
 
-    /// A word for each reason, and nothing counted any more.
-    pub fn take(&mut self) -> Vec<Parked<'static>> {
-        let parked = |(why, (count, offset)): (Refusal, (u64, i64))| Parked {
-            by: "warmer",
-            reason: why.reason(),
-            cause: format!("{}: {count} records of {}, the first at offset {offset}", why.cause(), topics::SCORES),
-            remedy: why.remedy(),
-            table: topics::SCORES,
-            position: Position::LEAST,
-            ..Parked::default()
-        };
+    /// A word for each reason with how often it was one, and nothing counted any more.
+    pub fn take(&mut self) -> Vec<(Parked<'static>, u64)> {
+        let parked = |(why, (count, offset)): (Refusal, (u64, i64))| (word(why, count, offset), count);
         std::mem::take(&mut self.0).into_iter().map(parked).collect()
+    }
+}
+
+fn word(why: Refusal, count: u64, offset: i64) -> Parked<'static> {
+    Parked {
+        by: "warmer",
+        reason: why.reason(),
+        cause: format!("{}: {count} records of {}, the first at offset {offset}", why.cause(), topics::SCORES),
+        remedy: why.remedy(),
+        table: topics::SCORES,
+        position: Position::LEAST,
+        ..Parked::default()
     }
 }
 
@@ -104,7 +108,7 @@ mod tests {
         let words = refused.take();
         let said: Vec<(&str, bool)> = words
             .iter()
-            .map(|word| (word.reason, word.cause.ends_with("2 records of forecast.scores, the first at offset 7")))
+            .map(|(word, _)| (word.reason, word.cause.ends_with("2 records of forecast.scores, the first at offset 7")))
             .collect();
         assert_eq!(said, [("schema", false), ("old", true)]);
         assert!(refused.take().is_empty());

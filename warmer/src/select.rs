@@ -53,8 +53,8 @@ impl Scores {
         Ok(())
     }
 
-    /// The `limit` hottest, hottest first, without those in `apart`; what is out of date is forgotten.
-    pub fn hottest(&mut self, limit: usize, apart: &HashSet<String>) -> Vec<String> {
+    /// The `limit` hottest with their scores, hottest first, without those in `apart`; what is out of date is forgotten.
+    pub fn hottest(&mut self, limit: usize, apart: &HashSet<String>) -> Vec<(String, f64)> {
         let oldest = self.newest.saturating_sub(self.age_max);
         self.by_product.retain(|_, known| known.made_at >= oldest);
         let wanted = self.by_product.iter().filter(|(product, _)| !apart.contains(*product));
@@ -65,7 +65,7 @@ impl Scores {
             ranked.truncate(limit);
         }
         ranked.sort_unstable_by(order);
-        ranked.into_iter().map(|(product, _)| product.clone()).collect()
+        ranked.into_iter().map(|(product, score)| (product.clone(), score)).collect()
     }
 
     /// Where a product's score came from.
@@ -92,10 +92,17 @@ mod tests {
             assert_eq!(scores.take(one, made_at, made_at), Ok(()));
         }
         let none = HashSet::new();
-        assert_eq!(scores.hottest(2, &none), ["old", "b"]);
+        let hottest = |scores: &mut Scores, limit, apart: &HashSet<String>| -> Vec<String> {
+            scores.hottest(limit, apart).into_iter().map(|(product, _)| product).collect()
+        };
+        assert_eq!(hottest(&mut scores, 2, &none), ["old", "b"]);
         assert_eq!(scores.take(score("b", 0.1, 11), 11, 11), Ok(()));
-        assert_eq!(scores.hottest(9, &none), ["c", "a", "b"]);
-        assert_eq!(scores.hottest(2, &HashSet::from(["c".to_owned()])), ["a", "b"], "the next one takes the place");
+        assert_eq!(hottest(&mut scores, 9, &none), ["c", "a", "b"]);
+        assert_eq!(
+            hottest(&mut scores, 2, &HashSet::from(["c".to_owned()])),
+            ["a", "b"],
+            "the next one takes the place"
+        );
         assert_eq!((scores.offset("b"), scores.offset("old")), (11, -1));
     }
 
@@ -116,6 +123,6 @@ mod tests {
         ] {
             assert_eq!(scores.take(one.clone(), 0, written_at), Err(why), "{one:?}");
         }
-        assert_eq!(scores.hottest(9, &HashSet::new()), ["a"]);
+        assert_eq!(scores.hottest(9, &HashSet::new()), [("a".to_owned(), 1.0)]);
     }
 }

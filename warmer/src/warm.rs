@@ -26,12 +26,12 @@ pub struct Warmed {
     pub of: u64,
 }
 
-/// The tiers, and a loader beneath them.
-pub async fn connect(config: &Config, policy: &Policy, application: &str) -> Result<Tiers, Failure> {
+/// The tiers, and the loader beneath them.
+pub(crate) async fn connect(config: &Config, policy: &Policy, application: &str) -> Result<(Tiers, Loader), Failure> {
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, application).await?;
     let loader = Loader::prepare(&database, policy).await?;
-    Tiers::connect(config, policy, Arc::new(loader)).await
+    Ok((Tiers::connect(config, policy, Arc::new(loader.clone())).await?, loader))
 }
 
 /// Fills every entity of a view that is missing, at most `rate` a second: what is there costs the database nothing, so that

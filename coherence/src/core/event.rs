@@ -153,6 +153,22 @@ pub struct Call {
 }
 
 impl Call {
+    /// A write that changes nothing: a tier that answers it takes writes, and its watermark is still where it was found.
+    pub fn touch(found: Option<&Watermark>) -> Self {
+        let (position, offset) = found.map_or((Position::LEAST, 0), |mark| (mark.position, mark.offset));
+        Call {
+            expect: position,
+            new: position,
+            offset,
+            floor: None,
+            timeline: String::new(),
+            at: 0,
+            nonce: String::new(),
+            actions: [].into(),
+            outward: None,
+        }
+    }
+
     /// As the tier takes it.
     pub fn batch(&self) -> Apply<'_> {
         let outward = self.outward.as_ref().map(|(owner, begins, done)| Outward {
@@ -209,6 +225,8 @@ pub enum Notice {
     Silent(TierName, Trouble),
     /// A tier goes its own way, so that it holds no other up.
     Detached(TierName, Trouble),
+    /// A detached tier still does not answer, or takes no writes.
+    StillAway(TierName, Trouble),
     /// A tier that went its own way is back.
     Back(TierName),
     /// Another engine moved the watermark.

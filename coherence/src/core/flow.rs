@@ -167,7 +167,9 @@ impl Flow {
     }
 
     fn answered(&mut self, means: &mut Means, token: Token, answer: Result<Applied, Trouble>) -> Result<(), Turn> {
-        let Some(at) = self.sides.iter().position(|side| side.asks(token)) else { return Ok(()) };
+        let Some(at) = self.sides.iter().position(|side| side.asks(token)) else {
+            return self.touched(means, token, answer);
+        };
         let number = self.sides[at].next_job;
         let Landed::Done { mine, call } = self.sides[at].answered(means, answer)? else { return Ok(()) };
         let tier = self.sides[at].tier;
@@ -185,7 +187,7 @@ impl Flow {
         Ok(())
     }
 
-    /// A detached tier answers again: the lane begins anew from all watermarks.
+    /// A detached tier can be read again.
     fn found(
         &mut self,
         means: &mut Means,
@@ -194,12 +196,19 @@ impl Flow {
     ) -> Result<(), Turn> {
         let Some(side) = self.sides.iter_mut().find(|side| side.probes(token)) else { return Ok(()) };
         match answer {
-            Ok(_) => {
-                means.say(Notice::Back(side.tier));
-                Err(Turn::Back)
-            }
-            Err(_) => {
-                side.is_still_away(means);
+            Ok(found) if means.obeys(Rule::ProbeByWrite) => side.touch(means, found.as_ref()),
+            Ok(_) => return is_back(means, side),
+            Err(trouble) => side.is_still_away(means, trouble),
+        }
+        Ok(())
+    }
+
+    fn touched(&mut self, means: &mut Means, token: Token, answer: Result<Applied, Trouble>) -> Result<(), Turn> {
+        let Some(side) = self.sides.iter_mut().find(|side| side.probes(token)) else { return Ok(()) };
+        match answer {
+            Ok(_) => is_back(means, side),
+            Err(trouble) => {
+                side.is_still_away(means, trouble);
                 Ok(())
             }
         }
@@ -285,4 +294,10 @@ impl Flow {
             self.purging = self.purging.max(self.first);
         }
     }
+}
+
+/// A detached tier takes writes again: the lane begins anew from all watermarks.
+fn is_back(means: &mut Means, side: &Side) -> Result<(), Turn> {
+    means.say(Notice::Back(side.tier));
+    Err(Turn::Back)
 }

@@ -1,6 +1,7 @@
 //! How a lane begins, and begins again: from the watermarks that it finds on the tiers (docs/protocol.md, [4c]).
 //!
-//! A tier that does not answer is left out, so that it holds no other up: the lane begins again once it is back.
+//! A tier that does not answer, or takes no writes, is left out, so that it holds no other up: the lane begins again once
+//! it is back.
 
 use std::collections::VecDeque;
 
@@ -13,6 +14,7 @@ use super::event::{Call, Command, Event, Look, Notice, Own, Purged, Token, Troub
 use super::rule::Rule;
 
 /// A tier as it was found or raised.
+#[derive(Clone, Copy)]
 pub(super) struct Start {
     pub tier: TierName,
     pub expect: Position,
@@ -45,6 +47,8 @@ enum Awaits {
     /// A moment for raising it, since what it has can't be used.
     Moment(Option<Watermark>),
     Raised(Call),
+    /// Whether a tier that may go on from here takes writes.
+    Touched(Start),
     Owned,
 }
 
@@ -96,7 +100,10 @@ impl Opening {
                 Ok(moment) => self.raise(means, &moment),
                 Err(why) => self.failed(why),
             },
-            Event::Answered(token, answer) if token == self.token => self.raised(means, answer),
+            Event::Answered(token, answer) if token == self.token => match self.awaits {
+                Awaits::Touched(start) => self.touched(means, start, answer),
+                _ => self.raised(means, answer),
+            },
             Event::Owned(token, answer) if token == self.token => match answer {
                 Ok(Ok(l3)) => {
                     self.l3 = Some(l3);
@@ -160,9 +167,14 @@ impl Opening {
         match found.as_ref().filter(usable) {
             Some(mark) => {
                 let offset = if means.obeys(Rule::StartFromTier) { mark.offset } else { look.end };
-                self.starts.push(Start { tier, expect: mark.position, offset });
-                self.left.pop_front();
-                self.next_tier(means)
+                let start = Start { tier, expect: mark.position, offset };
+                if !means.obeys(Rule::ProbeByWrite) {
+                    return self.starts_at(means, start);
+                }
+                let call = Call::touch(Some(mark));
+                self.awaits = Awaits::Touched(start);
+                self.token = means.ask(|token| Command::Apply(token, tier, call));
+                Outcome::Open
             }
             None => {
                 self.awaits = Awaits::Moment(found);
@@ -170,6 +182,20 @@ impl Opening {
                 Outcome::Open
             }
         }
+    }
+
+    fn touched(&mut self, means: &mut Means, start: Start, answer: Result<Applied, Trouble>) -> Outcome {
+        match answer {
+            Ok(Applied::Ok { .. }) => self.starts_at(means, start),
+            Ok(Applied::Lost { .. }) => self.failed("another engine still moves the watermark".to_owned()),
+            Err(trouble) => self.leave_out(means, trouble),
+        }
+    }
+
+    fn starts_at(&mut self, means: &mut Means, start: Start) -> Outcome {
+        self.starts.push(start);
+        self.left.pop_front();
+        self.next_tier(means)
     }
 
     /// A tier that is unknown, or whose place in the log is gone: from now on nothing older than this moment lives there.

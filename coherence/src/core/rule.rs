@@ -21,6 +21,10 @@ pub enum Rule {
     EpochAnnounced,
     /// The watermark follows progress only where all that it speaks of was read [5d].
     ConsumedFirst,
+    /// Progress of an older epoch than a tier's moves nothing.
+    ProgressOfEpoch,
     /// L3's position falls back with the tiers' [16e].
     LowerL3,
+    /// A tier answers where it takes a write: one that only lets itself be read would end each life as soon as it began.
+    ProbeByWrite,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
-use lockstep_tiers::Applied;
+use lockstep_tiers::{Applied, Watermark};
 
 use super::event::{Call, Command, Notice, Token, Trouble};
 use super::rule::Rule;
@@ -26,7 +26,7 @@ struct Pending {
     trouble: Option<Trouble>,
 }
 
-/// A detached tier is looked at from time to time.
+/// A detached tier is looked at from time to time: it is back once its watermark was read, and a write taken.
 struct Probe {
     at: Duration,
     token: Option<Token>,
@@ -214,8 +214,17 @@ impl Side {
         }
     }
 
+    /// It can be read. Whether it takes writes is another question: out of memory or of replicas, it would not.
+    pub fn touch(&mut self, means: &mut Means, found: Option<&Watermark>) {
+        let (tier, call) = (self.tier, Call::touch(found));
+        if let Some(probe) = &mut self.probe {
+            probe.token = Some(means.ask(|token| Command::Apply(token, tier, call)));
+        }
+    }
+
     /// It is not back yet.
-    pub fn is_still_away(&mut self, means: &mut Means) {
+    pub fn is_still_away(&mut self, means: &mut Means, trouble: Trouble) {
+        means.say(Notice::StillAway(self.tier, trouble));
         self.go_its_own_way(means);
     }
 }

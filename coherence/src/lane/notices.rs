@@ -23,6 +23,9 @@ impl Shell {
             Notice::Detached(tier, trouble) => {
                 tracing::warn!(tier = tier.as_str(), %group, partition, error = trouble.why(), "the tier is detached: the others go on without it");
             }
+            Notice::StillAway(tier, trouble) => {
+                tracing::debug!(tier = tier.as_str(), %group, partition, error = trouble.why(), "the detached tier is not back yet");
+            }
             Notice::Back(tier) => {
                 tracing::info!(tier = tier.as_str(), %group, partition, "the tier answers again; it catches up from the log");
             }

@@ -62,13 +62,13 @@ impl World {
 
     fn origin_reads(&self, entity: usize) -> (Rows, Position) {
         for tier in [&self.tiers[1], &self.tiers[0]] {
-            if let Some(shown) = tier.shown(entity).filter(|_| !tier.is_away) {
+            if let Some(shown) = tier.shown(entity).filter(|_| tier.serves_readers()) {
                 return (shown.rows, tier.position());
             }
         }
         let l2 = &self.tiers[0];
         // Its mark is read before the database is.
-        let position = if l2.is_away { Position::LEAST } else { l2.position() };
+        let position = if l2.serves_readers() { l2.position() } else { Position::LEAST };
         let rows = [0, 1].map(|table| self.shop.history.row(entity, table));
         (rows[0].is_some().then_some(rows), position)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_coherence::Planner;
-use lockstep_coherence::core::event::{Call, Command, Event, LogProgress, Look, Mine, Own, Purged, Token};
+use lockstep_coherence::core::event::{Call, Command, Event, LogProgress, Look, Mine, Notice, Own, Purged, Token};
 use lockstep_coherence::core::rule::Rule;
 use lockstep_coherence::core::{Core, Setup};
 use lockstep_schemas::policy::{Policy, TierName};
@@ -43,6 +43,8 @@ pub struct Engine {
     pub mine: Vec<Mine>,
     pub has_ended: bool,
     pub wants_to_rejoin: bool,
+    /// A detached tier that it took for one that is back.
+    pub welcomed: Option<TierName>,
 }
 
 impl Engine {
@@ -61,6 +63,7 @@ impl Engine {
             mine: Vec::new(),
             has_ended: false,
             wants_to_rejoin: false,
+            welcomed: None,
         };
         engine.carry_out(commands);
         engine
@@ -108,6 +111,7 @@ impl Engine {
                 }
                 Command::Purge(purged, tags) => self.purges.pending.push_back((purged, tags)),
                 Command::Refill(mine) => self.mine.push(mine),
+                Command::Say(Notice::Back(tier)) => self.welcomed = Some(tier),
                 Command::Say(_) => {}
                 Command::Rejoin => self.wants_to_rejoin = true,
                 Command::End => self.has_ended = true,

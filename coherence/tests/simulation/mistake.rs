@@ -21,6 +21,8 @@ pub enum Mistake {
     AnyTimeline,
     /// The edge is purged once [16a].
     OneRound,
+    /// The watermark moves before the actions: a call that fails half way leaves it where all of it would be.
+    WatermarkFirst,
     /// A lane that needs a settled moment does not wait for it.
     Unsettled,
 }

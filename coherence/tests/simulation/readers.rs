@@ -97,7 +97,7 @@ impl World {
 
     fn read(&mut self, tier: usize, entity: usize, nonce: &str) -> Option<Read> {
         let tier = &mut self.tiers[tier];
-        if tier.is_away {
+        if !tier.serves_readers() {
             return None;
         }
         let (place, key) = (tier.place().clone(), tier.view.key.key(ENTITIES[entity]));
@@ -120,7 +120,7 @@ impl World {
 
     /// A fill, perhaps sent twice; a lease is good for one.
     fn fill(&mut self, tier: usize, entity: usize, fill: &Fill<'_>) -> Result<(), String> {
-        if self.tiers[tier].is_away {
+        if !self.tiers[tier].serves_readers() {
             return Ok(());
         }
         let times = 1 + u32::from(self.random.u32(..8) == 0);

@@ -8,13 +8,21 @@ const STEPS_MAX: usize = 20_000;
 impl World {
     /// Nothing goes wrong any more, and everybody finishes.
     pub fn rest(&mut self) -> Result<(), String> {
-        self.tiers.iter_mut().for_each(|tier| tier.is_away = false);
+        self.tiers.iter_mut().for_each(|tier| (tier.is_away, tier.is_moving) = (false, false));
         self.shop.deposed = None;
         while let Some(at) = self.shop.may_be_seen().first() {
             self.shop.history.commits[*at].visible = true;
         }
         while self.shop.publish() {}
         self.engines.truncate(1);
+        if let Some(refusing) = self.tiers.iter().position(|tier| tier.refuses) {
+            self.finish(|world| world.holds_none_up(refusing))?;
+        }
+        self.tiers.iter_mut().for_each(|tier| tier.refuses = false);
+        self.finish(World::is_at_rest)
+    }
+
+    fn finish(&mut self, is_over: impl Fn(&World) -> bool) -> Result<(), String> {
         for _ in 0..STEPS_MAX {
             self.pass(20);
             while !self.late.is_empty() {
@@ -29,13 +37,13 @@ impl World {
             }
             self.say_progress();
             for _ in 0..self.engines[0].errands.len() {
-                self.serve(0, 0, false);
+                self.serve(0, 0, false)?;
             }
             self.feed_engine(0);
             self.step_purge(0);
             self.restart_engines()?;
             self.check()?;
-            if self.is_at_rest() {
+            if is_over(self) {
                 return Ok(());
             }
         }
@@ -47,6 +55,12 @@ impl World {
             self.readers.len(),
             self.edge.fetches.len()
         ))
+    }
+
+    /// Whether the other tier takes no writes either, or has come to the end of the log without this one.
+    fn holds_none_up(&self, refusing: usize) -> bool {
+        let other = &self.tiers[1 - refusing];
+        other.refuses || other.position() >= self.shop.progress().0
     }
 
     fn is_at_rest(&self) -> bool {

@@ -34,21 +34,24 @@ impl World {
         }
     }
 
-    pub fn errand(&mut self) {
+    pub fn errand(&mut self) -> Result<(), String> {
         if !self.engines.is_empty() {
             let at = self.random.usize(..self.engines.len());
             if !self.engines[at].errands.is_empty() {
                 let which = self.random.usize(..self.engines[at].errands.len());
-                self.serve(at, which, true);
+                return self.serve(at, which, true);
             }
         }
+        Ok(())
     }
 
     /// Serves one question, if it can be answered now. With faults, answers get lost and calls come late.
-    pub fn serve(&mut self, at: usize, which: usize, faults: bool) {
+    pub fn serve(&mut self, at: usize, which: usize, faults: bool) -> Result<(), String> {
         let errand = self.engines[at].errands.swap_remove(which);
         let number = self.engines[at].number;
         let away = |tier: TierName, world: &World| world.tiers[usize::from(tier == TierName::L1)].is_away;
+        let refuses = |tier: TierName, world: &World| world.tiers[usize::from(tier == TierName::L1)].refuses;
+        let moves = |tier: TierName, world: &World| world.tiers[usize::from(tier == TierName::L1)].is_moving;
         let trouble = || Trouble::Away("no answer".to_owned());
         let event = match errand {
             Errand::Look(token) => Event::Looked(token, Ok(self.look(Lsn(0)))),
@@ -59,7 +62,8 @@ impl World {
             }
             Errand::Settle(token, None) => {
                 let look = self.look(Lsn(self.shop.history.insert_lsn));
-                return self.engines[at].errands.push(Errand::Settle(token, Some(look)));
+                self.engines[at].errands.push(Errand::Settle(token, Some(look)));
+                return Ok(());
             }
             Errand::Settle(token, Some(look)) => {
                 if look.epoch != self.shop.history.epoch {
@@ -67,7 +71,8 @@ impl World {
                 } else if self.shop.is_settled(look.lsn.0) || self.makes(Mistake::Unsettled) {
                     Event::Settled(token, Ok(look))
                 } else {
-                    return self.engines[at].errands.push(Errand::Settle(token, Some(look)));
+                    self.engines[at].errands.push(Errand::Settle(token, Some(look)));
+                    return Ok(());
                 }
             }
             Errand::Gate(token, passage) => {
@@ -75,10 +80,13 @@ impl World {
                 let verdict = verdict.or(self.makes(Mistake::NoGate).then_some(Verdict::Visible));
                 match verdict {
                     Some(verdict) => Event::Passed(token, verdict, self.shop.history.timeline()),
-                    None => return self.engines[at].errands.push(Errand::Gate(token, passage)),
+                    None => {
+                        self.engines[at].errands.push(Errand::Gate(token, passage));
+                        return Ok(());
+                    }
                 }
             }
-            Errand::Own(token, own) if away(TierName::L2, self) => {
+            Errand::Own(token, own) if !self.tiers[0].serves_readers() => {
                 drop(own);
                 Event::Owned(token, Err(trouble()))
             }
@@ -87,7 +95,14 @@ impl World {
                 let place = l2.place().clone();
                 Event::Owned(token, Ok(l2.twin.own(&place, own.expect, &own.owner, own.l3)))
             }
-            Errand::Apply(token, tier, _) if away(tier, self) => Event::Answered(token, Err(trouble())),
+            Errand::Apply(token, tier, _) if away(tier, self) || refuses(tier, self) => {
+                Event::Answered(token, Err(trouble()))
+            }
+            Errand::Apply(token, tier, call) if moves(tier, self) => {
+                let actions = self.random.usize(..=call.actions.len());
+                self.tiers[usize::from(tier == TierName::L1)].apply_in_part(&call, actions);
+                Event::Answered(token, Err(Trouble::Moving("its slot is on the move".to_owned())))
+            }
             Errand::Apply(token, tier, call) => match self.random.u32(..if faults { 20 } else { 1 }) {
                 1 | 2 => {
                     self.land(number, tier, &call);
@@ -103,6 +118,12 @@ impl World {
         };
         let now = self.now;
         self.engines[at].step(now, event);
+        match self.engines[at].welcomed.take() {
+            Some(tier) if refuses(tier, self) || moves(tier, self) => {
+                Err(format!("{} takes no writes, and was said to be back", tier.as_str()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn look(&self, lsn: Lsn) -> Look {

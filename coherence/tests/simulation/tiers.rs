@@ -16,6 +16,10 @@ pub struct TierWorld {
     pub name: TierName,
     pub twin: Twin,
     pub is_away: bool,
+    /// Its watermark can be read, and that is all: out of memory, of disk, of replicas.
+    pub refuses: bool,
+    /// Its slot is on the way to another node, key by key.
+    pub is_moving: bool,
     /// What a replica has.
     pub copy: Option<Node>,
     pub view: Arc<View>,
@@ -37,7 +41,7 @@ impl TierWorld {
         let view = policy.views[view].clone();
         let place = layout.place(&view.group, ENTITIES[0]);
         let twin = Twin::new(layout, name == TierName::L1);
-        TierWorld { name, twin, is_away: false, copy: None, view, place, mistake }
+        TierWorld { name, twin, is_away: false, refuses: false, is_moving: false, copy: None, view, place, mistake }
     }
 
     fn makes(&self, mistake: Mistake) -> bool {
@@ -69,6 +73,27 @@ impl TierWorld {
             self.bring_back_markers(&before);
         }
         applied
+    }
+
+    /// Whether readers and fills are served.
+    pub fn serves_readers(&self) -> bool {
+        !self.is_away && !self.refuses && !self.is_moving
+    }
+
+    /// A call that meets its slot on the move: so many whole actions, and the watermark stays (docs/protocol.md, "While a
+    /// slot moves").
+    pub fn apply_in_part(&mut self, call: &Call, actions: usize) {
+        let offset = self.twin.watermark(&self.place).ok().flatten().map_or(0, |mark| mark.offset);
+        let mut batch = call.batch();
+        // Where the floor rises, what is dead by it is not what it was before: nothing of that is done here.
+        batch.actions = &call.actions[..if call.floor.is_some() { 0 } else { actions }];
+        if !self.makes(Mistake::WatermarkFirst) {
+            (batch.new, batch.offset, batch.floor, batch.timeline, batch.at) = (batch.expect, offset, None, "", 0);
+            if let Some(outward) = &mut batch.outward {
+                (outward.begun, outward.done) = (None, None);
+            }
+        }
+        self.twin.apply(&self.place, &batch);
     }
 
     /// Leases that a batch voided, as if it had not.

@@ -26,7 +26,7 @@ impl World {
             170..250 => drop(self.shop.publish()),
             250..256 => self.shop.publish_again(&mut self.random),
             256..310 => self.say_progress(),
-            310..500 => self.errand(),
+            310..500 => self.errand()?,
             500..600 => self.feed(),
             600..640 => self.any_engine(|engine, now| engine.pass(now)),
             640..690 => self.purge(),
@@ -103,6 +103,15 @@ impl World {
             24 => self.shop.oldest = self.shop.log.len().saturating_sub(self.random.usize(..4)).max(self.shop.oldest),
             25 => self.shop.log.push(Logged::Rubbish),
             26..32 => self.pass(3_000),
+            // They would leave little time to the edge.
+            32..36 if !self.is_edgy => {
+                let tier = self.one_tier();
+                tier.refuses = !tier.refuses;
+            }
+            36..40 if !self.is_edgy => {
+                let tier = self.one_tier();
+                tier.is_moving = !tier.is_moving;
+            }
             _ => {}
         }
     }

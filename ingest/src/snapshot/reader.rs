@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const ROWS_FIRST: usize = 128;
 const ROWS_MAX: usize = 4_096;
 const CHUNK_BYTES_AIM: usize = 2 << 20;
+/// Where rows grow along the key, a chunk ends before it has as many as the one before lets expect.
+const CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES_AIM;
 /// A gate that takes longer is worth a word: some transaction holds it up.
 const GATE_WORD_AFTER: Duration = Duration::from_secs(10);
 
@@ -113,11 +115,12 @@ impl Reader {
             }
             None => return Ok(self.refuse(order, "the publication does not carry it").await),
         };
-        let rows = shape.rows_after(&self.database, order.after.as_deref(), rows_max).await?;
+        let found = shape.rows_after(&self.database, order.after.as_deref(), rows_max, CHUNK_BYTES_MAX).await?;
+        let chunk::Chunk { rows, bytes, is_end } = found;
         let key = shape.key();
-        let last = rows.last().filter(|_| rows.len() == rows_max);
+        let last = rows.last().filter(|_| !is_end);
         let last = last.map(|row| key.iter().map(|at| row[*at].clone().unwrap_or_default()).collect());
-        let size = (rows.len(), rows.iter().flatten().flatten().map(String::len).sum());
+        let size = (rows.len(), bytes);
         let chunk = Chunk { chunk: order.chunk, table: order.table.clone(), read: Ok(Rows { shape, rows, last }) };
         // Before the mark: whoever sees the mark has the rows. The stream is gone only at the end.
         let _ = self.chunks.send(chunk).await;

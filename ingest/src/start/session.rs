@@ -7,11 +7,11 @@ use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Lsn;
-use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::{hearing, registry, topics};
 use lockstep_source::Database;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use tokio::sync::mpsc;
 
 use super::doubt::LogState;
 use super::history::{History, begin, establish};
@@ -20,6 +20,8 @@ use crate::ledger::Ledger;
 use crate::metrics::IngestMetrics;
 use crate::progress::ProgressKeeper;
 use crate::publisher::Publisher;
+use crate::records::Limits;
+use crate::schema_writer::SchemaWriter;
 use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
 use crate::stream::{Stream, StreamError};
@@ -29,6 +31,8 @@ use crate::watch;
 
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// An envelope above this is published without its values, whatever the topics allow.
+const RECORD_BYTES_MAX: usize = 900_000;
 
 /// What every connection needs.
 pub(super) struct Session<'a> {
@@ -51,11 +55,11 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     }
     let kafka_failed = |error: KafkaError| Failure::unavailable("Kafka").because(error);
     let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
+    let batch_bytes_max = crate::topics::batch_bytes_max(kafka, policy).await;
     let (checkpoint, outdated) = checkpoint::read_all(kafka).await.map_err(kafka_failed)?;
     let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
     let ends = end_offsets(kafka, groups.clone(), config.partitions).await.map_err(kafka_failed)?;
-    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
-    let schemas_gone = checkpoint.is_some() && registry.is_empty();
+    let schemas_gone = checkpoint.is_some() && registry::read(kafka).await.map_err(kafka_failed)?.is_empty();
     let log = LogState { made_anew, checkpoint, schemas_gone, ends };
     let history = establish(database, &database_config.slot, &log).await?;
     // The slot first: only who holds it writes.
@@ -68,6 +72,8 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         Some(reason) => Some(begin(database, &history, reason).await?),
         None => None,
     };
+    let schemas = SchemaWriter::open(kafka).await.map_err(kafka_failed)?;
+    let mut registry = registry::read(kafka).await.map_err(kafka_failed)?;
     let History { epoch, confirmed, .. } = history;
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
@@ -90,16 +96,17 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         orders,
         chunks,
     };
-    let (publisher, reports) = Publisher::open(kafka).map_err(kafka_failed)?;
+    let (marking, marks) = mpsc::channel(1);
+    let (publisher, reports) = Publisher::open(kafka, batch_bytes_max).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
-        partitions: config.partitions,
-        database_name: database_name(database_config),
+        limits: Limits { partitions: config.partitions, record_bytes_max: record_bytes_max(batch_bytes_max) },
+        database_name: database_config.name(),
         database: database.clone(),
         tables,
         publisher,
         reports,
-        state: StatePublisher::open(kafka, "ingest-state").map_err(kafka_failed)?,
+        schemas,
         ledger: Ledger::from(confirmed),
         progress: ProgressKeeper::new(epoch.number, log.ends),
         checkpoint: Checkpoint {
@@ -116,11 +123,15 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         snapshots: keeper,
         signal_table: database_config.signal_table.clone(),
         signals_from: None,
+        marks,
         metrics: metrics.clone(),
     };
-    let failed = |error: StreamError| Failure::unavailable(error);
+    let failed = |error: StreamError| match error {
+        StreamError::Transport(error) => error.into(),
+        error => Failure::unavailable(error),
+    };
     stream.tables.held_by(transport.backend);
-    stream.tables.register_fixed(database, &stream.state).await.map_err(|error| failed(error.into()))?;
+    stream.tables.register_fixed(database, &stream.schemas).await.map_err(|error| failed(error.into()))?;
     if let Some(control) = news {
         stream.announce(&control).await.map_err(failed)?;
         // With its first checkpoint: who is killed now goes on with this epoch.
@@ -130,7 +141,11 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     metrics.epoch.set(i64::from(epoch.number));
     metrics.streaming.set(1);
     let beside = async {
-        tokio::join!(reader.run(shutdown.clone()), watch::watch(database, &database_config.slot, metrics));
+        tokio::join!(
+            reader.run(shutdown.clone()),
+            watch::mark(database, &marking),
+            watch::watch(database, &database_config.slot, metrics)
+        );
     };
     let asked = stream.publisher.asker();
     let streamed = tokio::select! {
@@ -145,6 +160,11 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     }
     transport.close().await;
     streamed.map_err(failed)
+}
+
+/// An envelope, with room for what Kafka writes around it.
+fn record_bytes_max(batch_bytes_max: Option<usize>) -> usize {
+    batch_bytes_max.map_or(RECORD_BYTES_MAX, |batch| RECORD_BYTES_MAX.min(batch / 10 * 9))
 }
 
 async fn end_offsets(
@@ -164,9 +184,4 @@ async fn end_offsets(
         groups.into_iter().map(of_group).collect()
     };
     tokio::task::spawn_blocking(fetch).await.unwrap_or(Err(KafkaError::Canceled))
-}
-
-fn database_name(config: &DatabaseConfig) -> String {
-    let url = config.url.to_string();
-    url.rsplit('/').next().unwrap_or_default().to_owned()
 }

@@ -34,7 +34,7 @@ impl Stream {
         let topic = Arc::clone(&self.tables.groups[at].topic);
         for subject in subjects {
             open.ordinal += 1;
-            let partition = partition_of(&subject.entity, self.partitions) as i32;
+            let partition = partition_of(&subject.entity, self.limits.partitions) as i32;
             let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal };
             let (xid, committed_at) = (open.xid, open.committed_at);
             let one = Invalidation { position, xid, committed_at, subject, views: views.clone() };

@@ -13,7 +13,7 @@ use super::{Open, Stream, StreamError};
 use crate::control;
 use crate::pgoutput;
 use crate::publisher::{Purpose, Record};
-use crate::records::{RECORD_BYTES_MAX, RowChange, RowRecord, records};
+use crate::records::{RowChange, RowRecord, records};
 use crate::tables::SERVER;
 
 /// A row's change that owns its tuples.
@@ -42,6 +42,9 @@ impl Stream {
         open: &mut Open,
     ) -> Result<(), StreamError> {
         let Some(table) = self.tables.get(relation) else {
+            if let Some((table, group)) = self.tables.without_entity(relation) {
+                return self.row_of_nobody(relation, table, group, open).await;
+            }
             if let (Some(signals), Change::Insert(row)) = (&self.signals_from, &change)
                 && signals.relation == relation
             {
@@ -53,7 +56,7 @@ impl Stream {
         let collection_order = open.count(relation, 1);
         let stamp = self.stamp(open, open.ordinal, lsn, collection_order);
         let (group, position) = (table.group, stamp.position);
-        let made = match records(table, &change.as_row(), &stamp, self.partitions) {
+        let made = match records(table, &change.as_row(), &stamp, self.limits) {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!(%error, "a change can't be published; entries of its group are dropped in its stead");
@@ -78,6 +81,21 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// A row of a table without its entity key: one event a transaction says that there are such.
+    async fn row_of_nobody(
+        &mut self,
+        relation: u32,
+        table: String,
+        group: usize,
+        open: &mut Open,
+    ) -> Result<(), StreamError> {
+        self.metrics.lost.inc();
+        if open.count(relation, 1) > 1 {
+            return Ok(());
+        }
+        self.control_in(ControlKind::Lost, table, group, open).await
     }
 
     /// What the envelope of a row says beside the row, whose own record is at `lsn`.
@@ -118,7 +136,10 @@ impl Stream {
         let parked = Parked {
             by: "ingest",
             reason: "row-too-large",
-            cause: format!("a row's record is over {RECORD_BYTES_MAX} bytes, and was published without its values"),
+            cause: format!(
+                "a row's record is over {} bytes, and was published without its values",
+                self.limits.record_bytes_max
+            ),
             remedy: "keep large columns out of the publication, or in a table of their own",
             table: &table,
             position,
@@ -153,7 +174,7 @@ impl Stream {
     ) -> Result<(), StreamError> {
         let (topic, value, headers) =
             (self.tables.groups[group].topic.clone(), control.to_json(), control::header(control));
-        for partition in 0..self.partitions as i32 {
+        for partition in 0..self.limits.partitions as i32 {
             let purpose = Purpose::Change { transaction, group };
             self.publish(&control::record(&topic, partition, &value, &headers, purpose)).await?;
         }

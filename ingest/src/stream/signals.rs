@@ -73,7 +73,7 @@ impl Stream {
             return Ok(());
         }
         let relation = read.shape.id;
-        open.announcements.extend(self.tables.learn(description(&read.shape), &self.database, &self.state).await?);
+        open.announcements.extend(self.tables.learn(description(&read.shape), &self.database, &self.schemas).await?);
         for (row, collection_order) in read.rows.iter().zip(1..) {
             let Some(table) = self.tables.get(relation) else {
                 self.snapshots.fail("no group of the policy has it", end);
@@ -82,7 +82,7 @@ impl Stream {
             let tuple: Tuple<'_> = row.iter().map(|text| text.as_deref().map_or(Field::Null, Field::Text)).collect();
             let stamp = self.stamp(open, open.ordinal + 1, open.commit, collection_order);
             let (group, position) = (table.group, stamp.position);
-            let made = match records(table, &RowChange::Read(&tuple), &stamp, self.partitions) {
+            let made = match records(table, &RowChange::Read(&tuple), &stamp, self.limits) {
                 Ok(made) => made,
                 Err(error) => {
                     tracing::error!(%error, "a row of a snapshot can't be published");

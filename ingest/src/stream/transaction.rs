@@ -47,9 +47,9 @@ impl Stream {
     ) -> Result<(), StreamError> {
         let (lsn, message) = match event {
             LogEvent::Data { lsn, message } => (lsn, pgoutput::decode(message)?),
-            LogEvent::Idle { end, at } => {
+            LogEvent::Idle { end } => {
                 if open.is_none() {
-                    self.ledger.idle_until(end, at);
+                    self.ledger.idle_until(end);
                 }
                 return Ok(());
             }
@@ -105,7 +105,7 @@ impl Stream {
                 if let Some(window) = self.snapshots.window(&name) {
                     window.spoil();
                 }
-                open.announcements.extend(self.tables.learn(shape, &self.database, &self.state).await?);
+                open.announcements.extend(self.tables.learn(shape, &self.database, &self.schemas).await?);
                 return Ok(());
             }
             Message::Truncate { relations } => return self.truncate(&relations, open).await,
@@ -134,11 +134,7 @@ impl Stream {
     }
 
     async fn truncate(&mut self, relations: &[u32], open: &mut Open) -> Result<(), StreamError> {
-        let tables: Vec<(String, usize)> = relations
-            .iter()
-            .filter_map(|id| self.tables.get(*id))
-            .map(|table| (table.record.full_name(), table.group))
-            .collect();
+        let tables: Vec<(String, usize)> = relations.iter().filter_map(|id| self.tables.place(*id)).collect();
         for (name, group) in tables {
             if let Some(window) = self.snapshots.window(&name) {
                 window.spoil();
@@ -148,7 +144,7 @@ impl Stream {
         Ok(())
     }
 
-    async fn control_in(
+    pub(super) async fn control_in(
         &mut self,
         kind: ControlKind,
         table: String,

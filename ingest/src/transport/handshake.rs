@@ -25,6 +25,9 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 pub(super) type Wire = Box<dyn Duplex>;
 
+/// The server's code for a publication (or a slot's plugin option) that is not there.
+const UNDEFINED_OBJECT: &str = "42704";
+
 /// What the server said in refusal.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", shown(code, message))]
@@ -61,6 +64,13 @@ pub(crate) enum TransportError {
     Protocol(&'static str),
     #[error("the server asks for a way to log in that is not supported: {0}")]
     LogIn(&'static str),
+}
+
+impl TransportError {
+    /// Whether the log can't be read because the publication is younger than what is read.
+    pub fn is_without_publication(&self) -> bool {
+        matches!(self, TransportError::Server(error) if error.code == UNDEFINED_OBJECT)
+    }
 }
 
 /// Who answers.

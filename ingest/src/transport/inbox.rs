@@ -13,13 +13,13 @@ pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const HEAD: usize = 5;
 
-/// What the stream says next. Times are microseconds since 1970.
+/// What the stream says next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LogEvent<'a> {
     /// A message of the output plugin, and where in the log it stands.
     Data { lsn: Lsn, message: &'a [u8] },
     /// Nothing more before this LSN.
-    Idle { end: Lsn, at: i64 },
+    Idle { end: Lsn },
 }
 
 /// What has been read and not yet been handed out.
@@ -73,12 +73,12 @@ impl Inbox {
                 feedback.received(lsn);
                 LogEvent::Data { lsn, message }
             }
-            CopyData::KeepAlive { end, at, asks } => {
+            CopyData::KeepAlive { end, asks } => {
                 feedback.received(end);
                 if asks {
                     feedback.hurry();
                 }
-                LogEvent::Idle { end, at }
+                LogEvent::Idle { end }
             }
         }))
     }
@@ -103,7 +103,7 @@ pub(crate) fn hear(bytes: &[u8], piece: usize) {
 
 enum CopyData<'a> {
     Log { lsn: Lsn, message: &'a [u8] },
-    KeepAlive { end: Lsn, at: i64, asks: bool },
+    KeepAlive { end: Lsn, asks: bool },
 }
 
 fn copy_data(bytes: &[u8]) -> Result<CopyData<'_>, TransportError> {
@@ -115,9 +115,10 @@ fn copy_data(bytes: &[u8]) -> Result<CopyData<'_>, TransportError> {
             Ok(CopyData::Log { lsn, message: &rest[16..] })
         }
         b'k' if rest.len() >= 17 => {
-            let (end, at) = (Lsn(rest.get_u64()), rest.get_i64().wrapping_add(POSTGRES_EPOCH));
-            let asks = rest.get_u8() != 0;
-            Ok(CopyData::KeepAlive { end, at, asks })
+            let end = Lsn(rest.get_u64());
+            // When it was sent: not up to when it is complete.
+            rest.advance(8);
+            Ok(CopyData::KeepAlive { end, asks: rest.get_u8() != 0 })
         }
         b'w' | b'k' => Err(SHORT),
         _ => Err(TransportError::Protocol("a message of an unknown kind")),

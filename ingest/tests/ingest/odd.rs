@@ -13,6 +13,7 @@ tables = [
     "public.including", "public.including_by_index", "public.including_whole",
     "public.emptied", "public.referred", "public.numbered",
     "public.changing", "public.renamed", "public.remade", "public.rewritten",
+    "public.estranged", "public.trusting",
 ]
 
 [groups.names]
@@ -79,6 +80,8 @@ CREATE TABLE changing (id int PRIMARY KEY, n int, note text);
 CREATE TABLE renamed (id int PRIMARY KEY, n int);
 CREATE TABLE remade (id int PRIMARY KEY, n int);
 CREATE TABLE rewritten (id int PRIMARY KEY, n int);
+CREATE TABLE estranged (id int PRIMARY KEY, n int);
+CREATE TABLE trusting (id int PRIMARY KEY, n int);
 
 CREATE TABLE "Unit ""Price"" list" (
     "Id Nr." int PRIMARY KEY, "Größe" text, "a b" text, a_b text, "a.b" text, "1st" int, "select" text, "say ""so""" text

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_schemas::change::Row;
+use lockstep_schemas::change::{Cell, Row};
 use lockstep_schemas::control::ControlKind;
 use lockstep_schemas::position::Position;
 use tokio::sync::Mutex;
@@ -122,4 +122,57 @@ pub async fn values_that_changed_without_a_row(shop: &Shop) {
     assert_eq!(told, [(0, 2), (0, 0), (1, 1), (0, 1), (0, 0), (1, 1), (1, 2), (0, 1)]);
     let last = seen[6].iter().rfind(|seen| seen.control().is_none()).expect("a row");
     assert_eq!(last.change().after.as_ref().and_then(|row| row.text("n")), Some("47"));
+}
+
+/// Of a table without its group's entity key no row can be told: each of its transactions says so, and the others go on.
+pub async fn an_entity_key_renamed_away_and_back(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    publish_all_columns(shop, "estranged").await;
+    let seen = shop
+        .commit_all(&[
+            "INSERT INTO estranged VALUES (1, 1)",
+            "ALTER TABLE estranged RENAME id TO other; INSERT INTO estranged VALUES (2, 2), (3, 3); \
+             INSERT INTO saved VALUES (1000, 1)",
+            "UPDATE estranged SET n = 4",
+            "TRUNCATE estranged",
+            "ALTER TABLE estranged RENAME other TO id; INSERT INTO estranged VALUES (5, 5)",
+            "INSERT INTO estranged VALUES (6, 6)",
+        ])
+        .await;
+    let told = |seen: &[Seen]| {
+        let controls: Vec<ControlKind> = seen.iter().filter_map(Seen::control).map(|control| control.kind).collect();
+        let count = |kind| controls.iter().filter(|one| **one == kind).count() / PARTITIONS as usize;
+        let rows = seen.iter().filter(|seen| seen.control().is_none() && !seen.is_tombstone());
+        let rows: Vec<String> = rows.map(|seen| seen.change().table.to_string()).collect();
+        (count(ControlKind::Relation), count(ControlKind::Lost), count(ControlKind::Truncate), rows.join(" "))
+    };
+    let told: Vec<_> = seen.iter().map(|seen| told(seen)).collect();
+    let estranged = "public.estranged".to_owned();
+    assert_eq!(
+        told,
+        [
+            (0, 0, 0, estranged.clone()),
+            (1, 1, 0, "public.saved".to_owned()),
+            (0, 1, 0, String::new()),
+            // It has other storage then, too.
+            (1, 0, 1, String::new()),
+            (1, 0, 0, estranged.clone()),
+            (0, 0, 0, estranged),
+        ]
+    );
+}
+
+/// A column that comes to a table which is published whole, and is called like a secret: its values stay where they are.
+pub async fn a_secret_that_comes_later_stays(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    publish_all_columns(shop, "trusting").await;
+    let seen = shop
+        .commit_all(&["ALTER TABLE trusting ADD COLUMN api_key text; INSERT INTO trusting VALUES (1, 1, 'sk-planted')"])
+        .await;
+    let (news, rows) = told(&seen[0]);
+    assert_eq!((news, rows.len(), rows[0].text("n")), (0, 1, Some("1")), "a first description is no news");
+    assert_eq!(rows[0].get("api_key"), &Cell::Unknown);
+    assert!(!format!("{seen:?}").contains("sk-planted"));
+    // Its column list is whole again for who checks it.
+    shop.execute("ALTER TABLE trusting DROP COLUMN api_key").await;
 }

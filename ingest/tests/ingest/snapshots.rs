@@ -10,6 +10,7 @@ use lockstep_schemas::signal::Signal;
 use lockstep_schemas::snapshot::{Finished, Snapshots};
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
+use lockstep_source::chunk;
 use rdkafka::Message as _;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -18,6 +19,7 @@ use crate::log::Log;
 use crate::shop::Shop;
 
 pub const ROWS: u32 = 6_000;
+const ATTEMPTS_MAX: u32 = 10;
 /// The shops' pace is 3,000 rows/s, so a snapshot takes two seconds.
 pub const PACE: u32 = 3_000;
 
@@ -102,6 +104,27 @@ pub fn consume(log: &Log) -> BTreeMap<String, String> {
     known
 }
 
+/// Begins a snapshot of `users` and holds it in its midst, by a lock that its next chunk waits for; its id, and the lock.
+async fn begin_and_hold(shop: &Shop, tables: Vec<String>) -> (String, sqlx::Transaction<'static, sqlx::Postgres>) {
+    for attempt in 1..=ATTEMPTS_MAX {
+        let id = format!("third-{attempt}");
+        shop.ask(&Signal::Snapshot { id: id.clone(), tables: tables.clone() }).await;
+        let under_way = async || shop.snapshots().await.waiting.into_iter().find(|one| one.rows > 0);
+        let finished = async || shop.snapshots().await.finished.iter().any(|one| one.id == id);
+        let begun = async || (under_way().await.is_some() || finished().await).then_some(());
+        shop.until("a part of the third", begun).await;
+        let mut lock = shop.pool.begin().await.expect("a transaction");
+        sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("a lock");
+        if under_way().await.is_some_and(|one| one.id == id && one.rows < u64::from(ROWS) / 2) {
+            return (id, lock);
+        }
+        // On a busy machine it may be through before we hold it.
+        lock.rollback().await.expect("the lock is given up");
+        shop.finished(&id).await;
+    }
+    panic!("no snapshot was slow enough to be held");
+}
+
 pub async fn a_snapshot_beside_changes(shop: &Shop) {
     shop.execute(&format!(
         "INSERT INTO users (user_id, email, name) SELECT n, n || '@example.org', 'v0' FROM generate_series(1, {ROWS}) n; \
@@ -141,12 +164,11 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
     writer.await.expect("no panic");
     // One that is given up leaves nothing behind for the next.
     let users = || vec!["public.users".to_owned()];
-    shop.ask(&Signal::Snapshot { id: "third".to_owned(), tables: users() }).await;
-    let third = async || shop.snapshots().await.waiting.first().filter(|one| one.rows > 0).cloned();
-    shop.until("a part of the third", third).await;
+    let (third, held) = begin_and_hold(shop, users()).await;
     shop.ask(&Signal::StopSnapshot { id: None }).await;
     shop.ask(&Signal::Snapshot { id: "fourth".to_owned(), tables: users() }).await;
-    assert!(shop.finished("third").await.stopped);
+    held.rollback().await.expect("the lock is given up");
+    assert!(shop.finished(&third).await.stopped);
     let count = shop.scalar::<i64>("SELECT count(*) FROM users").await as u64;
     assert_eq!(shop.finished("fourth").await.rows, count, "it begins at the beginning");
 
@@ -160,4 +182,33 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
         sqlx::query_as("SELECT user_id, name FROM users").fetch_all(&shop.pool).await.expect("rows");
     let rows: BTreeMap<String, String> = rows.into_iter().map(|(key, name)| (key.to_string(), name)).collect();
     assert_eq!(consume(&log), rows);
+}
+
+/// Rows that grow along the key: a chunk ends where it has the bytes, however many rows were hoped for.
+pub async fn a_chunk_ends_where_it_is_full(shop: &Shop) {
+    const BYTES_MAX: usize = 1 << 20;
+    const LARGE: usize = 100_000;
+    shop.execute(&format!(
+        "CREATE TABLE growing (id int PRIMARY KEY, x text); \
+         INSERT INTO growing SELECT n, repeat('x', CASE WHEN n > 100 THEN {LARGE} ELSE 10 END) FROM generate_series(1, 300) n; \
+         CREATE PUBLICATION growing FOR TABLE growing"
+    ))
+    .await;
+    let database = shop.database().await;
+    let shape = chunk::shape(&database, "growing", "public.growing").await.expect("an answer").expect("a table");
+    let (mut after, mut sizes) = (None, Vec::new());
+    loop {
+        let read = shape.rows_after(&database, after.as_deref(), 4_096, BYTES_MAX).await.expect("rows");
+        assert!(read.bytes < BYTES_MAX + 32 * (LARGE + 10), "{} bytes at once", read.bytes);
+        sizes.push(read.rows.len());
+        after = read.rows.last().map(|row| vec![row[0].clone().expect("a key")]);
+        if read.is_end {
+            break;
+        }
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), 300, "{sizes:?}");
+    assert!(sizes.len() >= 6, "{sizes:?}");
+    let read = shape.rows_after(&database, None, 50, BYTES_MAX).await.expect("rows");
+    assert_eq!((read.rows.len(), read.is_end), (50, false), "more follow");
+    shop.execute("DROP PUBLICATION growing; DROP TABLE growing").await;
 }

@@ -76,7 +76,7 @@ pub async fn copied_rows_are_rows(shop: &Shop) {
 /// All rows come, in a bounded part of this process's memory: they are read and published as they come.
 pub async fn a_large_transaction<const ROWS: usize>(shop: &Shop) {
     /// The client's queue and the server's connection, and what the test itself needs.
-    const GROWTH_KB_MAX: u64 = 250_000;
+    const GROWTH_KB_MAX: u64 = 100_000;
     let ingest = shop.start().await;
     shop.execute("INSERT INTO users (user_id, email, name) VALUES (1, 'l@example.org', 'l')").await;
     shop.log_now().await;

@@ -48,6 +48,8 @@ pub struct RecordPlan {
     pub name: String,
     /// Field names (the database's, where the schema had to adjust them) and plans.
     pub fields: Vec<(Arc<str>, Plan)>,
+    /// The names alone, for the rows of one schema to share.
+    pub names: Arc<[Arc<str>]>,
     size: Size,
 }
 
@@ -188,7 +190,8 @@ impl Compiler {
         }
         // Here already, for the names of what is too large could be put together to more.
         let size = Size::around(plans.iter().map(|(_, plan)| plan)).check()?;
-        let plan = Plan::Record(Arc::new(RecordPlan { name: full.clone(), fields: plans, size }));
+        let names = plans.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let plan = Plan::Record(Arc::new(RecordPlan { name: full.clone(), fields: plans, names, size }));
         self.named.insert(full, plan.clone());
         Ok(plan)
     }

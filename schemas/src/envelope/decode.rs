@@ -11,8 +11,66 @@ use crate::table_name::full_name;
 /// How to read the envelopes of one schema.
 #[derive(Debug)]
 pub struct EnvelopePlan {
-    fields: Vec<(Arc<str>, Plan)>,
+    fields: Vec<(Field, Plan)>,
+    source: Vec<(SourceField, Plan)>,
     table: std::sync::OnceLock<Arc<str>>,
+}
+
+/// A field of an envelope, told from its name once.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Before,
+    After,
+    Source,
+    Transaction,
+    Op,
+    /// Nothing that a change needs.
+    Other,
+}
+
+/// The same of the block `source`.
+#[derive(Clone, Copy, Debug)]
+enum SourceField {
+    Schema,
+    Table,
+    Xid,
+    CommittedAt,
+    CommitLsn,
+    Epoch,
+    UnknownBefore,
+    UnknownAfter,
+    Incomplete,
+    Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Self {
+        match name {
+            "before" => Field::Before,
+            "after" => Field::After,
+            "source" => Field::Source,
+            "transaction" => Field::Transaction,
+            "op" => Field::Op,
+            _ => Field::Other,
+        }
+    }
+}
+
+impl SourceField {
+    fn of(name: &str) -> Self {
+        match name {
+            "schema" => SourceField::Schema,
+            "table" => SourceField::Table,
+            "txId" => SourceField::Xid,
+            "ts_us" => SourceField::CommittedAt,
+            "commit_lsn" => SourceField::CommitLsn,
+            "epoch" => SourceField::Epoch,
+            "unknown_before" => SourceField::UnknownBefore,
+            "unknown_after" => SourceField::UnknownAfter,
+            "incomplete" => SourceField::Incomplete,
+            _ => SourceField::Other,
+        }
+    }
 }
 
 /// What the fields of an envelope said, until they make a change.
@@ -43,41 +101,46 @@ impl EnvelopePlan {
                 return Err(AvroError::Missing(name));
             }
         }
-        Ok(EnvelopePlan { fields: record.fields.clone(), table: std::sync::OnceLock::new() })
+        let named = |name: &str| record.fields.iter().find(|(field, _)| &**field == name).map(|(_, plan)| plan);
+        let Some(Plan::Record(source)) = named("source") else { return Err(AvroError::Kind("source")) };
+        Ok(EnvelopePlan {
+            fields: record.fields.iter().map(|(name, plan)| (Field::of(name), plan.clone())).collect(),
+            source: source.fields.iter().map(|(name, plan)| (SourceField::of(name), plan.clone())).collect(),
+            table: std::sync::OnceLock::new(),
+        })
     }
 
     /// Reads one envelope, without its frame.
     pub fn decode(&self, body: &[u8]) -> Result<Change, EnvelopeError> {
         let mut reader = Reader::new(body);
         let mut parts = Parts::default();
-        for (name, plan) in &self.fields {
-            match &**name {
-                "before" => parts.before = row(plan, &mut reader)?,
-                "after" => parts.after = row(plan, &mut reader)?,
-                "source" => self.source(plan, &mut reader, &mut parts)?,
-                "transaction" => transaction(plan, &mut reader, &mut parts)?,
-                "op" => parts.op = Op::from_letter(reader.text()?),
-                _ => plan.skip(&mut reader)?,
+        for (field, plan) in &self.fields {
+            match field {
+                Field::Before => parts.before = row(plan, &mut reader)?,
+                Field::After => parts.after = row(plan, &mut reader)?,
+                Field::Source => self.source(&mut reader, &mut parts)?,
+                Field::Transaction => transaction(plan, &mut reader, &mut parts)?,
+                Field::Op => parts.op = Op::from_letter(reader.text()?),
+                Field::Other => plan.skip(&mut reader)?,
             }
         }
         parts.change()
     }
 
-    fn source(&self, plan: &Plan, reader: &mut Reader<'_>, parts: &mut Parts) -> Result<(), AvroError> {
-        let Plan::Record(record) = plan else { return Err(AvroError::Kind("source")) };
+    fn source(&self, reader: &mut Reader<'_>, parts: &mut Parts) -> Result<(), AvroError> {
         let mut schema = "";
-        for (name, plan) in &record.fields {
-            match &**name {
-                "schema" => schema = reader.text()?,
-                "table" => parts.table = Some(self.table(schema, reader.text()?)),
-                "txId" => parts.xid = optional_long(plan, reader)?,
-                "ts_us" => parts.committed_at = optional_long(plan, reader)?,
-                "commit_lsn" => parts.commit_lsn = optional_long(plan, reader)?,
-                "epoch" => parts.epoch = optional_long(plan, reader)?,
-                "unknown_before" => parts.unknown_before = names(plan, reader)?,
-                "incomplete" => parts.incomplete = flag(plan, reader)?,
-                "unknown_after" => parts.unknown_after = names(plan, reader)?,
-                _ => plan.skip(reader)?,
+        for (field, plan) in &self.source {
+            match field {
+                SourceField::Schema => schema = reader.text()?,
+                SourceField::Table => parts.table = Some(self.table(schema, reader.text()?)),
+                SourceField::Xid => parts.xid = optional_long(plan, reader)?,
+                SourceField::CommittedAt => parts.committed_at = optional_long(plan, reader)?,
+                SourceField::CommitLsn => parts.commit_lsn = optional_long(plan, reader)?,
+                SourceField::Epoch => parts.epoch = optional_long(plan, reader)?,
+                SourceField::UnknownBefore => parts.unknown_before = names(plan, reader)?,
+                SourceField::UnknownAfter => parts.unknown_after = names(plan, reader)?,
+                SourceField::Incomplete => parts.incomplete = flag(plan, reader)?,
+                SourceField::Other => plan.skip(reader)?,
             }
         }
         Ok(())
@@ -120,13 +183,9 @@ impl Parts {
 fn row(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<Row>, AvroError> {
     match plan.resolve(reader)? {
         Plan::Null => Ok(None),
-        Plan::Record(record) => Ok(Some(Row::new(columns(record), cells(record, reader)?))),
+        Plan::Record(record) => Ok(Some(Row::new(record.names.clone(), cells(record, reader)?))),
         _ => Err(AvroError::Kind("before, after")),
     }
-}
-
-fn columns(record: &RecordPlan) -> Arc<[Arc<str>]> {
-    record.fields.iter().map(|(name, _)| name.clone()).collect()
 }
 
 fn cells(record: &RecordPlan, reader: &mut Reader<'_>) -> Result<Vec<Cell>, AvroError> {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::groups::{GroupFile, groups};
 use super::rules::{self, TableFile};
 use super::view_file::{ViewFile, view_of};
+use super::warming::{WarmingFile, warming};
 use super::{Policy, across};
 use crate::table_name;
 
@@ -20,6 +21,8 @@ struct File {
     views: BTreeMap<String, ViewFile>,
     #[serde(default)]
     tables: BTreeMap<String, TableFile>,
+    #[serde(default)]
+    warming: WarmingFile,
 }
 
 /// Why a policy can't be used, and where.
@@ -49,7 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
         let view = view_of(&name, view, &groups)?;
         views.insert(view.name.clone(), Arc::new(view));
     }
-    let policy = Policy { groups, views, rules };
+    let policy = Policy { groups, views, rules, warming: warming(file.warming)? };
     across::check(&policy)?;
     Ok(policy)
 }
@@ -115,9 +118,11 @@ mod tests {
             let text = super::super::DEFAULT.replacen(from, to, 1);
             Policy::parse(&text).unwrap_or_else(|why| panic!("{why}"))
         };
-        let policy = changed("ttl = \"2h\"", "ttl = \"2h\"\non_change = \"invalidate\"\nbound = \"5s\"");
+        let policy =
+            changed("ttl = \"2h\"", "ttl = \"2h\"\nage_max = \"6h\"\non_change = \"invalidate\"\nbound = \"5s\"");
         let view = &policy.views["product_all"];
         assert_eq!((view.on_change, view.sliding), (OnChange::Invalidate, false));
+        assert_eq!((view.age_max, cart.age_max), (Some(Duration::from_secs(21_600)), None));
         let staleness = Staleness { bound: Duration::from_secs(5), on_behind: OnBehind::Bypass };
         assert_eq!(view.staleness, Some(staleness));
         let at = super::super::DEFAULT.rfind("columns = [\"stock\"]").expect("the page's last source");

@@ -56,6 +56,8 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", "key = \"more:{name}:{id}\"\nwarm = true", all), "is not warmed");
     check(more("l3", key, all), "purged by its `tag`");
     check(more("l3", &format!("{with_tag}\nsliding = true"), all), "extends no life");
+    check(more("l3", &format!("{with_tag}\nage_max = \"1h\""), all), "its `ttl` is its greatest age");
+    check(more("l2", &format!("{key}\nage_max = \"old\""), all), "`old` is not a duration");
     check(more("l3", &format!("{with_tag}\non_change = \"refresh\""), all), "at the edge a change purges");
     check(more("l3", &format!("{with_tag}\nbound = \"5s\""), all), "without asking how far it has come");
     check(more("l3", &format!("{with_tag}\nwarm = true"), all), "filled by its own readers");
@@ -73,6 +75,8 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", key, &format!("{first}, {all}")), "decides whether the entry exists");
     check(more("l2", key, &format!("{all}, {all}")), "is a source twice");
     check(more("l2", &format!("{key}\nhot_set = 5"), all), "only a view `through` another has a `hot_set`");
+    check(more("l1", &format!("{key}\nthrough = \"item\"\nhot_set = 0"), all), "has no entries");
+    check(more("l1", &format!("{key}\nthrough = \"item\"\nhot_set = \"most\""), all), "\"covers 80%\"");
     check(more("l1", &format!("{key}\nthrough = \"item\"\nwarm = true"), all), "`warm` is for that one");
     check(more("l2", &format!("{key}\non_behind = \"stale\""), all), "needs a `bound`");
     check(more("l2", &format!("{key}\nbound = \"1s\""), all), "behind by up to 3s");

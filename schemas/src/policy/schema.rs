@@ -32,6 +32,7 @@ mod tests {
         check("", format!("zz = 1\n{DEFAULT}"));
         check("/definitions/group", DEFAULT.replacen("entity_key", "zz = 1\nentity_key", 1));
         check("/definitions/table", DEFAULT.replacen("private", "zz = 1\nprivate", 1));
+        check("/definitions/warming", DEFAULT.replacen("entries_per_second =", "zz = 1\nentries_per_second =", 1));
         check("/definitions/view", DEFAULT.replacen("warm =", "zz = 1\nwarm =", 1));
         check("/definitions/source", DEFAULT.replacen("columns =", "zz = 1\ncolumns =", 1));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{TierName, When};
+use super::{HotSet, TierName, When};
 use crate::key::{KeyPattern, placeholder};
 
 /// What is cached under one key pattern.
@@ -23,14 +23,16 @@ pub struct View {
     pub tag: Option<KeyPattern>,
     /// How long an entry lives.
     pub ttl: Duration,
-    /// Whether a hit extends that.
+    /// An entry that was filled longer ago counts as a miss, however often it was refreshed since.
+    pub age_max: Option<Duration>,
+    /// Whether a hit extends its life.
     pub sliding: bool,
     /// What an update does to an entry.
     pub on_change: OnChange,
     /// How far its tier may be behind, and what readers get beyond that.
     pub staleness: Option<Staleness>,
-    /// Entries exist only for so many hot entities.
-    pub hot_set: Option<usize>,
+    /// Entries exist only for the members of a hot set of this size.
+    pub hot_set: Option<HotSet>,
     /// Whether `warm` fills it at the first start.
     pub warm: bool,
     /// The tables it is made of. The first one's row decides whether the entry exists.

@@ -8,7 +8,7 @@ use lockstep_process::suggest;
 use serde::Deserialize;
 
 use super::file::table_of;
-use super::{Group, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When};
+use super::{Group, HotSet, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When};
 use crate::key::KeyPattern;
 
 /// An entry has at most so many fields (docs/protocol.md, "Limits").
@@ -25,12 +25,13 @@ pub(super) struct ViewFile {
     key: String,
     tag: Option<String>,
     ttl: String,
+    age_max: Option<String>,
     #[serde(default)]
     sliding: bool,
     on_change: Option<String>,
     bound: Option<String>,
     on_behind: Option<String>,
-    hot_set: Option<usize>,
+    hot_set: Option<HotSet>,
     #[serde(default)]
     warm: bool,
     sources: Vec<SourceFile>,
@@ -64,6 +65,7 @@ pub(super) fn view_of(name: &str, file: ViewFile, groups: &BTreeMap<Arc<str>, Gr
         key: pattern(&file.key).map_err(refuse)?,
         tag: file.tag.as_deref().map(pattern).transpose().map_err(refuse)?,
         ttl: duration(&file.ttl).map_err(refuse)?,
+        age_max: file.age_max.as_deref().map(duration).transpose().map_err(refuse)?,
         sliding: file.sliding,
         on_change: on_change(file.on_change.as_deref()).map_err(refuse)?,
         staleness: staleness(file.bound.as_deref(), file.on_behind.as_deref()).map_err(refuse)?,
@@ -115,6 +117,9 @@ fn check_tier(view: &View, says_on_change: bool) -> Result<(), String> {
     let why = match is_edge {
         _ if is_edge != view.tag.is_some() => "a view on l3 is purged by its `tag`; views on l1 and l2 have none",
         true if view.sliding => "a CDN extends no life by a hit: `sliding` is for l1 and l2",
+        true if view.age_max.is_some() => {
+            "a page at the edge is never refreshed, so its `ttl` is its greatest age: `age_max` is for l1 and l2"
+        }
         true if says_on_change => "at the edge a change purges: `on_change` is for l1 and l2",
         true if view.staleness.is_some() => {
             "the edge answers without asking how far it has come: give a `bound` to the views that its origin reads"
@@ -125,7 +130,7 @@ fn check_tier(view: &View, says_on_change: bool) -> Result<(), String> {
             "an entry's fields follow every change, or it would say that it has what it lacks: `when` is for l3"
         }
         _ if view.hot_set.is_some() && view.through.is_none() => "only a view `through` another has a `hot_set`",
-        _ if view.hot_set == Some(0) => "a `hot_set` of 0 has no entries; leave the view out",
+        _ if view.hot_set == Some(HotSet::Top(0)) => "a `hot_set` of 0 has no entries; leave the view out",
         _ if view.warm && view.through.is_some() => {
             "what goes `through` another view is filled through it: `warm` is for that one"
         }

@@ -7,7 +7,7 @@ use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::policy::{Policy, ViewSource};
 use lockstep_schemas::table_name::full_name;
 
-use super::{Check, away};
+use super::{Check, away, secrets};
 use crate::catalog;
 use crate::database::{Database, DatabaseError, identifier, literal, table};
 
@@ -148,10 +148,17 @@ fn never_stored(full_name: &str) -> Failure {
 
 /// Creates it, with explicit tables and columns.
 pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<(), Failure> {
+    let needed = needed_columns(policy);
     let mut tables = Vec::new();
     for full_name in policy.groups.values().flat_map(|group| &group.tables) {
         let columns = catalog::table(database, full_name).await.map_err(away)?;
-        tables.push(published_table(full_name, &columns, |_| true));
+        let read = needed.get(&**full_name);
+        let wanted = |column: &str| read.is_none_or(|read| read.contains(&column));
+        // The identity is published whatever it is called.
+        for (name, _) in columns.iter().filter(|(name, column)| column.logged || wanted(name)) {
+            secrets::refuse(policy, full_name, name)?;
+        }
+        tables.push(published_table(full_name, &columns, wanted));
     }
     let names: Vec<&str> = policy.groups.values().flat_map(|group| &group.tables).map(|table| &**table).collect();
     let computed = catalog::computed_in_full(database, &names).await.map_err(away)?;
@@ -171,6 +178,24 @@ pub async fn create(database: &Database, name: &str, policy: &Policy) -> Result<
             .remedy("let the tables' owner create it, or grant CREATE on the database and ownership of the tables")
     };
     database.execute(sql).await.map_err(refuse)
+}
+
+/// What the policy's views need of each table that they read: the entity key, and their columns. A table that none reads
+/// is there for others, of whom nothing is known.
+pub fn needed_columns(policy: &Policy) -> BTreeMap<&str, Vec<&str>> {
+    let mut tables: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for view in policy.views.values() {
+        for source in &view.sources {
+            let known = tables.entry(&source.table).or_default();
+            let key = &policy.groups[&view.group].entity_key;
+            for column in std::iter::once(key).chain(source.reads()) {
+                if !known.contains(&&**column) {
+                    known.push(column);
+                }
+            }
+        }
+    }
+    tables
 }
 
 /// What a publication of ours says beside its tables. `computes`: some old row has columns that the database computes.

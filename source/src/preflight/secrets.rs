@@ -6,7 +6,6 @@ use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::policy::Policy;
 
 use super::{Check, away, publication};
-use crate::catalog;
 use crate::database::Database;
 
 /// Words, or words in a row, of a column's name. A plural is the same word.
@@ -92,16 +91,8 @@ async fn find(database: &Database, config: &DatabaseConfig, policy: &Policy) -> 
     Ok(if allowed == 0 { "none".to_owned() } else { format!("{allowed}, allowed by the policy") })
 }
 
-/// Before a publication is made of whole tables: nothing may leave the database first.
-pub(super) async fn insist(database: &Database, policy: &Policy) -> Result<(), Failure> {
-    for table in policy.groups.values().flat_map(|group| &group.tables) {
-        let columns = catalog::table(database, table).await.map_err(away)?;
-        columns.keys().try_for_each(|column| refuse(policy, table, column))?;
-    }
-    Ok(())
-}
-
-fn refuse(policy: &Policy, table: &str, column: &str) -> Result<(), Failure> {
+/// Refuses what is called like a secret, and not allowed.
+pub(super) fn refuse(policy: &Policy, table: &str, column: &str) -> Result<(), Failure> {
     let Some(secret) = looks_secret(column) else { return Ok(()) };
     if policy.allows_secret(table, column) {
         return Ok(());

@@ -6,12 +6,15 @@ use lockstep_schemas::switches::Switch;
 use serde::Serialize;
 
 use super::state::State;
+use super::warmer::{self, WarmerStatus};
 use crate::commands::switch::time;
 use crate::output;
 
 #[derive(Serialize)]
 pub(super) struct Status {
     pub(super) ingest: IngestStatus,
+    /// `null`: it has never said anything.
+    pub(super) warmer: Option<WarmerStatus>,
     /// Records behind of the slowest tier of each partition, summed.
     pub(super) unapplied: i64,
     pub(super) refreshed: u64,
@@ -77,6 +80,7 @@ pub(super) fn print(status: &Status) {
             ));
         }
     }
+    output::line(&warmer::text(status.warmer.as_ref()));
     match &status.switches {
         None => output::line("what operators have switched can't be read"),
         Some(switches) => switches.iter().for_each(|switch| output::line(&switched(switch))),

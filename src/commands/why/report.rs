@@ -35,6 +35,9 @@ pub(super) struct OfTier {
     position: Option<String>,
     at: Option<i64>,
     l3: Option<String>,
+    /// Of a page: whether the edge had it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
     fields: BTreeMap<String, OfField>,
 }
 
@@ -44,6 +47,15 @@ struct OfField {
     entry: Option<String>,
     database: Option<String>,
     differs: bool,
+}
+
+/// A page as the edge answered it.
+pub(super) struct Page {
+    pub position: Option<String>,
+    pub at: Option<i64>,
+    pub is_kept: bool,
+    /// Of each column: the page's text, the database's, and whether they differ.
+    pub fields: Vec<(String, Option<String>, Option<String>, bool)>,
 }
 
 #[derive(Serialize)]
@@ -98,7 +110,30 @@ impl OfTier {
             position: mark.map(|mark| mark.position.to_string()),
             at: mark.map(|mark| mark.at),
             l3: mark.and_then(|mark| mark.l3).map(|(position, _)| position.to_string()),
+            kept: None,
             fields,
+        }
+    }
+
+    pub fn of_page(policy: &Policy, view: &View, key: &Key, page: Page) -> Self {
+        let state = if page.fields.iter().any(|(.., differs)| *differs) { "differs" } else { "equal" };
+        let fields = page.fields.into_iter().map(|(name, entry, database, differs)| {
+            let shown = |text: String| shown(policy, view, &name, &text);
+            let of = OfField { entry: entry.map(shown), database: database.map(shown), differs };
+            (name, of)
+        });
+        OfTier {
+            view: view.name.to_string(),
+            tier: view.tier.as_str(),
+            key: key.to_string(),
+            state,
+            low: None,
+            high: None,
+            position: page.position,
+            at: page.at,
+            l3: None,
+            kept: Some(page.is_kept),
+            fields: fields.collect(),
         }
     }
 
@@ -142,13 +177,17 @@ impl Report {
         for of in &self.tiers {
             let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             lines.push(format!("{} {}: {}", of.tier, of.key, of.state));
-            lines.push(format!("  low {} high {} tier at {}", text(&of.low), text(&of.high), text(&of.position)));
+            lines.push(match of.kept {
+                Some(true) => format!("  kept by the edge, made at {}", text(&of.position)),
+                Some(false) => format!("  the edge asked the gateway, made at {}", text(&of.position)),
+                None => format!("  low {} high {} tier at {}", text(&of.low), text(&of.high), text(&of.position)),
+            });
             if of.l3.is_some() {
                 lines.push(format!("  the edge is purged up to {}", text(&of.l3)));
             }
             for (name, field) in &of.fields {
                 let (entry, now) = (text(&field.entry), text(&field.database));
-                lines.push(match (of.low.is_some(), field.differs) {
+                lines.push(match (of.low.is_some() || of.kept.is_some(), field.differs) {
                     (true, true) => format!("  {name}: {entry}, the database has {now}"),
                     _ => format!("  {name}: {now}"),
                 });

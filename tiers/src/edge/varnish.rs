@@ -7,6 +7,7 @@ use lockstep_process::config::EdgeConfig;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Method, Response, StatusCode};
 
+use super::WARMING_HEADER;
 use super::vendor::{Answer, EdgeError, Limits, Seen, Vendor};
 
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ impl Vendor for Varnish {
 
     fn look<'a>(&'a self, path: &'a str) -> Answer<'a, Seen> {
         Box::pin(async move {
-            let answer = self.client.get(format!("{}{path}", self.url)).send().await?;
+            let answer = self.client.get(format!("{}{path}", self.url)).header(WARMING_HEADER, "1").send().await?;
             let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
             Ok(Seen {
                 status: answer.status().as_u16(),

@@ -57,6 +57,6 @@ pub trait Vendor: Send + Sync {
     /// be served once more.
     fn purge<'a>(&'a self, tags: &'a [String]) -> Answer<'a, ()>;
 
-    /// Asks for a page as a reader does.
+    /// Asks for a page as a reader does, but marked as none, so that nobody counts it as demand.
     fn look<'a>(&'a self, path: &'a str) -> Answer<'a, Seen>;
 }

@@ -62,3 +62,26 @@ pub async fn l1_is_filled_through_l2_of_either_kind(bench: &Bench) {
     assert!(!bench.entry("7").await.is_empty(), "l2 was filled again");
     check(AnsweredBy::Tier(TierName::L2), 2).await;
 }
+
+/// However often changes have refreshed it since.
+pub async fn what_was_filled_too_long_ago_is_filled_anew(bench: &Bench) {
+    let text = DEFAULT.replacen("ttl = \"2h\"", "ttl = \"2h\"\nage_max = \"6h\"", 1);
+    let all = Policy::parse(&text).expect("a policy").views["product_all"].clone();
+    let rows = Arc::new(Rows::default());
+    let tier = bench.tier.clone();
+    let tiers = Tiers { l1: tier.clone(), l2: tier.clone(), loader: rows.clone() };
+    // The view is L2's; the rule is the same on either layout.
+    let all = View { tier: tier.name, ..View::clone(&all) };
+    let check = async |expected: AnsweredBy, asked: usize| {
+        let answer = tiers.get(&all, "7").await.expect("an answer");
+        assert_eq!((answer.by, rows.asked.load(Ordering::SeqCst)), (expected, asked));
+    };
+    check(AnsweredBy::Database, 1).await;
+    check(AnsweredBy::Tier(tier.name), 1).await;
+    let name = bench.entry_name("7");
+    for (hours, by, asked) in [(5, AnsweredBy::Tier(tier.name), 1), (7, AnsweredBy::Database, 2)] {
+        let born = lockstep_process::clock::now_micros() - hours * 3_600_000_000;
+        bench.plant(&name, &[("_born", &born.to_string())]).await;
+        check(by, asked).await;
+    }
+}

@@ -16,13 +16,15 @@ const WEEK: usize = 168;
 pub struct Bank {
     plain: Vec<Ewma>,
     weekly: Vec<Ewma>,
+    /// The first hour in which each product sold.
+    first: Vec<Hour>,
     products: usize,
 }
 
 impl Default for Bank {
     fn default() -> Self {
         let weekly = vec![Ewma::new(WEEKLY_HALF_LIFE); WEEK];
-        Bank { plain: HALF_LIVES.map(Ewma::new).to_vec(), weekly, products: 0 }
+        Bank { plain: HALF_LIVES.map(Ewma::new).to_vec(), weekly, first: Vec::new(), products: 0 }
     }
 }
 
@@ -33,6 +35,7 @@ impl Bank {
     /// Takes the lines of an hour in.
     pub fn fold(&mut self, hour: Hour, lines: &[Sold]) {
         self.products = lines.iter().map(|sold| sold.product + 1).fold(self.products, usize::max);
+        lines.iter().for_each(|sold| self.sold_in(sold.product, hour));
         self.plain.iter_mut().for_each(|ewma| ewma.fold(hour, lines));
         self.weekly[hour.of_week()].fold(hour, lines);
     }
@@ -55,6 +58,19 @@ impl Bank {
     /// What a product sold in this hour of the week, in lines an hour but for one factor that all products share.
     pub fn expect_weekly(&self, hour: Hour, out: &mut Vec<f64>) {
         self.weekly[hour.of_week()].expect(hour, self.products, out);
+    }
+
+    /// The hour in which a product first sold; of one whose first is not known, long ago.
+    pub fn first(&self, product: usize) -> Hour {
+        self.first.get(product).copied().unwrap_or(Hour::EARLIEST)
+    }
+
+    /// A product sold in an hour, perhaps before all others that are known.
+    pub fn sold_in(&mut self, product: usize, hour: Hour) {
+        if self.first.len() <= product {
+            self.first.resize(product + 1, Hour::LATEST);
+        }
+        self.first[product] = self.first[product].min(hour);
     }
 
     /// The values of a product, each with the hour to which it is scaled: by half-life, then by hour of the week.

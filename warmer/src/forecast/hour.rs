@@ -16,6 +16,9 @@ impl Hour {
     /// Before everything.
     pub const EARLIEST: Hour = Hour(-FAR);
 
+    /// After everything.
+    pub const LATEST: Hour = Hour(FAR);
+
     /// So many hours after 1970; what is farther away than any instant is brought in.
     pub fn new(hours: i64) -> Hour {
         Hour(hours.clamp(-FAR, FAR))

@@ -26,13 +26,13 @@ const SALES: &str = "sales";
 const LINES: &str = "public.order_lines";
 
 /// A line that was sold.
-pub(super) struct Line {
+pub(crate) struct Line {
     pub product: String,
     pub hour: Hour,
 }
 
 /// The group's topic, being read.
-pub(super) struct Log {
+pub(crate) struct Log {
     consumer: Arc<StreamConsumer>,
     reader: RecordReader,
     places: Vec<Place>,
@@ -41,14 +41,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Goes on from the places; without them, at the oldest records.
+    /// Goes on from the places, as a client of this id; without them, at the oldest records.
     pub async fn open(
         kafka: &KafkaConfig,
+        id: &str,
         partitions: u32,
         mut places: Vec<Place>,
         registry: LiveRegistry,
     ) -> Result<Self, KafkaError> {
-        let config = topics::reader(kafka, "forecast");
+        let config = topics::reader(kafka, id);
         let topic = topics::of_group(SALES);
         places.resize(partitions as usize, Place::default());
         let open = move || {
@@ -134,6 +135,11 @@ impl Log {
     pub fn caught_up(&self) -> bool {
         let reached = |at: usize| self.places[at].next >= self.ends[at];
         (0..self.ends.len()).all(reached) || self.consumed()
+    }
+
+    /// Records between here and where the log ended when that was last asked.
+    pub fn left(&self) -> i64 {
+        self.places.iter().zip(&self.ends).map(|(place, end)| (end - place.next).max(0)).sum()
     }
 
     /// How far each partition has been counted.

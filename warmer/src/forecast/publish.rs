@@ -18,8 +18,6 @@ use super::hour::Hour;
 use super::online::Forecast;
 
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Scores that are published for each place in the set: some of the best may turn out to be gone.
-const SCORES_PER_PLACE: usize = 2;
 
 /// Publishes scores.
 pub(super) struct Publisher {
@@ -29,16 +27,21 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// For a set of this size.
-    pub fn new(kafka: &KafkaConfig, registry: LiveRegistry, size: usize) -> Result<Self, Failure> {
+    /// Publishes so many at most.
+    pub fn new(kafka: &KafkaConfig, registry: LiveRegistry, scores_max: usize) -> Result<Self, Failure> {
         let publisher = StatePublisher::open(kafka, "forecast");
         let publisher = publisher.map_err(|error| Failure::unavailable("Kafka").because(error))?;
-        Ok(Publisher { publisher, registry, scores_max: size.saturating_mul(SCORES_PER_PLACE) })
+        Ok(Publisher { publisher, registry, scores_max })
     }
 
-    /// Publishes what is expected of `hour` by all lines that have come; whether the schema was there to do so.
-    pub async fn publish(&mut self, forecast: &Forecast, hour: Hour, boosts: &[Boost]) -> Result<bool, KafkaError> {
-        let Some(schema) = self.registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { return Ok(false) };
+    /// Publishes what is expected of `hour` by all lines that have come; how many, where the schema was there to do so.
+    pub async fn publish(
+        &mut self,
+        forecast: &Forecast,
+        hour: Hour,
+        boosts: &[Boost],
+    ) -> Result<Option<usize>, KafkaError> {
+        let Some(schema) = self.registry.id(SUBJECT, SCHEMA_WAIT_MAX).await else { return Ok(None) };
         let made_at = now_micros();
         let mut records = Vec::with_capacity(self.scores_max);
         for (product, score, model) in scores(forecast, hour, boosts, self.scores_max) {
@@ -48,7 +51,7 @@ impl Publisher {
         }
         self.publisher.publish_all(topics::SCORES, &records).await?;
         tracing::debug!(count = records.len(), "scores published");
-        Ok(true)
+        Ok(Some(records.len()))
     }
 }
 

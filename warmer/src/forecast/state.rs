@@ -88,10 +88,11 @@ pub fn restore(
     if banks.iter().enumerate().any(|(at, (number, ..))| at != *number) {
         return Err(StateError::Odd("products are missing"));
     }
-    for (number, _, values) in &banks {
+    for (number, _, first, values) in &banks {
+        forecast.bank.sold_in(*number, *first);
         forecast.bank.restore(*number, values.iter().copied());
     }
-    forecast.products = Products::numbered(banks.into_iter().map(|(_, name, _)| name).collect());
+    forecast.products = Products::numbered(banks.into_iter().map(|(_, name, ..)| name).collect());
     forecast.take_touched();
     Ok(Some((forecast, places)))
 }
@@ -112,10 +113,11 @@ fn bank_value(forecast: &Forecast, product: &str) -> Vec<u8> {
         writer.long(base.get());
         writer.double(value);
     }
+    writer.long(forecast.bank.first(number).get());
     writer.bytes
 }
 
-type BankRecord = (usize, Arc<str>, Vec<(usize, (Hour, f64))>);
+type BankRecord = (usize, Arc<str>, Hour, Vec<(usize, (Hour, f64))>);
 
 fn read_bank(name: &Arc<str>, value: &[u8]) -> Result<BankRecord, StateError> {
     let mut reader = open(value)?;
@@ -124,7 +126,9 @@ fn read_bank(name: &Arc<str>, value: &[u8]) -> Result<BankRecord, StateError> {
     for _ in 0..size(&mut reader)?.min(Bank::COLUMNS) {
         values.push((size(&mut reader)?, (Hour::new(reader.long()?), reader.double()?)));
     }
-    Ok((number, Arc::clone(name), values))
+    // Older records do not say it: those products have been there for long.
+    let first = if reader.is_empty() { Hour::EARLIEST } else { Hour::new(reader.long()?) };
+    Ok((number, Arc::clone(name), first, values))
 }
 
 fn lines_value(forecast: &Forecast, product: &str) -> Option<Vec<u8>> {

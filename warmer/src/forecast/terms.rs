@@ -12,7 +12,7 @@ pub trait Term: Send + Sync {
 }
 
 /// What can be put on top of the best half-life; each is used only while it does better than the half-life alone.
-pub const TERMS: [&dyn Term; 2] = [&Trend, &HourOfWeek];
+pub const TERMS: [&dyn Term; 3] = [&Trend, &HourOfWeek, &Young];
 
 /// What sells more and more goes on doing so: the line through the averages of this half-life and the next one, each
 /// as old as its average line, drawn on to the hour.
@@ -54,6 +54,27 @@ impl Term for HourOfWeek {
         }
         for (level, habit) in out.iter_mut().zip(room.iter()) {
             *level = (*level + habit * scale) / 2.0;
+        }
+    }
+}
+
+/// What has not been there for long has had less time to sell: its count is set against the time that it had.
+pub struct Young;
+
+/// The part of a count's full time that each product is taken to have had in any case: of a day's sales nothing is certain.
+const HAD_MIN: f64 = 0.1;
+
+impl Term for Young {
+    fn name(&self) -> &'static str {
+        "young"
+    }
+
+    fn expect(&self, bank: &Bank, half_life: usize, hour: Hour, out: &mut Vec<f64>, _room: &mut Vec<f64>) {
+        bank.expect(half_life, hour, out);
+        for (product, level) in out.iter_mut().enumerate() {
+            let hours = hour.since(bank.first(product)).max(1) as f64;
+            let had = 1.0 - (-hours / HALF_LIVES[half_life] as f64).exp2();
+            *level *= (1.0 + HAD_MIN) / (had + HAD_MIN);
         }
     }
 }

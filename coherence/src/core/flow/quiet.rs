@@ -50,7 +50,8 @@ impl Flow {
     /// Whether the lane has read all that progress speaks of.
     fn has_consumed_all(&self, means: &Means) -> bool {
         let consumed = |progress: &LogProgress| {
-            progress.next.is_some_and(|next| next <= self.next) && progress.position >= self.seen
+            let is_of_tiers = progress.position.epoch >= self.newest_epoch() || !means.obeys(Rule::ProgressOfEpoch);
+            progress.next.is_some_and(|next| next <= self.next) && progress.position >= self.seen && is_of_tiers
         };
         means.progress.as_ref().is_some_and(consumed)
     }

@@ -40,7 +40,7 @@ impl Flow {
             if !self.building.has_room_for(step.effects()) || (step.stands_alone() && !self.building.is_empty()) {
                 self.close(means);
             }
-            step.take_into(&mut self.building, means.setup.partition_tag());
+            step.take_into(&mut self.building, || means.setup.partition_tag());
             if !means.obeys(Rule::FloorOnControl) {
                 self.building.floor = None;
             }
@@ -71,6 +71,12 @@ impl Flow {
     pub(super) fn known_epoch(&self) -> u16 {
         let applied = self.sides.iter().filter(|side| side.is_attached()).map(|side| side.expect.epoch).min();
         applied.unwrap_or(0).max(self.seen.epoch)
+    }
+
+    /// The newest that a tier has: progress of an older one would bring that epoch's timeline back, and with it fills from a
+    /// deposed primary.
+    pub(super) fn newest_epoch(&self) -> u16 {
+        self.sides.iter().filter(|side| side.is_attached()).map(|side| side.expect.epoch).max().unwrap_or(0)
     }
 
     /// What an event asks for; `None` where it was planned before: published twice, after a restart of ingest, is ordinary.
@@ -135,16 +141,18 @@ impl Step {
     }
 
     /// A change whose entity is not in the log concerns any entry of its partition.
-    fn take_into(self, chunk: &mut Chunk, partition_tag: String) {
+    fn take_into(self, chunk: &mut Chunk, partition_tag: impl FnOnce() -> String) {
         match self {
             Step::Change(change, Ok(effects)) => chunk.add(change.position, change.xid, change.committed_at, effects),
-            Step::Change(change, Err(NoEntity)) => chunk.raise_floor(change.position, Some(change.xid), partition_tag),
+            Step::Change(change, Err(NoEntity)) => {
+                chunk.raise_floor(change.position, Some(change.xid), partition_tag())
+            }
             Step::Invalidation(asked, Ok(effects)) => chunk.add(asked.position, asked.xid, asked.committed_at, effects),
             Step::Invalidation(asked, Err(NoEntity)) => {
-                chunk.raise_floor(asked.position, Some(asked.xid), partition_tag);
+                chunk.raise_floor(asked.position, Some(asked.xid), partition_tag());
             }
             Step::Control(control) => {
-                chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag);
+                chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag());
             }
         }
     }

@@ -8,24 +8,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ErrorKind, Reader, StringRecord};
 use flate2::read::MultiGzDecoder;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use lockstep_process::Failure;
 use lockstep_warmer::forecast::hour::Hour;
-
-use super::local_hour;
 
 const COLUMNS: [&str; 3] = ["ts", "product_id", "kind"];
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BUFFER_BYTES: usize = 1 << 16;
+/// A real shop's sales.
+pub(crate) const SALES: &[u8] = include_bytes!("../../data/online-retail-ii.csv.gz");
 const REMEDY: &str = "data/README.md has the format";
 
 /// One line of an invoice.
-pub(super) struct Line<'t> {
+pub(crate) struct Line<'t> {
     pub hour: Hour,
     pub product: &'t str,
 }
 
 /// A trace under way.
-pub(super) struct Trace {
+pub(crate) struct Trace {
     name: String,
     bytes: u64,
     read: Arc<AtomicU64>,
@@ -49,8 +51,20 @@ impl Trace {
         };
         let file = File::open(path).map_err(unreadable)?;
         let bytes = file.metadata().map_err(unreadable)?.len();
+        Self::of(name, bytes, Box::new(file))
+    }
+
+    /// The built-in sales.
+    pub fn built_in() -> Result<Self, Failure> {
+        Self::of("the built-in trace".to_owned(), SALES.len() as u64, Box::new(SALES))
+    }
+
+    fn of(name: String, bytes: u64, file: Box<dyn Read>) -> Result<Self, Failure> {
         let read = Arc::new(AtomicU64::new(0));
         let mut file = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read: Arc::clone(&read) });
+        let unreadable = |error: std::io::Error| {
+            Failure::configuration(format!("can't read the trace {name}")).because(error).remedy(REMEDY)
+        };
         let zipped = file.fill_buf().map_err(unreadable)?.starts_with(&GZIP);
         let plain: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut reader = csv::Reader::from_reader(plain);
@@ -146,7 +160,7 @@ fn bad(name: &str, error: &csv::Error, before: u64) -> Failure {
 
 /// Counts what is read of the file itself, so that progress is known of a gzipped one too.
 struct Counted {
-    file: File,
+    file: Box<dyn Read>,
     read: Arc<AtomicU64>,
 }
 
@@ -156,6 +170,18 @@ impl Read for Counted {
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
+}
+
+/// `2011-03-01`, `2011-03-01T14:00`.
+pub(crate) fn hour(text: &str) -> Result<Hour, String> {
+    local_hour(text).ok_or_else(|| format!("`{text}` is not a time; write 2011-03-01 or 2011-03-01T14:00"))
+}
+
+/// The hour of a local time, taken as UTC: all that counts is that hours follow one another.
+fn local_hour(text: &str) -> Option<Hour> {
+    let time: DateTime = text.parse().ok()?;
+    let instant = time.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
+    Some(Hour::of_micros(instant.as_microsecond()))
 }
 
 #[cfg(test)]
