@@ -22,8 +22,8 @@ const IN_SYNC: &str = "min.insync.replicas";
 /// Replicas from which on a write is to be in two of them before it is acknowledged.
 const REPLICAS_SAFE: i32 = 3;
 
-/// Creates what is missing; compares the partition counts of what is there. Returns whether a topic was missing: then
-/// what it held is gone, and with it the places of all who read it.
+/// Creates what is missing; compares the partition counts of what is there. Returns whether a topic of the log was missing:
+/// then what it held is gone, and with it the places of all who read it.
 pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<bool, Failure> {
     // Once ingest runs, whatever keeps it from the brokers may pass.
     let passing = |mut failure: Failure| {
@@ -32,11 +32,12 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
     };
     let known = brokers::partition_counts(kafka, "admin").await.map_err(passing)?;
     let admin = admin(kafka)?;
-    let mut missing = false;
+    let (mut missing, mut lost) = (false, false);
     for spec in &specs(policy, partitions) {
         match known.get(&spec.name) {
             None => {
                 missing = true;
+                lost |= is_of_the_log(policy, &spec.name);
                 create(&admin, kafka, spec).await?;
             }
             Some(count) => same_count(spec, *count)?,
@@ -45,7 +46,14 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
     if missing {
         all_known(kafka, &specs(policy, partitions)).await.map_err(passing)?;
     }
-    Ok(missing)
+    Ok(lost)
+}
+
+/// Whether places are kept in it, or what its records are read by. Any other topic may begin empty: a newer version has one
+/// more, and the history goes on.
+fn is_of_the_log(policy: &Policy, name: &str) -> bool {
+    let of_a_group = || policy.groups.keys().any(|group| topics::of_group(group) == name);
+    name == topics::CHECKPOINT || name == topics::SCHEMAS || of_a_group()
 }
 
 /// Returns once the brokers know the topics that were just made.
@@ -195,6 +203,26 @@ async fn create(
         _ => {
             tracing::info!(topic = %spec.name, partitions = spec.partitions, "topic created");
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_log_consists_of_is_missed() {
+        let policy = Policy::parse(lockstep_schemas::policy::DEFAULT).expect("the default policy");
+        let of_the_log = specs(&policy, 4).into_iter().filter(|spec| is_of_the_log(&policy, &spec.name));
+        let mut names: Vec<String> = of_the_log.map(|spec| spec.name).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["lockstep.catalogue", "lockstep.checkpoint", "lockstep.customers", "lockstep.sales", "lockstep.schemas"]
+        );
+        for name in [topics::SWITCHES, topics::PARKED, topics::PROGRESS, topics::HOT, topics::VIEWS] {
+            assert!(!is_of_the_log(&policy, name), "{name}");
         }
     }
 }
