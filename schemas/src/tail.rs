@@ -160,6 +160,7 @@ impl Tail {
 
 /// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the
 /// broker stood still for longer than its session, until it is let in again.
+#[expect(clippy::disallowed_methods, reason = "called on a thread for what blocks, as the look-up itself does")]
 fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
     let began = Instant::now();
     loop {

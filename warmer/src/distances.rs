@@ -63,11 +63,10 @@ impl Distances {
 
     /// The fewest entries with such a hit ratio; `None` where no size reaches it.
     pub fn entries_for(&self, hit_ratio: f64) -> Option<usize> {
-        let wanted = hit_ratio * self.asked as f64;
         let mut hits = 0;
         self.met.iter().enumerate().find_map(|(distance, met)| {
             hits += met;
-            (hits as f64 >= wanted).then_some(distance + 1)
+            (hits as f64 / self.asked as f64 >= hit_ratio).then_some(distance + 1)
         })
     }
 
