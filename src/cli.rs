@@ -1,5 +1,7 @@
 //! The command line.
 
+mod repair;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,11 @@ use crate::bench::{
 };
 use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
+
+pub(crate) use repair::{
+    BypassArgs, ParkedChoice, ParkedCommand, ParkedResolve, PauseArgs, PurgeArgs, ReplayArgs, ResumeArgs, SwitchArgs,
+    Toggle, WarmArgs,
+};
 
 /// Keeps every cache tier of a shop in step with its database
 #[derive(Parser)]
@@ -36,6 +43,21 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Every copy in every tier beside its row (exit code 1: one is wrong)
     Audit(AuditArgs),
+    /// What could not be done as it should: records too large or unreadable, scores of no use
+    Parked {
+        #[command(subcommand)]
+        command: ParkedCommand,
+    },
+    /// Drop what was made of an entity from every tier, inside out, and prove it (exit code 75: not yet)
+    Purge(PurgeArgs),
+    /// Hold lanes: what comes waits in the log, and the tiers grow old. Ends by itself
+    Pause(PauseArgs),
+    /// Let paused lanes go on
+    Resume(ResumeArgs),
+    /// Have readers of a view go to the database. Ends by itself
+    Bypass(BypassArgs),
+    /// Drop, once more, what a range of the log has changed, so that readers fill it anew
+    Replay(ReplayArgs),
     /// How large the caches should be: bytes a view, hit ratio against memory, nodes for so many requests
     Size(SizeArgs),
     /// Fill views from the database
@@ -133,7 +155,7 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub(crate) struct OutputArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
@@ -206,12 +228,6 @@ pub(crate) struct SetupArgs {
     /// Print the topics and ACLs
     #[arg(long)]
     pub print_kafka: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct WarmArgs {
-    /// The view, e.g. product_all; without it, all that the policy marks `warm = true`
-    pub view: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Subcommand)]

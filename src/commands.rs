@@ -1,15 +1,21 @@
 //! One function a command.
 
+mod applied;
 mod audit;
 mod check;
 mod explain;
 mod forecast;
 mod functions;
+mod parked;
+mod purge;
+mod records;
+mod replay;
 mod setup;
 mod size;
 mod snapshot;
 mod stack;
 mod status;
+mod switch;
 pub(crate) mod trace;
 mod wait;
 mod warm;
@@ -58,8 +64,14 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&config, &policy(&config)?, &args).await?,
         Command::Why(args) => return why::run(&config, &policy(&config)?, &args).await,
         Command::Audit(args) => return audit::run(&config, &policy(&config)?, &args).await,
+        Command::Parked { command } => parked::run(&config, &policy(&config)?, &command).await?,
+        Command::Replay(args) => replay::run(&config, &policy(&config)?, &args).await?,
+        Command::Pause(args) => switch::pause(&config, &policy(&config)?, &args).await?,
+        Command::Resume(args) => switch::resume(&config, &policy(&config)?, &args).await?,
+        Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
+        Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
+        Command::Warm(args) => warm::run(&config, &policy(&config)?, &args).await?,
         Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
-        Command::Warm(args) => warm::run(&config, &policy(&config)?, args.view.as_deref()).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,
         Command::Check => return check::run(&config, &policy(&config)?).await,

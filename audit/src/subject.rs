@@ -47,9 +47,8 @@ impl Names {
         if name.ends_with(MARKER_SUFFIX) {
             return None;
         }
-        let of = |view: &&Arc<View>| view.tier == tier && view.key.entity_within(name).is_some();
-        let view = self.views.iter().find(of)?;
-        let entity = view.key.entity_within(name)?.to_owned();
+        let mut of_tier = self.views.iter().filter(|view| view.tier == tier);
+        let (view, entity) = of_tier.find_map(|view| Some((view, view.key.subject_of(name)?.entity)))?;
         let own = self.tag(&view.group, &entity)?;
         // Under another tag lies nothing of ours: no call of ours would find it.
         if tag.is_some_and(|tag| tag != own) {

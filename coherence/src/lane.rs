@@ -25,6 +25,8 @@ use errands::Errand;
 
 /// Records that wait for a lane before its partition is paused.
 pub(crate) const INBOX_MAX: usize = 2_000;
+/// A pause ends by itself, without a word from anybody.
+const PAUSE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Records taken from the inbox at once.
 const ROUND_MAX: usize = 500;
 
@@ -96,8 +98,10 @@ impl Shell {
     async fn run(&mut self) {
         let stop = self.lane.stop.clone();
         let mut stopping = false;
+        let mut switched = self.lane.shared.switched.clone();
         while !self.has_ended {
             let wake_at = self.began.checked_add(self.core.wake_at());
+            let is_paused = self.is_paused();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !stopping => {
@@ -107,13 +111,15 @@ impl Shell {
                 Some(event) = self.errands.next(), if !self.errands.is_empty() => self.step(event).await,
                 purged = next_purged(&mut self.purges) => self.step(purged).await,
                 Ok(()) = self.progress.changed() => self.hear_progress().await,
-                taken = take(&mut self.inbox, &mut self.round), if self.core.wants_records() => {
+                taken = take(&mut self.inbox, &mut self.round), if self.core.wants_records() && !is_paused => {
                     if taken == 0 {
                         // The pump has gone, and with it the partition.
                         self.inbox = None;
                     }
                     self.read_round().await;
                 }
+                () = switched.changed() => {}
+                () = tokio::time::sleep(PAUSE_LOOK_INTERVAL), if is_paused => {}
                 () = async { tokio::time::sleep_until(wake_at.unwrap_or_else(far)).await } => {
                     self.step(Event::Time(self.began.elapsed())).await;
                 }
@@ -125,6 +131,12 @@ impl Shell {
         let mut commands = self.core.step(Event::Time(self.began.elapsed()));
         commands.extend(self.core.step(event));
         self.carry_out(commands).await;
+    }
+
+    /// Whether an operator holds it: what comes waits; the round that was begun is finished.
+    fn is_paused(&self) -> bool {
+        let place = &self.lane.place;
+        self.lane.shared.switched.pauses(&place.group, place.partition)
     }
 
     /// Hands records over for as long as the core takes them.

@@ -1,5 +1,6 @@
 //! What a change does, to which entries, and why. Pure.
 
+mod invalidated;
 mod reason;
 mod target;
 
@@ -71,6 +72,7 @@ pub struct NoEntity;
 /// The policy, arranged by table.
 pub struct Planner {
     tables: BTreeMap<Arc<str>, TablePlan>,
+    groups: BTreeMap<Arc<str>, Vec<Arc<View>>>,
 }
 
 struct TablePlan {
@@ -92,7 +94,11 @@ impl Planner {
             TablePlan { group: group.clone(), views }
         };
         let tables = policy.groups.values().flat_map(|group| group.tables.iter().map(move |table| (group, table)));
-        Planner { tables: tables.map(|(group, table)| (table.clone(), plan_of(group, table))).collect() }
+        let views_of = |name: &Arc<str>| (name.clone(), policy.views_of(name).cloned().collect());
+        Planner {
+            tables: tables.map(|(group, table)| (table.clone(), plan_of(group, table))).collect(),
+            groups: policy.groups.keys().map(views_of).collect(),
+        }
     }
 
     /// The effects of one change.

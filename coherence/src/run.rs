@@ -7,6 +7,8 @@ use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Metrics, Shutdown, retry};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::state_publisher::StatePublisher;
+use lockstep_schemas::switched::Switched;
 use lockstep_schemas::{brokers, topics};
 use lockstep_source::Database;
 use lockstep_source::gate::Gate;
@@ -18,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
+use crate::park::Park;
 use crate::plan::Planner;
 use crate::progress;
 use crate::pump::Pump;
@@ -46,8 +49,14 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let sweeper = Sweeper::default();
     metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
     let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));
+    let publisher = StatePublisher::open(&kafka, "engine-parked");
+    let publisher = publisher.map_err(|error| Failure::configuration("Kafka's settings").because(error))?;
+    let park = Park::start(publisher, shutdown.clone());
+    metrics.register("engine_records_unreadable", "Records that could not be read, and were parked", &park.unreadable);
     let shared = Arc::new(Shared {
         sweeper,
+        park,
+        switched: Switched::follow(kafka.clone(), shutdown.clone()),
         repeated,
         planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),

@@ -9,6 +9,7 @@ use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::switched::Switched;
 use lockstep_schemas::topics;
 use lockstep_source::gate::Gate;
 use lockstep_tiers::{Edge, Tier, Tiers};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::core::event::Look;
 use crate::lag::Reached;
+use crate::park::Park;
 use crate::plan::Planner;
 use crate::refill::Refill;
 use crate::sweeper::Sweeper;
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub reached: Reached,
     pub refill: Refill,
     pub sweeper: Sweeper,
+    pub park: Park,
+    pub switched: Switched,
     /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
     pub repeated: Counter,
 }

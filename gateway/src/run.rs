@@ -7,6 +7,7 @@ use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::key::KeyPattern;
 use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_schemas::switched::Switched;
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
@@ -35,8 +36,10 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let loader = Loader::prepare(&database, policy).await?;
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
     let hot_set = HotSet::follow(config.kafka()?.clone(), shutdown.clone());
-    let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set };
-    let (cart, profile) = (own(policy, &loader, "cart")?, own(policy, &loader, "profile")?);
+    let switched = Switched::follow(config.kafka()?.clone(), shutdown.clone());
+    let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set, switched: switched.clone() };
+    let own = |name| own(policy, &loader, name, &switched);
+    let (cart, profile) = (own("cart")?, own("profile")?);
     let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
@@ -88,11 +91,11 @@ fn view(policy: &Policy, name: &str) -> Result<Arc<View>, Failure> {
 }
 
 /// A view of what is a customer's own; the policy need not have it.
-fn own(policy: &Policy, loader: &Loader, name: &str) -> Result<Option<Own>, Failure> {
+fn own(policy: &Policy, loader: &Loader, name: &str, switched: &Switched) -> Result<Option<Own>, Failure> {
     let Some(view) = policy.views.get(name).filter(|view| view.through.is_none() && view.tier != TierName::L3) else {
         return Ok(None);
     };
-    Ok(Some(Own { view: plain(view)?, kinds: loader.kinds(view) }))
+    Ok(Some(Own { view: plain(view)?, kinds: loader.kinds(view), switched: switched.clone() }))
 }
 
 /// A route names the entity and nothing else.

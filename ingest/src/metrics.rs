@@ -12,6 +12,7 @@ pub(crate) struct IngestMetrics {
     pub incomplete: Counter,
     pub lost: Counter,
     pub snapshot_rows: Counter,
+    pub invalidations: Counter,
     pub interruptions: Counter,
     pub stale_connections: Counter,
     pub streaming: Gauge,
@@ -30,6 +31,7 @@ impl IngestMetrics {
             ("ingest_rows_incomplete", "Rows published without values, being too large for a record", &own.incomplete),
             ("ingest_rows_lost", "Rows that could not be published; entries of their groups were dropped", &own.lost),
             ("ingest_snapshot_rows", "Rows published by snapshots", &own.snapshot_rows),
+            ("ingest_invalidations", "Invalidations that were asked for through the log", &own.invalidations),
             ("ingest_interruptions", "Ends of streaming that were not asked for", &own.interruptions),
             ("ingest_stale_connections_ended", "Connections of ours, without a client, ended", &own.stale_connections),
         ];

@@ -24,8 +24,8 @@ pub(crate) struct RowRecord {
     pub value: Option<Vec<u8>>,
     /// Debezium's header of a key change, and the other key.
     pub other_key: Option<(&'static str, Vec<u8>)>,
-    /// Whether it was too large, and goes without its values.
-    pub is_hollow: bool,
+    /// Whose row it is, where it was too large and goes without its values.
+    pub too_large: Option<String>,
 }
 
 /// A row's change, as the log has it.
@@ -140,7 +140,7 @@ impl Maker<'_> {
 
     fn delete(&self, old: &[Datum<'_>], stamp: &Stamp<'_>) -> Result<Vec<RowRecord>, RowError> {
         let record = self.record(Op::Delete, Some(old), None, stamp)?;
-        let tombstone = RowRecord { value: None, key: record.key.clone(), other_key: None, is_hollow: false, ..record };
+        let tombstone = RowRecord { value: None, key: record.key.clone(), other_key: None, too_large: None, ..record };
         Ok(vec![record, tombstone])
     }
 
@@ -186,7 +186,8 @@ impl Maker<'_> {
             value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), &stamp);
         }
         let partition = partition_of(&entity, self.limits.partitions) as i32;
-        Ok(RowRecord { partition, key, value: Some(value), other_key: None, is_hollow })
+        let too_large = is_hollow.then_some(entity);
+        Ok(RowRecord { partition, key, value: Some(value), other_key: None, too_large })
     }
 
     /// The row with nothing but its identity.

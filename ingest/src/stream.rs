@@ -22,7 +22,9 @@ use crate::start::Checkpoint;
 use crate::tables::{TableError, Tables};
 use crate::transport::{Transport, TransportError};
 
+mod invalidations;
 mod reports;
+mod resolutions;
 mod rows;
 mod signals;
 mod transaction;

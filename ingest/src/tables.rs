@@ -22,6 +22,7 @@ pub(crate) const SERVER: &str = "lockstep";
 
 /// A group as ingest needs it.
 pub(crate) struct IngestGroup {
+    pub name: Arc<str>,
     pub topic: Arc<str>,
     pub entity_key: String,
     tables: Vec<String>,
@@ -76,6 +77,7 @@ pub(crate) struct Announcement {
 impl Tables {
     pub fn new(policy: &Policy, registry: Registry, announced: BTreeMap<String, u32>, slot: &str) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
+            name: group.name.clone(),
             topic: topics::of_group(&group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),

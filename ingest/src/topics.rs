@@ -221,7 +221,7 @@ mod tests {
             names,
             ["lockstep.catalogue", "lockstep.checkpoint", "lockstep.customers", "lockstep.sales", "lockstep.schemas"]
         );
-        for name in [topics::PARKED, topics::PROGRESS, topics::HOT, topics::VIEWS] {
+        for name in [topics::SWITCHES, topics::PARKED, topics::PROGRESS, topics::HOT, topics::VIEWS] {
             assert!(!is_of_the_log(&policy, name), "{name}");
         }
     }

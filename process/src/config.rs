@@ -29,6 +29,7 @@ const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 /// One in a thousand reads of a small shop says nothing, of a large one enough.
 const VIEWS_SHARE_MIN: f64 = 0.001;
 const RESPONSE_DEFAULT: u64 = 2_000;
+const PURGES_PER_SECOND_DEFAULT: u32 = 10_000;
 const RESPONSE_MIN: u64 = 1_000;
 const RESPONSE_MAX: u64 = 60_000;
 
@@ -124,6 +125,7 @@ enum SnapshotWhen {
 struct EdgeSection {
     url: Option<String>,
     response_ms_max: Option<u64>,
+    purges_per_second: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -225,6 +227,8 @@ pub struct EdgeConfig {
     pub url: Url,
     /// The origin's deadline for a response, and so the distance between two rounds of purges.
     pub response_max: Duration,
+    /// Requests that purge, a second.
+    pub purges_per_second_max: u32,
 }
 
 /// All that a process needs to know, checked.
@@ -280,6 +284,11 @@ impl Config {
                 "choose from {RESPONSE_MIN} to {RESPONSE_MAX}: so long an answer may take, and so far apart are purges"
             )));
         }
+        let purges_per_second_max = file.edge.purges_per_second.unwrap_or(PURGES_PER_SECOND_DEFAULT);
+        if purges_per_second_max == 0 {
+            return Err(Failure::configuration("[edge] purges_per_second = 0")
+                .remedy("choose at least 1: as many requests as the CDN takes"));
+        }
         let snapshot_rows_per_second = file.ingest.snapshot_rows_per_second.unwrap_or(SNAPSHOT_ROWS_DEFAULT);
         if snapshot_rows_per_second == 0 {
             return Err(Failure::configuration("[ingest] snapshot_rows_per_second = 0")
@@ -310,7 +319,7 @@ impl Config {
             kafka: file.kafka.build(args.kafka_brokers.clone())?,
             l2,
             l1,
-            edge: edge.map(|url| EdgeConfig { url, response_max }),
+            edge: edge.map(|url| EdgeConfig { url, response_max, purges_per_second_max }),
             gateway_listen: args.gateway_listen.clone().or(file.gateway.listen),
         })
     }

@@ -1,8 +1,10 @@
 //! Key patterns: `product:all:{product_id}`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::invalidation::Subject;
 use crate::shown::Shown;
 
 /// What the lease marker of an entry is called, behind the entry's own name. No entity may end like this.
@@ -48,6 +50,7 @@ pub struct KeyPattern {
     others: Vec<(String, Arc<str>)>,
     head: String,
     tail: String,
+    text: String,
     is_private: bool,
 }
 
@@ -84,7 +87,7 @@ impl KeyPattern {
         if pattern.starts_with('{') && !others.is_empty() {
             return Err(refuse("it must begin with a text of its own".to_owned()));
         }
-        Ok(KeyPattern { others, head, tail, is_private: false })
+        Ok(KeyPattern { others, head, tail, text: pattern.to_owned(), is_private: false })
     }
 
     /// The same pattern, of an entity key that is private or is not.
@@ -95,6 +98,11 @@ impl KeyPattern {
     /// Columns besides the entity key.
     pub fn others(&self) -> impl Iterator<Item = &Arc<str>> {
         self.others.iter().map(|(_, column)| column)
+    }
+
+    /// As it stands in the policy.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether the entity alone makes the key.
@@ -114,17 +122,21 @@ impl KeyPattern {
         (self.is_plain() && !entity.is_empty()).then_some(entity)
     }
 
-    /// The entity of a key, whatever the other columns in it say; `None` where it is a key of another pattern.
-    pub fn entity_within<'k>(&self, key: &'k str) -> Option<&'k str> {
-        let mut rest = key;
-        let others = self.others.iter().map(|(before, _)| before);
-        for (at, text) in others.chain([&self.head]).enumerate() {
-            // What stands before a placeholder has a `:`, and values have none: the first one is its own.
-            let skipped = if at == 0 { 0 } else { rest.find(':')?.checked_sub(text.find(':')?)? };
-            rest = rest.get(skipped..)?.strip_prefix(&**text)?;
+    /// Whose key it is, with the other columns that it tells; `None` where it is a key of another pattern. The inverse of
+    /// [`KeyPattern::key_of`].
+    pub fn subject_of(&self, key: &str) -> Option<Subject> {
+        let (mut columns, mut rest) = (BTreeMap::new(), key);
+        for (at, (before, column)) in self.others.iter().enumerate() {
+            let value = rest.strip_prefix(&**before)?;
+            // A value has no `:`, and what follows it does.
+            let next = self.others.get(at + 1).map_or(&self.head, |(next, _)| next);
+            let end = value.find(&**next)?;
+            let text = value[..end].replace("%3A", ":").replace("%25", "%");
+            columns.insert(column.to_string(), text);
+            rest = &value[end..];
         }
-        let entity = rest.strip_suffix(&*self.tail)?;
-        (!entity.is_empty()).then_some(entity)
+        let entity = rest.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
+        (!entity.is_empty()).then(|| Subject { entity: entity.to_owned(), columns })
     }
 
     /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
@@ -218,10 +230,12 @@ mod tests {
         assert_eq!(key(Some("bowls")).as_deref(), Some("shelf:bowls:a:7:v1"));
         assert_eq!(key(Some("b:a")).as_deref(), Some("shelf:b%3Aa:a:7:v1"), "no other row has this key");
         assert_eq!(key(None), None);
-        for within in ["shelf:bowls:a:7:v1", "shelf:b%3Aa:a:7:v1"] {
-            assert_eq!(pattern.entity_within(within), Some("a:7"), "{within}");
+        for category in ["bowls", "b:a", "50%", "%3A", ""] {
+            let made = key(Some(category)).expect("a key");
+            let subject = pattern.subject_of(&made).expect("one of the pattern");
+            assert_eq!((&*subject.entity, &*subject.columns["category"]), ("a:7", category), "{made}");
         }
-        assert_eq!((pattern.entity_within("shelf:bowls"), pattern.entity_within("all:bowls:7:v1")), (None, None));
+        assert_eq!(pattern.subject_of("shelf:bowls:v1"), None);
         let other = |text| KeyPattern::parse(text, "product_id").expect("a good pattern");
         assert!(pattern.overlaps(&other("shelf:{product_id}")) && !pattern.overlaps(&other("all:{product_id}")));
     }

@@ -1,12 +1,14 @@
 //! Records of a group's topic as events.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::avro::unframe;
 use crate::change::Change;
 use crate::control::Control;
 use crate::envelope::EnvelopePlan;
+use crate::invalidation::{self, Invalidation};
 use crate::registry::LiveRegistry;
 use crate::topics::CONTROL_HEADER;
 use rdkafka::Message;
@@ -15,12 +17,24 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// A schema is published before the records that need it; it is only late.
 const SCHEMA_WAIT_MAX: Duration = Duration::from_secs(10);
+/// One that did not come is not waited for again before so long: where it is gone, a thousand records may name it.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+/// Missing schemas that are remembered.
+const MISSING_MAX: usize = 1_000;
+
+/// How a record's value is to be read.
+#[derive(Clone, Copy)]
+enum Form {
+    Row,
+    Control,
+    Invalidation,
+}
 
 /// A record, before it is read.
 pub struct RawRecord {
     /// Its place in the partition.
     pub offset: i64,
-    is_control: bool,
+    form: Form,
     value: Option<Vec<u8>>,
     /// Its share of what may wait in memory, held until it has been dealt with.
     share: Option<OwnedSemaphorePermit>,
@@ -29,9 +43,13 @@ pub struct RawRecord {
 impl RawRecord {
     /// Copies what matters out of the client's buffer.
     pub fn of(message: &impl Message) -> Self {
-        let headers = message.headers();
-        let is_control = headers.is_some_and(|headers| headers.iter().any(|header| header.key == CONTROL_HEADER));
-        RawRecord { offset: message.offset(), is_control, value: message.payload().map(<[u8]>::to_vec), share: None }
+        let mut headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let form = match headers.find(|header| header.key == CONTROL_HEADER).map(|header| header.value) {
+            None => Form::Row,
+            Some(Some(kind)) if kind == invalidation::HEADER.as_bytes() => Form::Invalidation,
+            Some(_) => Form::Control,
+        };
+        RawRecord { offset: message.offset(), form, value: message.payload().map(<[u8]>::to_vec), share: None }
     }
 
     /// Kilobytes that it takes, at least one.
@@ -58,6 +76,8 @@ pub enum Event {
     Change(Box<Change>),
     /// What concerns the whole group.
     Control(Control),
+    /// Entries of one entity are to be dropped, though no change says so.
+    Invalidation(Box<Invalidation>),
     /// A tombstone: nothing that the change before it did not say.
     Nothing,
 }
@@ -66,27 +86,47 @@ pub enum Event {
 pub struct RecordReader {
     registry: LiveRegistry,
     plans: HashMap<u32, EnvelopePlan>,
+    missing: HashMap<u32, Instant>,
 }
 
 impl RecordReader {
     /// A reader that finds schemas in the registry.
     pub fn new(registry: LiveRegistry) -> Self {
-        RecordReader { registry, plans: HashMap::new() }
+        RecordReader { registry, plans: HashMap::new(), missing: HashMap::new() }
     }
 
     /// Reads a record; the error says why it can't be read.
     pub async fn read(&mut self, record: &RawRecord) -> Result<Event, String> {
         let Some(value) = &record.value else { return Ok(Event::Nothing) };
-        if record.is_control {
-            return Control::from_json(value).map(Event::Control).map_err(|error| error.to_string());
+        match record.form {
+            Form::Row => {}
+            Form::Control => return Control::from_json(value).map(Event::Control).map_err(|error| error.to_string()),
+            Form::Invalidation => {
+                let read = Invalidation::from_json(value).map_err(|error| error.to_string());
+                return read.map(|one| Event::Invalidation(Box::new(one)));
+            }
         }
         let (schema, body) = unframe(value).map_err(|error| error.to_string())?;
         if !self.plans.contains_key(&schema) {
-            let text = self.registry.schema(schema, SCHEMA_WAIT_MAX).await;
-            let text = text.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
+            let text = self.schema(schema).await.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
             self.plans.insert(schema, EnvelopePlan::compile(&text).map_err(|error| error.to_string())?);
         }
         let change = self.plans[&schema].decode(body).map_err(|error| error.to_string())?;
         Ok(Event::Change(Box::new(change)))
+    }
+
+    /// A schema's text. Only the first record of a missing one waits for it.
+    async fn schema(&mut self, schema: u32) -> Option<Arc<str>> {
+        let is_missing = self.missing.get(&schema).is_some_and(|since| since.elapsed() < MISSING_FOR);
+        let text = self.registry.schema(schema, if is_missing { Duration::ZERO } else { SCHEMA_WAIT_MAX }).await;
+        if text.is_some() {
+            self.missing.remove(&schema);
+        } else if !is_missing {
+            if self.missing.len() >= MISSING_MAX {
+                self.missing.clear();
+            }
+            self.missing.insert(schema, Instant::now());
+        }
+        text
     }
 }

@@ -1,12 +1,21 @@
 //! What is asked of ingest through the log: logical messages with our prefix, sent by `pg_logical_emit_message` in a
 //! transaction, and so in order with every change.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::invalidation::Subject;
+use crate::parked::Outcome;
 use crate::shown::JsonFault;
 
 /// The prefix of our messages.
 pub const PREFIX: &str = "lockstep";
+
+/// Subjects of one invalidation; of more, whoever asks sends more of them.
+pub const SUBJECTS_MAX: usize = 500;
+/// Bytes of one subject's texts.
+pub const SUBJECT_BYTES_MAX: usize = 16_384;
 
 /// A wish, or a mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +40,25 @@ pub enum Signal {
         chunk: u64,
         /// Which edge.
         edge: Edge,
+    },
+    /// Drop entries, though no change asks for it: a repair, or a purge by hand.
+    Invalidate {
+        /// The group of all subjects.
+        group: String,
+        /// Whose entries: at most [`SUBJECTS_MAX`].
+        subjects: Vec<Subject>,
+        /// Only those of these views; of all where it is empty.
+        #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+        views: BTreeSet<String>,
+    },
+    /// Say what came of parked things.
+    Resolve {
+        /// Their offsets in the parked topic.
+        parked: Vec<i64>,
+        /// What came of them.
+        outcome: Outcome,
+        /// Why, in the operator's words.
+        why: String,
     },
     /// Nothing but a sign that this database's log moves.
     Heartbeat,
@@ -89,6 +117,12 @@ mod tests {
             snapshot.clone(),
             Signal::StopSnapshot { id: None },
             Signal::Window { chunk: 7, edge: Edge::High },
+            Signal::Invalidate {
+                group: "catalogue".to_owned(),
+                subjects: vec![Subject::entity("7")],
+                views: BTreeSet::new(),
+            },
+            Signal::Resolve { parked: vec![7], outcome: Outcome::Dropped, why: "seen to".to_owned() },
             Signal::Heartbeat,
         ] {
             assert_eq!(Signal::from_json(signal.to_json().as_bytes()).expect("ours"), signal);

@@ -20,6 +20,8 @@ pub const HOT: &str = "lockstep.hot";
 pub const GRADE: &str = "lockstep.grade";
 /// What could not be done as it should, with cause and remedy. One partition.
 pub const PARKED: &str = "lockstep.parked";
+/// What operators have switched: kept for ever. One partition.
+pub const SWITCHES: &str = "lockstep.switches";
 /// What the forecast has learnt. One partition, compacted.
 pub const FORECAST: &str = "lockstep.forecast";
 /// How often the auditor found copies right. One partition, compacted, and nothing older than a month.
@@ -52,6 +54,7 @@ pub struct TopicSpec {
 pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Vec<TopicSpec> {
     const MONTH: (&str, &str) = ("retention.ms", "2592000000");
     const WEEK: (&str, &str) = ("retention.ms", "604800000");
+    const FOREVER: (&str, &str) = ("retention.ms", "-1");
     const DAY: (&str, &str) = ("retention.ms", "86400000");
     const DELETE: (&str, &str) = ("cleanup.policy", "delete");
     const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
@@ -63,7 +66,7 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (VIEWS, DAY)]
+    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (SWITCHES, FOREVER), (VIEWS, DAY)]
         .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     let kept = spec(AUDIT, 1, &[("cleanup.policy", "compact,delete"), MONTH, ELECTION]);
     groups.chain(state).chain(flow).chain([kept]).collect()

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod loader;
 mod log_end;
 pub mod preflight;
+pub mod signals;
 pub mod snapshot;
 pub mod sql_error;
 pub mod trial;

@@ -199,9 +199,10 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
         // The client asks for its group even where it never joins one.
         lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
     }
-    for user in ["lockstep-ingest", "lockstep-warmer", "lockstep-audit"] {
+    for user in ["lockstep-ingest", "lockstep-engine", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
     }
+    lines.push(allow("lockstep-engine", &["Write", "Describe"], &format!("--topic {}", topics::PARKED)));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
     lines.push(allow("lockstep-gateway", &["Write", "Describe"], &format!("--topic {}", topics::VIEWS)));

@@ -17,6 +17,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
+use super::switch::switches;
 use crate::cli::OutputFormat;
 use crate::output;
 
@@ -113,8 +114,21 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
     // Where nobody has ever audited there is nothing to tell, nor where the topic can't be read.
     let audit = lockstep_audit::kept(config.kafka()?).await.map(|kept| audit::windows(&kept)).unwrap_or_default();
+    let switches = switches(config.kafka()?).await;
     let warmer = warmer::read(config.kafka()?).await;
-    let mut status = Status { ingest, warmer, unapplied: 0, refreshed: 0, dropped: 0, tiers: BTreeMap::new(), audit };
+    let mut status = Status {
+        ingest,
+        warmer,
+        unapplied: 0,
+        refreshed: 0,
+        dropped: 0,
+        tiers: BTreeMap::new(),
+        audit,
+        switches: switches.as_ref().map(|switches| switches.on(now_micros()).cloned().collect()).ok(),
+    };
+    let is_paused = |place: &Place| {
+        switches.as_ref().is_ok_and(|switches| switches.pauses(&place.group, place.partition, now_micros()))
+    };
     let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
     for ((tier, place), (behind, reached)) in second {
         let (behind_before, before) = &first[&(tier, place.clone())];
@@ -131,7 +145,10 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
         status.tiers.entry(tier.as_str()).or_default().push(PartitionStatus {
             group: place.group.to_string(),
             partition: place.partition,
-            state: state::of_lane(behind, age, moves, status.ingest.state),
+            state: match state::of_lane(behind, age, moves, status.ingest.state) {
+                _ if is_paused(&place) => state::State::Paused,
+                state => state,
+            },
             position: reached.map(|reached| reached.position.to_string()),
             records_behind: behind,
             seconds_behind: age,
@@ -177,7 +194,7 @@ fn seconds_since(at: i64) -> f64 {
     (now_micros() - at).max(0) as f64 / 1e6
 }
 
-fn log_away(kafka: &KafkaConfig, error: KafkaError) -> Failure {
+pub(crate) fn log_away(kafka: &KafkaConfig, error: KafkaError) -> Failure {
     Failure::unavailable(format!("can't read the log at {}", kafka.brokers))
         .because(error)
         .remedy("check that Kafka runs there, and that ingest has created the topics")

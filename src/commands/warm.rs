@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lockstep_process::config::Config;
+use lockstep_process::failure::FailureKind;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_warmer::warm::{Warmed, warm};
 
+use super::switch::view;
+use crate::cli::WarmArgs;
 use crate::{output, roles};
 
 /// Fills one view, or every view that the policy marks `warm = true`.
-pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) -> anyhow::Result<()> {
-    let views: Vec<&Arc<View>> = match name {
-        Some(name) => vec![find(policy, name)?],
+pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> anyhow::Result<()> {
+    let views: Vec<&Arc<View>> = match args.view.as_deref() {
+        Some(name) => vec![view(policy, name)?],
         None => policy.views.values().filter(|view| view.warm).collect(),
     };
     if views.is_empty() {
@@ -34,7 +37,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) ->
             bar.set_length(warmed.of.max(warmed.looked));
             bar.set_position(warmed.looked);
         };
-        let warmed = warm(config, policy, view, &shutdown, told).await?;
+        let warmed = warm(config, policy, view, args.rate, &shutdown, told).await?;
         let others = warmed.looked - warmed.filled - warmed.there;
         let others = if others > 0 {
             format!(", {others} left to others who were filling or changing them")
@@ -47,17 +50,13 @@ pub(crate) async fn run(config: &Config, policy: &Policy, name: Option<&str>) ->
                 view.name, warmed.filled, warmed.there
             ))
         });
+        if shutdown.is_cancelled() {
+            bar.finish_and_clear();
+            let why = format!("warming {} was stopped after {} of {} entities", view.name, warmed.looked, warmed.of);
+            let stopped = Failure::new(FailureKind::NotYet, why);
+            return Err(stopped.remedy("the same command goes on: what is there is passed over").into());
+        }
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-fn find<'p>(policy: &'p Policy, name: &str) -> Result<&'p Arc<View>, Failure> {
-    policy.view(name).map_err(|nearest| {
-        let unknown = Failure::configuration(format!("there is no view `{name}`"));
-        match nearest {
-            Some(meant) => unknown.remedy(format!("did you mean `{meant}`?")),
-            None => unknown,
-        }
-    })
 }

@@ -49,7 +49,7 @@ impl Log {
                     self.changes.insert((id.to_owned(), change.op.letter().to_owned()));
                 }
                 Event::Control(control) => self.controls.push(control.kind.name().to_owned()),
-                Event::Change(_) | Event::Nothing => {}
+                Event::Change(_) | Event::Invalidation(_) | Event::Nothing => {}
             }
         }
     }

@@ -94,7 +94,7 @@ fn said(event: Event) -> Said {
     match event {
         Event::Change(change) => Said::Change(change.position, change.xid, row_change(&change)),
         Event::Control(control) if control.kind == ControlKind::Epoch => Said::Epoch(control.position),
-        Event::Control(_) | Event::Nothing => Said::Other,
+        Event::Control(_) | Event::Invalidation(_) | Event::Nothing => Said::Other,
     }
 }
 

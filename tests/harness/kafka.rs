@@ -3,12 +3,37 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// How many records of a topic hold these bytes, of all that are in it now; and how many there are.
 pub fn holding(brokers: &str, topic: &str, bytes: &str) -> (usize, usize) {
+    let holds = |part: &[u8]| part.windows(bytes.len()).any(|window| window == bytes.as_bytes());
+    let records = records(brokers, topic);
+    (records.iter().filter(|(key, value)| holds(key) || holds(value)).count(), records.len())
+}
+
+/// Writes records under one key to a topic's first partition.
+pub fn produce(brokers: &str, topic: &str, key: &str, values: &[Vec<u8>]) {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", brokers);
+    let producer: BaseProducer = settings.create().expect("a producer");
+    for value in values {
+        let record = BaseRecord::<str, [u8]>::to(topic).partition(0).key(key).payload(value);
+        producer.send(record).map_err(|(error, _)| error).expect("a place in the queue");
+    }
+    producer.flush(ANSWER_LIMIT).expect("acknowledged records");
+}
+
+/// The values of all records that are in a topic now.
+pub fn values(brokers: &str, topic: &str) -> Vec<Vec<u8>> {
+    records(brokers, topic).into_iter().map(|(_, value)| value).collect()
+}
+
+/// Keys and values of all records that are in a topic now.
+fn records(brokers: &str, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", brokers).set("group.id", "test-holding").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = settings.create().expect("a consumer");
@@ -20,13 +45,11 @@ pub fn holding(brokers: &str, topic: &str, bytes: &str) -> (usize, usize) {
         left += end - begin;
     }
     consumer.assign(&list).expect("an assignment");
-    let (mut found, mut looked) = (0, 0);
-    while i64::try_from(looked).is_ok_and(|looked| looked < left) {
+    let mut records = Vec::new();
+    while i64::try_from(records.len()).is_ok_and(|looked| looked < left) {
         let record = consumer.poll(ANSWER_LIMIT).expect("a record in time").expect("a record");
-        let holds =
-            |part: Option<&[u8]>| part.is_some_and(|part| part.windows(bytes.len()).any(|w| w == bytes.as_bytes()));
-        found += usize::from(holds(record.key()) || holds(record.payload()));
-        looked += 1;
+        let part = |part: Option<&[u8]>| part.map(<[u8]>::to_vec).unwrap_or_default();
+        records.push((part(record.key()), part(record.payload())));
     }
-    (found, looked)
+    records
 }

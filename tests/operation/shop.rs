@@ -1,5 +1,7 @@
 //! A shop of one's own: servers, and those who write to its database and read its pages.
 
+#![allow(dead_code, reason = "each of the test binaries uses its part")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,7 +11,7 @@ use lockstep_stack::{Endpoints, Service, Stack, StackOptions};
 
 use crate::harness::Lockstep;
 
-const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
+pub const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an operator may count on, from SIGTERM to the end.
@@ -45,11 +47,19 @@ impl Shop {
         self.stack.kill(service).expect("a killed service");
     }
 
+    pub fn restart(&mut self, service: Service) {
+        self.stack.restart(service).expect("a service that serves again");
+    }
+
+    /// What the database answers; `None` where it does not, or refuses.
+    pub fn try_sql(&self, statement: &str) -> Option<String> {
+        let output = self.psql(statement);
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
     /// What the database answers.
     pub fn sql(&self, statement: &str) -> String {
-        let mut psql = Command::new(PSQL);
-        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.endpoints().database_url, "-c", statement]);
-        let output = psql.output().expect("psql");
+        let output = self.psql(statement);
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
@@ -64,6 +74,12 @@ impl Shop {
         BufReader::new(stream).read_line(&mut line).expect("an answer");
         assert!(!line.starts_with('-'), "{command}: {line}");
         line.trim_end().to_owned()
+    }
+
+    fn psql(&self, statement: &str) -> std::process::Output {
+        let mut psql = Command::new(PSQL);
+        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.endpoints().database_url, "-c", statement]);
+        psql.output().expect("psql")
     }
 
     /// Commits, and gives an LSN that lies past the commit.

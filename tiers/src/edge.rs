@@ -1,80 +1,92 @@
-//! The CDN: purge by tag. Varnish with xkey; other vendors will stand beside it.
+//! The CDN: purge by tag. Requests are deduped, cut to what the vendor takes, and paced for all lanes of a process together.
 
-use std::time::Duration;
+mod pace;
+mod shelf;
+mod varnish;
+mod vendor;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use lockstep_process::Failure;
 use lockstep_process::config::EdgeConfig;
 use lockstep_schemas::partition::murmur2;
-use reqwest::{Client, Method, StatusCode};
+use tokio::time::Instant;
 
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+use pace::Pace;
+pub use shelf::{Fault, Shelf};
+use varnish::Varnish;
+pub use vendor::{Answer, EdgeError, Limits, Seen, Vendor};
+
 /// Whoever counts readers passes over a request that bears it.
 pub const WARMING_HEADER: &str = "lockstep-warming";
 /// A longer tag is cut, and told from others by a hash.
 const TAG_BYTES_MAX: usize = 256;
-/// Tags of one request fit into a header of so many bytes (Varnish takes 8 KB).
-const HEADER_BYTES_MAX: usize = 4_000;
 
-/// A purge that was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
-    /// The edge, or the way to it.
-    #[error("the edge: {0}")]
-    Http(#[from] reqwest::Error),
-    /// Another answer than 200.
-    #[error("the edge refused a purge with {0}; does its VCL allow purges from this host?")]
-    Refused(StatusCode),
-}
-
-/// The way to the edge. Clones share connections.
+/// The way to the edge. Clones share connections and pace.
 #[derive(Clone)]
 pub struct Edge {
-    client: Client,
-    url: String,
+    vendor: Arc<dyn Vendor>,
+    pace: Arc<Pace>,
 }
 
 impl Edge {
-    /// Prepares the way; nothing is sent yet.
+    /// Prepares the way to Varnish; nothing is sent yet.
     pub fn new(config: &EdgeConfig) -> Result<Self, Failure> {
-        let client = Client::builder().connect_timeout(CONNECT_WAIT_MAX).timeout(ANSWER_WAIT_MAX).build();
-        let client = client.map_err(|error| Failure::internal("the HTTP client").because(error))?;
-        Ok(Edge { client, url: config.url.expose().trim_end_matches('/').to_owned() })
+        Ok(Edge::of(Arc::new(Varnish::new(config)?)))
+    }
+
+    /// The way to any vendor.
+    pub fn of(vendor: Arc<dyn Vendor>) -> Self {
+        let pace = Arc::new(Pace::new(vendor.limits().requests_per_second_max));
+        Edge { vendor, pace }
     }
 
     /// Asks for a page as a reader would, so that the edge has it; whether it answered with one.
     pub async fn warm(&self, path: &str) -> Result<bool, EdgeError> {
-        let request = self.client.get(format!("{}{path}", self.url)).header(WARMING_HEADER, "1");
-        Ok(request.send().await?.status().is_success())
+        let seen = self.look(path).await?;
+        Ok((200..300).contains(&seen.status))
     }
 
-    /// Hard purge of everything that bears one of the tags. Never soft: a stale body must not be served once more.
+    /// Hard purge of everything that bears one of the tags. Who fails tries again with all of them: twice is as good as once.
+    ///
+    /// Takes as many seconds as there are requests, by the requests that the vendor takes a second.
     pub async fn purge(&self, tags: &[String]) -> Result<(), EdgeError> {
-        for header in headers(tags) {
-            let purge = Method::from_bytes(b"PURGE").unwrap_or_default();
-            let request = self.client.request(purge, format!("{}/", self.url)).header("xkey-purge", header);
-            let status = request.send().await?.status();
-            if status != StatusCode::OK {
-                return Err(EdgeError::Refused(status));
+        for batch in batches(tags, self.vendor.limits()) {
+            self.pace.turn().await;
+            if let Err(error) = self.vendor.purge(&batch).await {
+                if let EdgeError::Throttled(_, wait) = error {
+                    self.pace.hold(Instant::now() + wait);
+                }
+                return Err(error);
             }
         }
         Ok(())
     }
+
+    /// Asks for a page as a reader does: an accepted purge is a promise, and this is the proof.
+    pub async fn look(&self, path: &str) -> Result<Seen, EdgeError> {
+        self.vendor.look(path).await
+    }
 }
 
-/// Tags, joined into as few headers as their length allows.
-fn headers(tags: &[String]) -> Vec<String> {
-    let mut headers: Vec<String> = Vec::new();
-    for tag in tags {
-        match headers.last_mut() {
-            Some(header) if header.len() + 1 + tag.len() <= HEADER_BYTES_MAX => {
-                header.push(' ');
-                header.push_str(tag);
+/// Each tag once, in as few requests as the limits allow. A tag that is too long by itself has a request of its own.
+fn batches(tags: &[String], limits: Limits) -> Vec<Vec<String>> {
+    let mut batches: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for tag in tags.iter().collect::<BTreeSet<_>>() {
+        match batches.last_mut() {
+            Some(batch) if batch.len() < limits.tags_max && bytes + 1 + tag.len() <= limits.bytes_max => {
+                bytes += 1 + tag.len();
+                batch.push(tag.clone());
             }
-            _ => headers.push(tag.clone()),
+            _ => {
+                bytes = tag.len();
+                batches.push(vec![tag.clone()]);
+            }
         }
     }
-    headers
+    batches
 }
 
 /// A tag as it stands in a header: what separates tags, or is no header text, is escaped.
@@ -91,16 +103,65 @@ pub fn tag(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use lockstep_process::{Shutdown, retry};
+    use lockstep_schemas::position::{Lsn, Position};
+
     use super::*;
 
+    const LIMITS: Limits = Limits { tags_max: 2, bytes_max: 20, requests_per_second_max: 1_000 };
+
+    fn tags(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     #[test]
-    fn tags_share_headers() {
-        let tags: Vec<String> = (0..1_000).map(|n| format!("product:{n:05}")).collect();
-        let headers = headers(&tags);
-        assert!(headers.len() < 5 && headers.iter().all(|header| header.len() <= HEADER_BYTES_MAX));
-        assert_eq!(headers.iter().flat_map(|header| header.split(' ')).count(), 1_000);
+    fn tags_share_requests() {
+        let many: Vec<String> = (0..1_000).map(|n| format!("product:{n:05}")).collect();
+        let limits = Limits { tags_max: usize::MAX, bytes_max: 4_000, requests_per_second_max: 1 };
+        let cut = batches(&many, limits);
+        assert!(cut.len() < 5 && cut.iter().all(|batch| batch.join(" ").len() <= limits.bytes_max));
+        assert_eq!(cut.concat(), many);
+        for (given, expected) in [
+            (&["a", "b", "a"][..], vec![tags(&["a", "b"])]),
+            (&["a", "b", "c"], vec![tags(&["a", "b"]), tags(&["c"])]),
+            (&["aaaaaaaaaaaa", "bbbbbbbbbb"], vec![tags(&["aaaaaaaaaaaa"]), tags(&["bbbbbbbbbb"])]),
+            (&["a-tag-too-long-for-a-request", "b"], vec![tags(&["a-tag-too-long-for-a-request"]), tags(&["b"])]),
+            (&[], vec![]),
+        ] {
+            assert_eq!(batches(&tags(given), LIMITS), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_header_texts() {
         assert_eq!(tag("product:a b,c"), "product:a%20b%2Cc");
         let long = |last: char| tag(&format!("{}{last}", "x".repeat(9_000)));
         assert!(long('a').len() < TAG_BYTES_MAX && long('a') != long('b'));
+    }
+
+    fn shelf() -> (Arc<Shelf>, Edge) {
+        let shelf = Arc::new(Shelf::new(LIMITS));
+        for (path, tag) in [("/a", "a"), ("/b", "b"), ("/c", "c")] {
+            shelf.keep(path, &[tag, "all"], Position::before(1, Lsn(7)));
+        }
+        (shelf.clone(), Edge::of(shelf))
+    }
+
+    /// Whatever the CDN answers, a purge is tried until it is accepted; what was accepted without effect shows in a look.
+    #[tokio::test]
+    async fn a_purge_is_tried_until_it_is_accepted() {
+        let (shelf, edge) = shelf();
+        shelf.fail(&[Fault::Throttled(Duration::from_millis(1)), Fault::Broken, Fault::Silent]);
+        let only = tags(&["a"]);
+        let done = retry::until_ok("purging", &Shutdown::new(), || edge.purge(&only)).await;
+        assert_eq!((done, shelf.requests().len()), (Some(()), 4));
+        assert_eq!(edge.look("/a").await.expect("an answer").position, None);
+        assert!(edge.look("/b").await.expect("an answer").position.is_some());
+
+        shelf.fail(&[Fault::WithoutEffect]);
+        edge.purge(&tags(&["b"])).await.expect("an accepted purge");
+        assert!(edge.look("/b").await.expect("an answer").position.is_some(), "200 is a promise, and no proof");
     }
 }

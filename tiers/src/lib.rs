@@ -16,7 +16,7 @@ mod tier_error;
 pub mod twin;
 mod versions;
 
-pub use edge::{Edge, EdgeError, WARMING_HEADER};
+pub use edge::{Edge, EdgeError, Seen, WARMING_HEADER};
 pub use layout::{Layout, Place};
 pub use measure::Account;
 pub use redis_error::RedisError;

@@ -91,6 +91,7 @@ fn word(why: Refusal, count: u64, offset: i64) -> Parked<'static> {
         remedy: why.remedy(),
         table: topics::SCORES,
         position: Position::LEAST,
+        ..Parked::default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! `warm`: fills a view from the database. Chunks by key, leases first, one SELECT, then the fills.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
@@ -9,6 +11,7 @@ use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::{ENTITIES_MAX, Loader};
 use lockstep_tiers::{Read, Tiers};
+use tokio::time::Instant;
 
 /// What `warm` has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +34,13 @@ pub(crate) async fn connect(config: &Config, policy: &Policy, application: &str)
     Ok((Tiers::connect(config, policy, Arc::new(loader.clone())).await?, loader))
 }
 
-/// Fills every entity of a view that is missing. `told` hears of each chunk.
+/// Fills every entity of a view that is missing, at most `rate` a second: what is there costs the database nothing, so that
+/// whoever begins again after a kill is soon where he was. `told` hears of each chunk.
 pub async fn warm(
     config: &Config,
     policy: &Policy,
     view: &View,
+    rate: Option<NonZeroU32>,
     shutdown: &Shutdown,
     mut told: impl FnMut(Warmed),
 ) -> Result<Warmed, Failure> {
@@ -55,6 +60,7 @@ pub async fn warm(
     let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
     let mut after: Option<String> = None;
     while !shutdown.is_cancelled() {
+        let began = Instant::now();
         let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
         let Some(last) = entities.last() else { break };
         after = Some(last.clone());
@@ -72,6 +78,8 @@ pub async fn warm(
         warmed.filled += tiers.fill_many(view, place_of, &leases).await.map_err(|error| away(&error))? as u64;
         warmed.looked += entities.len() as u64;
         told(warmed);
+        let budget = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leases.len() as u32 / rate.get());
+        shutdown.run_until_cancelled(tokio::time::sleep_until(began + budget)).await;
     }
     Ok(warmed)
 }

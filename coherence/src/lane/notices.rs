@@ -36,6 +36,7 @@ impl Shell {
                 tracing::warn!(tier = tier.as_str(), %group, partition, %position, "the tier forgot what it had applied; applying it again");
             }
             Notice::Unreadable(next, why) => {
+                self.lane.shared.park.add(topic, partition as i32, next - 1, &why);
                 tracing::error!(topic, partition, next, %why, "a record that can't be read is skipped; entries of its partition are dropped in its stead");
             }
             Notice::Gone(expected, got) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockstep_schemas::change::{Cell, Change, Op, Row};
 use lockstep_schemas::control::{Control, ControlKind};
+use lockstep_schemas::invalidation::{Invalidation, Subject};
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_schemas::record::Event;
 use lockstep_source::gate::{Passage, Verdict};
@@ -31,6 +32,8 @@ pub struct Commit {
     pub xid: u32,
     pub writes: Vec<Write>,
     pub truncates: bool,
+    /// An entity whose copies somebody wants dropped.
+    pub drops: Option<usize>,
     pub visible: bool,
 }
 
@@ -106,6 +109,7 @@ pub struct Shop {
 pub enum Logged {
     Change(Box<Change>),
     Control(Control),
+    Invalidation(Box<Invalidation>),
     Rubbish,
 }
 
@@ -114,6 +118,7 @@ impl Logged {
         match self {
             Logged::Change(change) => Ok(Event::Change(change.clone())),
             Logged::Control(control) => Ok(Event::Control(control.clone())),
+            Logged::Invalidation(asked) => Ok(Event::Invalidation(asked.clone())),
             Logged::Rubbish => Err("not a record".to_owned()),
         }
     }
@@ -123,7 +128,7 @@ impl Shop {
     pub fn open() -> Self {
         let all = (0..ENTITIES.len()).flat_map(|entity| (0..TABLES.len()).map(move |table| (entity, table)));
         let writes = all.map(|(entity, table)| Write { entity, table, value: Some(0), op: Op::Insert }).collect();
-        let first = Commit { lsn: STEP, xid: 1, writes, truncates: false, visible: true };
+        let first = Commit { lsn: STEP, xid: 1, writes, truncates: false, drops: None, visible: true };
         let history = History { epoch: 1, commits: vec![first], insert_lsn: 2 * STEP };
         Shop { history, deposed: None, published: 1, commit_number: 0, xid: 1, log: Vec::new(), oldest: 0 }
     }
@@ -132,8 +137,9 @@ impl Shop {
         self.commit_number += 1;
         self.xid += 1;
         let truncates = random.u32(..60) == 0;
-        let mut commit =
-            Commit { lsn: self.history.insert_lsn, xid: self.xid, writes: Vec::new(), truncates, visible: false };
+        let drops = (random.u32(..10) == 0).then(|| random.usize(..ENTITIES.len()));
+        let (lsn, xid) = (self.history.insert_lsn, self.xid);
+        let mut commit = Commit { lsn, xid, writes: Vec::new(), truncates, drops, visible: false };
         let count = if truncates { 0 } else { random.usize(1..=3) };
         for _ in 0..count {
             let (entity, table) = (random.usize(..ENTITIES.len()), random.usize(..TABLES.len()));
@@ -199,6 +205,15 @@ impl Shop {
                 incomplete: false,
             })));
         }
+        if let Some(entity) = commit.drops {
+            self.log.push(Logged::Invalidation(Box::new(Invalidation {
+                position: self.history.position(commit, commit.writes.len() as u32 + 2),
+                xid: commit.xid,
+                committed_at: commit.lsn as i64,
+                subject: Subject::entity(ENTITIES[entity]),
+                views: Default::default(),
+            })));
+        }
     }
 
     /// Ingest starts again from an older checkpoint: a suffix comes twice, with the same positions.
@@ -215,7 +230,7 @@ impl Shop {
                         && control.position.lsn == Lsn(commit.lsn)
                         && control.position.epoch == self.history.epoch
                 }
-                Logged::Rubbish => false,
+                Logged::Invalidation(_) | Logged::Rubbish => false,
             })
         };
         let again: Vec<Commit> = again.iter().filter(is_of_log).cloned().collect();

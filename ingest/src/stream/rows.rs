@@ -76,7 +76,7 @@ impl Stream {
         }
         for record in &made {
             self.publish_row(record, group, open.number).await?;
-            if record.is_hollow {
+            if record.too_large.is_some() {
                 self.park(relation, position, record, open.number).await?;
             }
         }
@@ -130,7 +130,9 @@ impl Stream {
         transaction: u64,
     ) -> Result<(), StreamError> {
         self.metrics.incomplete.inc();
-        let table = self.tables.get(relation).map(|table| table.record.full_name()).unwrap_or_default();
+        let known = self.tables.get(relation);
+        let table = known.map(|table| table.record.full_name()).unwrap_or_default();
+        let group = known.map(|table| self.tables.groups[table.group].name.clone()).unwrap_or_default();
         let parked = Parked {
             by: "ingest",
             reason: "row-too-large",
@@ -141,6 +143,8 @@ impl Stream {
             remedy: "keep large columns out of the publication, or in a table of their own",
             table: &table,
             position,
+            subject: row.too_large.as_deref().map(|entity| (&*group, entity)),
+            ..Parked::default()
         };
         let (key, value) = (row.key.as_deref(), parked.to_json());
         let purpose = Purpose::Word { transaction };

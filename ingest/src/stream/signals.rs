@@ -45,6 +45,10 @@ impl Stream {
                 Signal::Snapshot { id, tables } => self.snapshots.wish(&id, &tables, end),
                 Signal::StopSnapshot { id } => self.snapshots.stop(id.as_deref(), end),
                 Signal::Heartbeat => {}
+                Signal::Resolve { parked, outcome, why } => self.resolve(parked, outcome, why, open).await?,
+                Signal::Invalidate { group, subjects, views } => {
+                    self.invalidate(&group, subjects, &views, open).await?;
+                }
                 Signal::Window { chunk, edge } => {
                     let Some((window, chunk)) = self.snapshots.mark(chunk, edge) else { continue };
                     if let Ok(rows) = chunk.read {
@@ -90,7 +94,7 @@ impl Stream {
                 open.ordinal += 1;
                 self.metrics.snapshot_rows.inc();
                 self.publish_row(record, group, open.number).await?;
-                if record.is_hollow {
+                if record.too_large.is_some() {
                     self.park(relation, position, record, open.number).await?;
                 }
             }

@@ -13,6 +13,7 @@ use lockstep_schemas::avro::unframe;
 use lockstep_schemas::change::{Cell, Change, Row};
 use lockstep_schemas::column::UNAVAILABLE;
 use lockstep_schemas::control::Control;
+use lockstep_schemas::invalidation::Invalidation;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::{LiveRegistry, Registry};
@@ -32,6 +33,7 @@ pub enum Said {
     /// A row's change, and the whole envelope as the reference reads it.
     Change(Box<Change>, Json),
     Control(Control),
+    Invalidation(Box<Invalidation>),
     Tombstone,
 }
 
@@ -88,6 +90,7 @@ impl Seen {
         match &self.said {
             Said::Change(change, _) => Some(change.position),
             Said::Control(control) => Some(control.position),
+            Said::Invalidation(asked) => Some(asked.position),
             Said::Tombstone => None,
         }
     }
@@ -185,6 +188,7 @@ impl Reading {
                 Said::Change(change, envelope)
             }
             Event::Control(control) => Said::Control(control),
+            Event::Invalidation(asked) => Said::Invalidation(asked),
             Event::Nothing => Said::Tombstone,
         };
         let place = (message.topic().to_owned(), message.partition());
@@ -192,6 +196,7 @@ impl Reading {
         *newest = match &said {
             Said::Change(change, _) => change.xid,
             Said::Control(control) => control.xid,
+            Said::Invalidation(asked) => asked.xid,
             Said::Tombstone => *newest,
         };
         let xid = *newest;

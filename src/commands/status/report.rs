@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_schemas::switches::Switch;
 use serde::Serialize;
 
 use super::audit::{self, Windows};
 use super::state::State;
 use super::warmer::{self, WarmerStatus};
+use crate::commands::switch::time;
 use crate::output;
 
 #[derive(Serialize)]
@@ -21,6 +23,8 @@ pub(super) struct Status {
     pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
     /// How often the auditor found copies right, by tier and view, then by window.
     pub(super) audit: BTreeMap<String, Windows>,
+    /// What operators have switched; `null` where it can't be read.
+    pub(super) switches: Option<Vec<Switch>>,
 }
 
 #[derive(Serialize)]
@@ -81,10 +85,19 @@ pub(super) fn print(status: &Status) {
     }
     output::line(&warmer::text(status.warmer.as_ref()));
     audit::lines(&status.audit).iter().for_each(|line| output::line(line));
+    match &status.switches {
+        None => output::line("what operators have switched can't be read"),
+        Some(switches) => switches.iter().for_each(|switch| output::line(&switched(switch))),
+    }
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
         status.unapplied, status.refreshed, status.dropped
     ));
+}
+
+fn switched(switch: &Switch) -> String {
+    let Switch { what, reason, by, until, .. } = switch;
+    format!("{what} until {}, by {by}: {reason}", time(*until))
 }
 
 fn name(state: State) -> &'static str {
@@ -93,6 +106,7 @@ fn name(state: State) -> &'static str {
         State::Idle => "idle",
         State::Behind => "behind",
         State::Stalled => "stalled",
+        State::Paused => "paused",
         State::Unknown => "unknown",
     }
 }

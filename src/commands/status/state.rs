@@ -19,6 +19,8 @@ pub(crate) enum State {
     Behind,
     /// Late, and not moving.
     Stalled,
+    /// An operator holds it.
+    Paused,
     /// Nothing is known of it.
     Unknown,
 }

@@ -3,6 +3,7 @@
 
 use lockstep_schemas::change::Change;
 use lockstep_schemas::control::{Control, ControlKind};
+use lockstep_schemas::invalidation::Invalidation;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record;
 
@@ -90,7 +91,12 @@ impl Flow {
                 self.seen = control.position;
                 Some(Step::Control(control))
             }
-            record::Event::Change(_) | record::Event::Control(_) => {
+            record::Event::Invalidation(asked) if asked.position > self.seen => {
+                self.seen = asked.position;
+                let effects = means.setup.planner.invalidated(&means.setup.place.group, &asked);
+                Some(Step::Invalidation(asked, effects))
+            }
+            record::Event::Change(_) | record::Event::Control(_) | record::Event::Invalidation(_) => {
                 means.say(Notice::Repeated);
                 None
             }
@@ -102,16 +108,22 @@ impl Flow {
 /// What one event asks for.
 enum Step {
     Change(Box<Change>, Result<Vec<Effect>, NoEntity>),
+    /// What no change asks for, and every tier drops.
+    Invalidation(Box<Invalidation>, Result<Vec<Effect>, NoEntity>),
     Control(Control),
 }
 
 impl Step {
     /// What a tier has applied already is not folded into what it has not: an older value would come with a newer position.
     fn leave_out(&mut self, sides: &[Side]) {
-        let Step::Change(change, Ok(effects)) = self else { return };
+        let (position, effects) = match self {
+            Step::Change(change, Ok(effects)) => (change.position, effects),
+            Step::Invalidation(asked, Ok(effects)) => (asked.position, effects),
+            Step::Change(_, Err(NoEntity)) | Step::Invalidation(_, Err(NoEntity)) | Step::Control(_) => return,
+        };
         let applied = |entry: &EntryAction| {
             let side = sides.iter().find(|side| side.tier == entry.view.tier);
-            side.is_some_and(|side| !side.is_attached() || change.position <= side.expect)
+            side.is_some_and(|side| !side.is_attached() || position <= side.expect)
         };
         effects.retain(|effect| effect.entry().is_none_or(|entry| !applied(entry)));
     }
@@ -123,8 +135,8 @@ impl Step {
 
     fn effects(&self) -> &[Effect] {
         match self {
-            Step::Change(_, Ok(effects)) => effects,
-            Step::Change(_, Err(NoEntity)) | Step::Control(_) => &[],
+            Step::Change(_, Ok(effects)) | Step::Invalidation(_, Ok(effects)) => effects,
+            Step::Change(_, Err(NoEntity)) | Step::Invalidation(_, Err(NoEntity)) | Step::Control(_) => &[],
         }
     }
 
@@ -134,6 +146,10 @@ impl Step {
             Step::Change(change, Ok(effects)) => chunk.add(change.position, change.xid, change.committed_at, effects),
             Step::Change(change, Err(NoEntity)) => {
                 chunk.raise_floor(change.position, Some(change.xid), partition_tag())
+            }
+            Step::Invalidation(asked, Ok(effects)) => chunk.add(asked.position, asked.xid, asked.committed_at, effects),
+            Step::Invalidation(asked, Err(NoEntity)) => {
+                chunk.raise_floor(asked.position, Some(asked.xid), partition_tag());
             }
             Step::Control(control) => {
                 chunk.raise_floor(control.position, (control.xid != 0).then_some(control.xid), partition_tag());
@@ -146,6 +162,7 @@ fn position_of(event: &record::Event) -> Option<Position> {
     match event {
         record::Event::Change(change) => Some(change.position),
         record::Event::Control(control) => Some(control.position),
+        record::Event::Invalidation(asked) => Some(asked.position),
         record::Event::Nothing => None,
     }
 }

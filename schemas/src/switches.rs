@@ -1,0 +1,157 @@
+//! What operators have switched: lanes that are paused, views that readers pass by. Each switch has a reason and ends by
+//! itself; the topic keeps them all, and so is the trail of who did what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::shown::JsonFault;
+
+/// Switches that are known at once; of more, the oldest are forgotten.
+const SWITCHES_MAX: usize = 10_000;
+
+/// What is switched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum What {
+    /// The lane of a partition applies nothing; of every partition of the group, where none is named.
+    Pause {
+        /// The group.
+        group: String,
+        /// The partition.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        partition: Option<u32>,
+    },
+    /// Readers of a view go to the database.
+    Bypass {
+        /// The view.
+        view: String,
+    },
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Pause { group, partition: Some(partition) } => write!(f, "pause of {group}.{partition}"),
+            What::Pause { group, partition: None } => write!(f, "pause of {group}"),
+            What::Bypass { view } => write!(f, "bypass of {view}"),
+        }
+    }
+}
+
+/// One turn of a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// What is switched.
+    #[serde(flatten)]
+    pub what: What,
+    /// On, or off.
+    pub on: bool,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who: user and host.
+    pub by: String,
+    /// When, microseconds since 1970.
+    pub at: i64,
+    /// When it is off again, microseconds since 1970.
+    pub until: i64,
+}
+
+impl Switch {
+    /// The record's value.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// From the record's value.
+    pub fn from_json(value: &[u8]) -> Result<Self, JsonFault> {
+        Ok(serde_json::from_slice(value)?)
+    }
+}
+
+/// The switches as they stand.
+#[derive(Clone, Debug, Default)]
+pub struct Switches {
+    newest: BTreeMap<What, Switch>,
+    /// The topic is read again from its beginning where reading failed: what was taken in counts once.
+    next: i64,
+}
+
+impl Switches {
+    /// Takes the topic's record at an offset in.
+    pub fn take(&mut self, offset: i64, switch: Switch) {
+        if offset < self.next {
+            return;
+        }
+        self.next = offset + 1;
+        if switch.on {
+            self.newest.insert(switch.what.clone(), switch);
+        } else {
+            self.newest.remove(&switch.what);
+        }
+        while self.newest.len() > SWITCHES_MAX {
+            self.newest.pop_first();
+        }
+    }
+
+    /// Those that are on at a time, microseconds since 1970.
+    pub fn on(&self, now: i64) -> impl Iterator<Item = &Switch> {
+        self.newest.values().filter(move |switch| switch.until > now)
+    }
+
+    /// Whether the lane of a partition is paused.
+    pub fn pauses(&self, group: &str, partition: u32, now: i64) -> bool {
+        let meant = |what: &What| match what {
+            What::Pause { group: of, partition: None } => of == group,
+            What::Pause { group: of, partition: Some(one) } => of == group && *one == partition,
+            What::Bypass { .. } => false,
+        };
+        // Asked for each round of records: mostly there are none at all.
+        !self.newest.is_empty() && self.on(now).any(|switch| meant(&switch.what))
+    }
+
+    /// Whether readers pass a view by.
+    pub fn bypasses(&self, view: &str, now: i64) -> bool {
+        !self.newest.is_empty()
+            && self.on(now).any(|switch| matches!(&switch.what, What::Bypass { view: of } if of == view))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn switch(what: What, on: bool, until: i64) -> Switch {
+        Switch { what, on, reason: "a test".to_owned(), by: "op@host".to_owned(), at: 1, until }
+    }
+
+    fn pause(partition: Option<u32>) -> What {
+        What::Pause { group: "catalogue".to_owned(), partition }
+    }
+
+    #[test]
+    fn switches_come_back() {
+        for what in [pause(None), pause(Some(3)), What::Bypass { view: "cart".to_owned() }] {
+            let one = switch(what, true, 9);
+            assert_eq!(Switch::from_json(&one.to_json()).expect("ours"), one);
+        }
+        assert!(Switch::from_json(b"{}").is_err());
+    }
+
+    #[test]
+    fn the_newest_turn_counts_until_it_runs_out() {
+        let mut switches = Switches::default();
+        switches.take(0, switch(pause(Some(3)), true, 100));
+        switches.take(1, switch(What::Bypass { view: "cart".to_owned() }, true, 50));
+        let paused = |switches: &Switches, partition, now| switches.pauses("catalogue", partition, now);
+        assert!(paused(&switches, 3, 99) && !paused(&switches, 3, 100) && !paused(&switches, 2, 1));
+        assert!(switches.bypasses("cart", 1) && !switches.bypasses("cart", 50) && !switches.bypasses("profile", 1));
+        switches.take(2, switch(pause(Some(3)), false, 100));
+        assert!(!paused(&switches, 3, 1));
+        switches.take(0, switch(pause(Some(3)), true, 100));
+        assert!(!paused(&switches, 3, 1), "the topic is read again from its beginning");
+        switches.take(3, switch(pause(None), true, 100));
+        assert!(paused(&switches, 2, 1) && !switches.pauses("customers", 2, 1));
+        assert_eq!(switches.on(60).count(), 1);
+    }
+}

@@ -1,0 +1,155 @@
+//! A shop with every role at work, whose caches can be spoilt.
+
+use std::time::Duration;
+
+use lockstep_stack::StackOptions;
+use serde_json::Value;
+
+use crate::harness::{Program, kafka, until};
+use crate::shop::{DRAIN_LIMIT, Page, Shop};
+
+pub const PARTITIONS: usize = 4;
+pub const PRODUCTS: usize = 40;
+/// A price that no product has.
+pub const WRONG: i64 = 666;
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Rounds of purges follow one another as closely as they may.
+const FILE: &str = "[edge]\nresponse_ms_max = 1000\n";
+
+pub struct Site {
+    pub shop: Shop,
+    /// Every role; but for an engine apart, where there is one.
+    pub roles: Program,
+    pub engine: Option<Program>,
+    pub l2: redis::Connection,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// Servers, roles, and a catalogue.
+    pub fn open() -> Self {
+        Site::with("ingest,engine,gateway")
+    }
+
+    /// The same, with an engine that can be killed alone.
+    pub fn open_apart() -> Self {
+        Site::with("ingest,gateway")
+    }
+
+    fn with(roles: &str) -> Self {
+        let mut shop = Shop::start(StackOptions::default());
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("lockstep.toml");
+        std::fs::write(&file, FILE).expect("a configuration");
+        let lockstep = shop.lockstep.clone().set("LOCKSTEP_PARTITIONS", &PARTITIONS.to_string());
+        shop.lockstep = lockstep.set("LOCKSTEP_CONFIG", file.to_str().expect("a path"));
+        shop.lockstep.ask(&["migrate"]);
+        let roles_hold_engine = roles.contains("engine");
+        let roles = shop.lockstep.start(&["run", "--role", roles]);
+        let engine = (!roles_hold_engine).then(|| shop.lockstep.start(&["run", "--role", "engine"]));
+        let site = Site { l2: connect(&shop.endpoints().l2), shop, roles, engine, _folder: folder };
+        let ready = || Page::get(&site.shop.endpoints().gateway, "/readyz").filter(Page::is_ok);
+        until("the gateway to be ready", LIMIT, ready);
+        let last = PRODUCTS - 1;
+        site.applied(&format!(
+            "INSERT INTO products (product_id, name) SELECT 'P' || n, 'bowl ' || n FROM generate_series(0, {last}) AS n; \
+             INSERT INTO prices (product_id, price_pence) SELECT 'P' || n, 100 + n FROM generate_series(0, {last}) AS n; \
+             INSERT INTO inventory (product_id, stock) SELECT 'P' || n, 5 FROM generate_series(0, {last}) AS n"
+        ));
+        site
+    }
+
+    /// The roles drain.
+    pub fn close(self) {
+        for program in [Some(self.roles), self.engine].into_iter().flatten() {
+            program.terminate();
+            let ended = program.wait(DRAIN_LIMIT);
+            assert_eq!(ended.code, Some(0), "{ended}");
+        }
+    }
+
+    pub fn start_engine(&self) -> Program {
+        self.shop.lockstep.start(&["run", "--role", "engine"])
+    }
+
+    /// L2 has another process.
+    pub fn reconnect(&mut self) {
+        self.l2 = connect(&self.shop.endpoints().l2);
+    }
+
+    /// Every node of L2 and L1, and what its entries of products are called.
+    pub fn nodes(&self) -> Vec<(String, &'static str)> {
+        let endpoints = self.shop.endpoints();
+        let l1 = endpoints.l1.iter().map(|url| (url.clone(), "*:product:hot:*"));
+        [(endpoints.l2.clone(), "product:all:*")].into_iter().chain(l1).collect()
+    }
+
+    /// Some products are hot.
+    pub fn announce_hot(&self) {
+        let hot: Vec<String> = (0..PRODUCTS / 2).map(|n| format!("P{n}")).collect();
+        let value = serde_json::to_vec(&hot).expect("JSON");
+        kafka::produce(&self.shop.endpoints().kafka, "lockstep.hot", "product_hot", &[value]);
+        until("a hot product in L1", LIMIT, || {
+            let page = Page::get(&self.shop.endpoints().gateway, &path("P0"))?;
+            (page.header("lockstep-tier") == Some("l1")).then_some(())
+        });
+    }
+
+    /// What the command prints; it must end well.
+    pub fn ask(&self, command: &str) -> String {
+        self.shop.lockstep.ask(&command.split(' ').collect::<Vec<_>>())
+    }
+
+    pub fn ask_json(&self, command: &str) -> Value {
+        let told = self.ask(&format!("{command} -o json"));
+        serde_json::from_str(&told).unwrap_or_else(|error| panic!("{command}: {error}: {told}"))
+    }
+
+    /// Commits, and waits until L2 has it.
+    pub fn applied(&self, statement: &str) {
+        let lsn = self.shop.commit(statement);
+        self.ask(&format!("wait --for {lsn} --tier l2 --timeout 30s"));
+    }
+
+    /// All that was asked for so far has reached L2.
+    pub fn settled(&self) {
+        self.applied("SELECT 1");
+    }
+
+    /// A product's price as the gateway tells it; its entry in L2 is there afterwards.
+    pub fn price(&self, product: &str) -> Option<i64> {
+        let page = Page::get(&self.shop.endpoints().gateway, &path(product)).expect("an answer of the gateway");
+        page.number("price_pence")
+    }
+
+    /// The same as the edge tells it, and whether it had it.
+    pub fn price_at_edge(&self, product: &str) -> (Option<i64>, bool) {
+        let page = Page::get(&self.shop.endpoints().edge, &path(product)).expect("an answer of the edge");
+        (page.number("price_pence"), page.header("x-cache") == Some("HIT"))
+    }
+
+    /// Makes the entry in L2 wrong, behind everybody's back: no change will ever say so.
+    pub fn spoil(&mut self, product: &str) {
+        let right = self.price(product);
+        assert!(right.is_some() && right != Some(WRONG), "{product} has an entry that is right");
+        let key = format!("product:all:{product}");
+        let known: bool = redis::cmd("HEXISTS").arg(&key).arg("price_pence").query(&mut self.l2).expect("an answer");
+        assert!(known, "{key} is there");
+        redis::cmd("HSET").arg(&key).arg("price_pence").arg(WRONG).exec(&mut self.l2).expect("a write");
+        assert_eq!(self.price(product), Some(WRONG), "{product} is wrong for readers");
+    }
+}
+
+fn connect(url: &str) -> redis::Connection {
+    redis::Client::open(url).and_then(|client| client.get_connection()).expect("a node")
+}
+
+pub fn path(product: &str) -> String {
+    format!("/v1/product/{product}")
+}
+
+/// The price that the database has at first.
+pub fn first_price(n: usize) -> Option<i64> {
+    Some(100 + n as i64)
+}
