@@ -139,17 +139,20 @@ impl Shell {
         self.lane.shared.switched.pauses(&place.group, place.partition)
     }
 
-    /// Hands records over for as long as the core takes them.
+    /// Hands records over for as long as the core takes them. It hears of a round's end even where it wants no more for now:
+    /// the next round may never come, and what it has of this one would wait for it.
     async fn read_round(&mut self) {
-        while self.core.wants_records() {
-            let Some(record) = self.round.pop_front() else {
-                return self.step(Event::RoundOver).await;
-            };
+        while self.core.wants_records()
+            && let Some(record) = self.round.pop_front()
+        {
             let read = self.reader.read(&record).await;
             let commands = self.core.step(Event::Record(record.offset, read));
             if !commands.is_empty() {
                 self.carry_out(commands).await;
             }
+        }
+        if self.round.is_empty() {
+            self.step(Event::RoundOver).await;
         }
     }
 

@@ -1,18 +1,23 @@
 //! L3: purges of one partition, in rounds (docs/protocol.md, "The edge", [16a]-[16j]).
 //!
 //! A response that was on its way when the purge came may be stored after it. So each purge is repeated once every such
-//! response must have ended: one layer needs two rounds, one maximum response time apart.
+//! response must have ended: one layer needs two rounds, one maximum response time apart. Then one page of them is looked at:
+//! what the edge accepted and did not do is purged again.
+
+mod proof;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::{Shutdown, retry};
+use lockstep_schemas::position::Position;
 use lockstep_tiers::Edge;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::core::event::Purged;
+pub(crate) use proof::Proofs;
 
 /// Tags that wait; beyond, the partition's own tag stands for all of them.
 const TAGS_MAX: usize = 5_000;
@@ -36,12 +41,13 @@ pub(crate) struct Purges {
 
 impl Purges {
     /// Starts the partition's task, which ends with the lane.
-    pub fn start(edge: Edge, response_max: Duration, partition_tag: String, stop: Shutdown) -> Self {
+    pub fn start(edge: Edge, response_max: Duration, partition_tag: String, proofs: Proofs, stop: Shutdown) -> Self {
         let (pending, wake) = (Arc::new(Mutex::new(Pending::default())), Arc::new(Notify::new()));
         let (tell, done) = watch::channel(None);
         let (shared, woken, broad) = (pending.clone(), wake.clone(), partition_tag.clone());
         tokio::spawn(async move {
-            let rounds = Rounds { edge, response_max, second: VecDeque::new(), tell, partition_tag: broad };
+            let second = VecDeque::new();
+            let rounds = Rounds { edge, response_max, second, tell, partition_tag: broad, proofs };
             rounds.run(&shared, &woken, &stop).await;
         });
         Purges { pending, wake, partition_tag, done }
@@ -72,6 +78,7 @@ struct Rounds {
     second: VecDeque<Second>,
     tell: watch::Sender<Option<Purged>>,
     partition_tag: String,
+    proofs: Proofs,
 }
 
 impl Rounds {
@@ -104,7 +111,7 @@ impl Rounds {
             }
             return Some(());
         }
-        self.purge(&tags, stop).await?;
+        self.purge(&tags, None, stop).await?;
         // From now on: a response under way when the round ended has ended by then.
         let due = Instant::now() + self.response_max;
         if self.second.len() < ROUNDS_MAX {
@@ -127,15 +134,23 @@ impl Rounds {
             tags.extend(second.tags);
             purged = Some(second.purged);
         }
-        self.purge(&tags, stop).await?;
+        self.purge(&tags, purged.map(|(position, _)| position), stop).await?;
         self.tell.send_replace(purged);
         Some(())
     }
 
-    async fn purge(&self, tags: &BTreeSet<String>, stop: &Shutdown) -> Option<()> {
-        let tags: Vec<String> = tags.iter().cloned().collect();
+    /// Until it is done; with a position, until nothing speaks against its effect.
+    async fn purge(&self, tags: &BTreeSet<String>, purged: Option<Position>, stop: &Shutdown) -> Option<()> {
+        let all: Vec<String> = tags.iter().cloned().collect();
+        let once = async || {
+            self.edge.purge(&all).await?;
+            match purged {
+                Some(position) => self.proofs.look(&self.edge, tags, position).await,
+                None => Ok(()),
+            }
+        };
         tokio::select! {
-            done = retry::until_ok("purging the edge", stop, || self.edge.purge(&tags)) => done,
+            done = retry::until_ok("purging the edge", stop, once) => done,
             () = stop.cancelled() => None,
         }
     }

@@ -46,6 +46,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
     let repeated = Counter::default();
     metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
+    let without_effect = Counter::default();
+    let help = "Purges that the edge accepted, and had an older page after all; they are sent again";
+    metrics.register("engine_purges_without_effect", help, &without_effect);
     let sweeper = Sweeper::default();
     metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
     let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));
@@ -58,6 +61,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         park,
         switched: Switched::follow(kafka.clone(), shutdown.clone()),
         repeated,
+        without_effect,
         planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub switched: Switched,
     /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
     pub repeated: Counter,
+    /// Purges that the edge accepted, and had an older page after all.
+    pub without_effect: Counter,
 }
 
 impl Shared {

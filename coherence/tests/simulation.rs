@@ -87,6 +87,7 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Mistake::AnySource, 7_271),
         (Mistake::AnyTimeline, 27),
         (Mistake::OneRound, 37_728),
+        (Mistake::RoundsEndUnsaid, 0),
         (Mistake::Unsettled, 0),
         (Mistake::WatermarkFirst, 1_103),
     ];

@@ -22,7 +22,7 @@ use crate::until::until_within;
 pub const PRODUCTS: usize = 20;
 pub const USERS: usize = 5;
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
-const SCENARIO_MAX: Duration = Duration::from_secs(90);
+const SCENARIO_MAX: Duration = Duration::from_secs(180);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 static CHAIN: Mutex<Option<Chain>> = Mutex::new(None);

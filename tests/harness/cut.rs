@@ -1,9 +1,10 @@
-//! A way to a server that can be cut as networks are: refused, reset, or open and silent in either direction.
+//! A way to a server that can be cut as networks are: refused, reset, slow, or open and silent in either direction.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -25,6 +26,8 @@ pub enum Mode {
     Reset,
     /// Connections stay open and new ones are accepted, but what is sent to this side is kept back, an end included.
     Silent(Towards),
+    /// What is sent arrives so much later, to either side.
+    Slow(Duration),
 }
 
 /// Which direction is silent.
@@ -65,6 +68,7 @@ struct Met {
     opened: AtomicUsize,
     broken: AtomicUsize,
     bytes_kept: AtomicUsize,
+    slowed: AtomicUsize,
 }
 
 /// The way. It ends with the runtime that it was opened on.
@@ -109,6 +113,11 @@ impl Cut {
     /// Connections that were broken so far.
     pub fn broken(&self) -> usize {
         self.met.broken.load(Ordering::SeqCst)
+    }
+
+    /// Pieces that were slowed down so far.
+    pub fn slowed(&self) -> usize {
+        self.met.slowed.load(Ordering::SeqCst)
     }
 
     /// Bytes that had to wait so far.
@@ -205,6 +214,11 @@ async fn pump(
             way.met.bytes_kept.fetch_add(*read.as_ref().unwrap_or(&0), Ordering::SeqCst);
             let silent = way.state.wait_for(|state| !state.silences(side, way.number)).await;
             drop(silent.map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?);
+        }
+        let mode = way.state.borrow().mode;
+        if let Mode::Slow(delay) = mode {
+            way.met.slowed.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(delay).await;
         }
         match read? {
             0 => return to.shutdown().await,

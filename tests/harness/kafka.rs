@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use tokio::runtime::Builder;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
@@ -30,6 +33,23 @@ pub fn produce(brokers: &str, topic: &str, key: &str, values: &[Vec<u8>]) {
 /// The values of all records that are in a topic now.
 pub fn values(brokers: &str, topic: &str) -> Vec<Vec<u8>> {
     records(brokers, topic).into_iter().map(|(_, value)| value).collect()
+}
+
+/// Deletes every record that is in a topic now; its offsets go on.
+pub fn delete_all(brokers: &str, topic: &str) {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", brokers).set("group.id", "test-delete");
+    let consumer: BaseConsumer = settings.create().expect("a consumer");
+    let mut ends = TopicPartitionList::new();
+    for partition in consumer.fetch_metadata(Some(topic), ANSWER_LIMIT).expect("metadata").topics()[0].partitions() {
+        let (_, end) = consumer.fetch_watermarks(topic, partition.id(), ANSWER_LIMIT).expect("its ends");
+        ends.add_partition_offset(topic, partition.id(), Offset::Offset(end)).expect("a partition");
+    }
+    let admin: AdminClient<DefaultClientContext> = settings.create().expect("an administrator");
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let deleted = runtime.block_on(admin.delete_records(&ends, &options)).expect("deleted records");
+    assert!(deleted.elements().iter().all(|partition| partition.error().is_ok()), "{deleted:?}");
 }
 
 /// Keys and values of all records that are in a topic now.

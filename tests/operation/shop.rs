@@ -12,6 +12,8 @@ use lockstep_stack::{Endpoints, Service, Stack, StackOptions};
 use crate::harness::Lockstep;
 
 pub const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
+/// From a cluster node's port to the one by which nodes speak with one another.
+const BUS_OFFSET: u16 = 10_000;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an operator may count on, from SIGTERM to the end.
@@ -21,6 +23,8 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 pub struct Shop {
     stack: Stack,
     pub lockstep: Lockstep,
+    /// The database that is asked.
+    database_url: String,
     _folder: tempfile::TempDir,
 }
 
@@ -36,7 +40,8 @@ impl Shop {
         let stack = started.unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
         let folder = tempfile::tempdir().expect("a folder");
         let lockstep = Lockstep::new(folder.path()).exports(&stack.endpoints().exports());
-        Shop { stack, lockstep, _folder: folder }
+        let database_url = stack.endpoints().database_url.clone();
+        Shop { stack, lockstep, database_url, _folder: folder }
     }
 
     pub fn endpoints(&self) -> &Endpoints {
@@ -45,6 +50,29 @@ impl Shop {
 
     pub fn kill(&mut self, service: Service) {
         self.stack.kill(service).expect("a killed service");
+    }
+
+    /// Tells clients of L1 to come to these ports, a node each; the nodes go on to speak with one another as before.
+    pub fn announce(&self, ports: &[u16]) {
+        for (url, port) in self.endpoints().l1.iter().zip(ports) {
+            let bus = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            let bus = bus.expect("a port") + BUS_OFFSET;
+            self.redis(url, &format!("CONFIG SET cluster-announce-bus-port {bus} cluster-announce-port {port}"));
+        }
+    }
+
+    /// The process that serves.
+    pub fn pid(&self, service: Service) -> u32 {
+        self.endpoints().pids[&service.to_string()]
+    }
+
+    /// Steps the clock of L2's node: `+1h`, `-1h`, `+0`.
+    pub fn step_l2_clock(&self, step: &str) {
+        std::fs::write(self.endpoints().dir.join(lockstep_stack::L2_CLOCK), step).expect("a written step");
+    }
+
+    pub fn promote_standby(&mut self) {
+        self.stack.promote_standby().expect("a promoted standby");
     }
 
     pub fn restart(&mut self, service: Service) {
@@ -59,9 +87,7 @@ impl Shop {
 
     /// What the database answers.
     pub fn sql(&self, statement: &str) -> String {
-        let output = self.psql(statement);
-        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+        self.sql_at(&self.database_url, statement)
     }
 
     /// What a node of Redis answers to a command without spaces in its words.
@@ -76,10 +102,26 @@ impl Shop {
         line.trim_end().to_owned()
     }
 
+    /// What another server answers.
+    pub fn sql_at(&self, url: &str, statement: &str) -> String {
+        let output = psql(url, statement);
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    }
+
+    /// The shop's database is another one from now on.
+    pub fn move_to(&mut self, url: &str) {
+        url.clone_into(&mut self.database_url);
+        self.lockstep = self.lockstep.clone().set("LOCKSTEP_DATABASE_URL", url);
+    }
+
+    /// The database that is asked.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     fn psql(&self, statement: &str) -> std::process::Output {
-        let mut psql = Command::new(PSQL);
-        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.endpoints().database_url, "-c", statement]);
-        psql.output().expect("psql")
+        psql(&self.database_url, statement)
     }
 
     /// Commits, and gives an LSN that lies past the commit.
@@ -87,6 +129,11 @@ impl Shop {
         self.sql(statement);
         self.sql("SELECT pg_current_wal_insert_lsn()")
     }
+}
+
+fn psql(url: &str, statement: &str) -> std::process::Output {
+    let mut psql = Command::new(PSQL);
+    psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]).output().expect("psql")
 }
 
 impl Page {

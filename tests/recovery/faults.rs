@@ -1,18 +1,35 @@
 //! Faults under load: each is seen to have struck, each is repaired without anybody's help, and in the end no copy differs.
 
+#[path = "faults/log.rs"]
+mod log;
+#[path = "faults/network.rs"]
+mod network;
+#[path = "faults/processes.rs"]
+mod processes;
+#[path = "faults/promotion.rs"]
+mod promotion;
+#[path = "faults/stopping.rs"]
+mod stopping;
+#[path = "faults/tiers.rs"]
+mod tiers;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lockstep_stack::Service;
+use lockstep_stack::StackOptions;
+pub use promotion::a_promotion_loses_commits;
 
+use crate::front::Purge;
 use crate::harness::Program;
-use crate::harness::process::send;
 use crate::harness::until;
 use crate::load::Load;
-use crate::site::{LIMIT, PRODUCTS, Site, path};
+use crate::site::{LIMIT, PRODUCTS, Site, connect, path};
+use crate::ways::Way;
 
 /// Changes and reads of each fault, at least.
 pub const FLOW: usize = 40_000;
+/// The same where all of them together may take a minute.
+pub const FLOW_IN_SHORT: usize = 1_500;
 const FLOW_BEFORE: usize = 8_000;
 /// From a fault's end until all tiers are back: a group's session may have to run out first.
 const REPAIR_LIMIT: &str = "55s";
@@ -27,26 +44,68 @@ enum Order {
     OfTheNodeLost,
 }
 
-/// A fault: how it strikes and is over, with the word by which it is known.
-type Fault = (&'static str, Order, fn(&mut Site) -> String);
+use Order::{Kept, OfTheNodeLost};
 
-const FAULTS: [Fault; 7] = [
-    ("engine killed", Order::Kept, engine_killed),
-    ("engine stopped, and woken as a zombie", Order::Kept, zombie),
-    ("l2 killed, and back from an old file", Order::OfTheNodeLost, l2_from_an_old_file),
-    ("all caches flushed", Order::OfTheNodeLost, flushed),
-    ("function library flushed", Order::Kept, functions_flushed),
-    ("kafka killed", Order::Kept, kafka_killed),
-    ("postgresql killed", Order::Kept, postgres_killed),
+/// A fault: how it strikes and is over, with the word by which it is known.
+type Fault = (&'static str, Order, fn(&mut Site, &Load) -> String);
+
+const IN_SHORT: [Fault; 3] = [
+    ("l1 failed over without the last writes", OfTheNodeLost, tiers::l1_fails_over_without_the_last_writes),
+    ("the edge accepts purges without effect", Kept, |site, load| {
+        network::bad_answers(Purge::Answered("200 OK"), site, load)
+    }),
+    ("records deleted before they were read", Kept, log::records_deleted),
 ];
 
-pub fn are_repaired(flow: usize) {
-    let mut site = Site::open_apart();
+const AT_LENGTH: [Fault; 24] = [
+    ("engine killed", Kept, processes::engine_killed),
+    ("engine stopped, and woken as a zombie", Kept, processes::zombie),
+    ("two engines at once", Kept, processes::two_engines),
+    ("l2 killed, and back from an old file", OfTheNodeLost, tiers::l2_from_an_old_file),
+    ("all caches flushed", OfTheNodeLost, tiers::flushed),
+    ("function library flushed", Kept, tiers::functions_flushed),
+    ("l2's clock stepped", Kept, tiers::clock_stepped),
+    ("kafka killed", Kept, log::kafka_killed),
+    ("postgresql killed", Kept, postgres_killed),
+    ("slot dropped", Kept, log::slot_dropped),
+    ("the way to the database is slow", Kept, |site, load| network::slow(Way::Database, site, load)),
+    ("the way to kafka is slow", Kept, |site, load| network::slow(Way::Kafka, site, load)),
+    ("the way to l2 is slow", Kept, |site, load| network::slow(Way::L2, site, load)),
+    ("the way to l1 is slow", Kept, |site, load| network::slow(Way::L1, site, load)),
+    ("the way to the edge is slow", Kept, |site, load| network::slow(Way::Edge, site, load)),
+    ("the way to the database breaks", Kept, |site, load| network::broken(Way::Database, site, load)),
+    ("the way to kafka breaks", Kept, |site, load| network::broken(Way::Kafka, site, load)),
+    ("the way to l2 breaks", Kept, |site, load| network::broken(Way::L2, site, load)),
+    ("the way to l1 breaks", Kept, |site, load| network::broken(Way::L1, site, load)),
+    ("the way to the edge breaks", Kept, |site, load| network::broken(Way::Edge, site, load)),
+    ("the edge wants fewer purges", Kept, |site, load| {
+        network::bad_answers(Purge::Answered("429 Too Many Requests"), site, load)
+    }),
+    ("the edge refuses purges", Kept, |site, load| {
+        network::bad_answers(Purge::Answered("500 Internal Server Error"), site, load)
+    }),
+    ("the edge does not answer purges", Kept, |site, load| network::bad_answers(Purge::Unanswered, site, load)),
+    ("engine terminated in all states", Kept, stopping::in_all_states),
+];
+
+/// The three that are quick to show.
+pub fn some_are_repaired() {
+    are_repaired(&IN_SHORT, FLOW_IN_SHORT);
+}
+
+/// All of them, or those whose name contains a word.
+pub fn all_are_repaired(flow: usize, named: &str) {
+    let faults: Vec<Fault> = IN_SHORT.into_iter().chain(AT_LENGTH).filter(|(name, ..)| name.contains(named)).collect();
+    are_repaired(&faults, flow);
+}
+
+fn are_repaired(faults: &[Fault], flow: usize) {
+    let mut site = Site::open_apart(StackOptions { redis_l2_clock: true, ..StackOptions::default() });
     site.announce_hot();
-    for (name, order, strike) in FAULTS {
+    for (name, order, strike) in faults {
         let load = Load::start(&site);
         load.flowed(FLOW_BEFORE.min(flow));
-        let sign = strike(&mut site);
+        let sign = strike(&mut site, &load);
         let over = Instant::now();
         let lsn = until("the database to answer", LIMIT, || site.shop.try_sql("SELECT pg_current_wal_insert_lsn()"));
         for tier in ["l2", "l1"] {
@@ -63,83 +122,16 @@ pub fn are_repaired(flow: usize) {
             differing.len()
         );
         assert!(differing.is_empty(), "{name}: {differing:?}");
-        assert!(order == Order::OfTheNodeLost || backwards.is_empty(), "{name}: {backwards:?}");
+        assert!(*order == OfTheNodeLost || backwards.is_empty(), "{name}: {backwards:?}");
     }
     site.close();
 }
 
-fn engine_killed(site: &mut Site) -> String {
-    let engine = site.engine.take().expect("an engine");
-    send(engine.pid(), libc::SIGKILL);
-    drop(engine);
-    let engine = site.start_engine();
-    let line = owns(&engine);
-    site.engine = Some(engine);
-    line
-}
-
-/// The other engine takes all over; the one that slept must write nothing when it wakes.
-fn zombie(site: &mut Site) -> String {
-    let sleeper = site.engine.take().expect("an engine");
-    send(sleeper.pid(), libc::SIGSTOP);
-    let other = site.start_engine();
-    owns(&other);
-    let lsn = site.shop.sql("SELECT pg_current_wal_insert_lsn()");
-    site.ask(&format!("wait --for {lsn} --tier l2 --timeout {REPAIR_LIMIT}"));
-    let since = sleeper.text().len();
-    send(sleeper.pid(), libc::SIGCONT);
-    let sign = until("its end as an owner", REPAIR_LOOK, || {
-        let said = sleeper.text();
-        let words = ["partitions given back", "another engine moved the watermark"];
-        words.into_iter().find(|word| said[since..].contains(word)).map(str::to_owned)
-    });
-    sleeper.terminate();
-    drop(sleeper);
-    site.engine = Some(other);
-    sign
-}
-
-fn l2_from_an_old_file(site: &mut Site) -> String {
+fn postgres_killed(site: &mut Site, _: &Load) -> String {
     let since = said(site).len();
-    redis::cmd("SAVE").exec(&mut site.l2).expect("a file");
-    let saved = watermarks(site);
-    until("changes beyond the file", LIMIT, || (watermarks(site) != saved).then_some(()));
-    site.shop.kill(Service::L2);
-    site.shop.restart(Service::L2);
-    site.reconnect();
-    told(site, since, "the tier forgot what it had applied")
-}
-
-fn flushed(site: &mut Site) -> String {
-    let since = said(site).len();
-    let nodes = [&[site.shop.endpoints().l2.clone()], &site.shop.endpoints().l1[..3]].concat();
-    for url in nodes {
-        let mut node = redis::Client::open(url).and_then(|client| client.get_connection()).expect("a node");
-        // Its replicas refuse; which nodes are primaries may have changed.
-        let _ = redis::cmd("FLUSHALL").exec(&mut node);
-    }
-    told(site, since, "floor raised: the tier was unknown")
-}
-
-fn functions_flushed(site: &mut Site) -> String {
-    let since = said(site).len();
-    redis::cmd("FUNCTION").arg("FLUSH").exec(&mut site.l2).expect("a flush");
-    told(site, since, "a node lacks the function library")
-}
-
-fn kafka_killed(site: &mut Site) -> String {
-    site.shop.kill(Service::Kafka);
-    let stalled = || site.shop.lockstep.run(&["status"]).stderr.contains("can't reach Kafka").then_some(());
-    until("Kafka to be missed", LIMIT, stalled);
-    site.shop.restart(Service::Kafka);
-    "can't reach Kafka".to_owned()
-}
-
-fn postgres_killed(site: &mut Site) -> String {
-    let since = said(site).len();
-    site.shop.kill(Service::Postgres);
+    site.shop.kill(lockstep_stack::Service::Postgres);
     let sign = told(site, since, "the gate holds all lanes");
-    site.shop.restart(Service::Postgres);
+    site.shop.restart(lockstep_stack::Service::Postgres);
     sign
 }
 
@@ -158,12 +150,6 @@ fn owns(engine: &Program) -> String {
     engine.line("its partitions", REPAIR_LOOK, line)
 }
 
-fn watermarks(site: &mut Site) -> Vec<Option<String>> {
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*:_w").query(&mut site.l2).expect("keys");
-    let position = |key: &String| redis::cmd("HGET").arg(key).arg("pos").query(&mut site.l2).expect("a position");
-    keys.iter().map(position).collect()
-}
-
 /// Every copy that is not as its row, once all tiers have applied everything.
 fn differing(site: &mut Site) -> Vec<String> {
     let lsn = site.shop.sql("SELECT pg_current_wal_insert_lsn()");
@@ -176,8 +162,7 @@ fn differing(site: &mut Site) -> Vec<String> {
     let mut differing = Vec::new();
     let mut looked = 0;
     for (node, pattern) in site.nodes() {
-        let mut connection =
-            redis::Client::open(node.as_str()).and_then(|client| client.get_connection()).expect("a node");
+        let mut connection = connect(&node);
         let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).expect("keys");
         for key in keys.iter().filter(|key| !key.ends_with(":_lease")) {
             let product = key.rsplit(':').next().unwrap_or_default();

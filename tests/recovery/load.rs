@@ -39,7 +39,7 @@ impl Load {
     pub fn start(site: &Site) -> Self {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
-        let (all, database) = (shared.clone(), site.shop.endpoints().database_url.clone());
+        let (all, database) = (shared.clone(), site.shop.database_url().to_owned());
         threads.push(std::thread::spawn(move || write(&all, &database)));
         for _ in 0..READERS {
             let (all, gateway) = (shared.clone(), site.shop.endpoints().gateway.clone());

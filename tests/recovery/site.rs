@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use lockstep_stack::StackOptions;
+use lockstep_stack::{L1_NODES, StackOptions};
 use serde_json::Value;
 
-use crate::harness::{Program, kafka, until};
+use crate::harness::{Lockstep, Program, kafka, until};
 use crate::shop::{DRAIN_LIMIT, Page, Shop};
+use crate::ways::Ways;
 
 pub const PARTITIONS: usize = 4;
 pub const PRODUCTS: usize = 40;
@@ -22,6 +23,12 @@ pub struct Site {
     /// Every role; but for an engine apart, where there is one.
     pub roles: Program,
     pub engine: Option<Program>,
+    /// Serves readers, where it is not among the roles.
+    gateway: Option<Program>,
+    /// Those of engine and gateway, where they are apart.
+    pub ways: Option<Ways>,
+    /// `lockstep`, sent by the ways.
+    by_ways: Lockstep,
     pub l2: redis::Connection,
     _folder: tempfile::TempDir,
 }
@@ -29,26 +36,34 @@ pub struct Site {
 impl Site {
     /// Servers, roles, and a catalogue.
     pub fn open() -> Self {
-        Site::with("ingest,engine,gateway")
+        Site::with("ingest,engine,gateway", StackOptions::default(), None)
     }
 
-    /// The same, with an engine that can be killed alone.
-    pub fn open_apart() -> Self {
-        Site::with("ingest,gateway")
+    /// The same, with an engine that can be killed alone, and ways to engine and gateway that can be cut.
+    pub fn open_apart(options: StackOptions) -> Self {
+        let ways = Ways::open(L1_NODES);
+        Site::with("ingest", ways.options(options), Some(ways))
     }
 
-    fn with(roles: &str) -> Self {
-        let mut shop = Shop::start(StackOptions::default());
+    fn with(roles: &str, options: StackOptions, ways: Option<Ways>) -> Self {
+        let mut shop = Shop::start(options);
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("lockstep.toml");
         std::fs::write(&file, FILE).expect("a configuration");
         let lockstep = shop.lockstep.clone().set("LOCKSTEP_PARTITIONS", &PARTITIONS.to_string());
         shop.lockstep = lockstep.set("LOCKSTEP_CONFIG", file.to_str().expect("a path"));
         shop.lockstep.ask(&["migrate"]);
-        let roles_hold_engine = roles.contains("engine");
+        let by_ways = ways.as_ref().map(|ways| {
+            ways.lead_to(shop.endpoints());
+            shop.announce(&ways.l1.iter().map(|way| way.port).collect::<Vec<_>>());
+            ways.send_by(&shop.lockstep, shop.endpoints())
+        });
         let roles = shop.lockstep.start(&["run", "--role", roles]);
-        let engine = (!roles_hold_engine).then(|| shop.lockstep.start(&["run", "--role", "engine"]));
-        let site = Site { l2: connect(&shop.endpoints().l2), shop, roles, engine, _folder: folder };
+        let apart = |role| by_ways.as_ref().map(|lockstep| lockstep.start(&["run", "--role", role]));
+        let (engine, gateway) = (apart("engine"), apart("gateway"));
+        let by_ways = by_ways.unwrap_or_else(|| shop.lockstep.clone());
+        let l2 = connect(&shop.endpoints().l2);
+        let site = Site { l2, shop, roles, engine, gateway, ways, by_ways, _folder: folder };
         let ready = || Page::get(&site.shop.endpoints().gateway, "/readyz").filter(Page::is_ok);
         until("the gateway to be ready", LIMIT, ready);
         let last = PRODUCTS - 1;
@@ -62,7 +77,7 @@ impl Site {
 
     /// The roles drain.
     pub fn close(self) {
-        for program in [Some(self.roles), self.engine].into_iter().flatten() {
+        for program in [Some(self.roles), self.engine, self.gateway].into_iter().flatten() {
             program.terminate();
             let ended = program.wait(DRAIN_LIMIT);
             assert_eq!(ended.code, Some(0), "{ended}");
@@ -70,7 +85,20 @@ impl Site {
     }
 
     pub fn start_engine(&self) -> Program {
-        self.shop.lockstep.start(&["run", "--role", "engine"])
+        self.by_ways.start(&["run", "--role", "engine"])
+    }
+
+    /// Roles that are on no way of their own are pointed at where `lockstep` points now.
+    pub fn restart_roles(&mut self) {
+        let roles = self.shop.lockstep.start(&["run", "--role", "ingest"]);
+        let before = std::mem::replace(&mut self.roles, roles);
+        before.terminate();
+        before.wait(LIMIT);
+    }
+
+    /// The ways of engine and gateway.
+    pub fn ways(&self) -> &Ways {
+        self.ways.as_ref().expect("roles apart")
     }
 
     /// L2 has another process.
@@ -141,7 +169,7 @@ impl Site {
     }
 }
 
-fn connect(url: &str) -> redis::Connection {
+pub fn connect(url: &str) -> redis::Connection {
     redis::Client::open(url).and_then(|client| client.get_connection()).expect("a node")
 }
 

@@ -20,6 +20,8 @@ pub use vendor::{Answer, EdgeError, Limits, Seen, Vendor};
 
 /// Whoever counts readers passes over a request that bears it.
 pub const WARMING_HEADER: &str = "lockstep-warming";
+/// A look costs the origin an answer that no reader asked for.
+const LOOKS_PER_SECOND: u32 = 1;
 /// A longer tag is cut, and told from others by a hash.
 const TAG_BYTES_MAX: usize = 256;
 
@@ -28,6 +30,7 @@ const TAG_BYTES_MAX: usize = 256;
 pub struct Edge {
     vendor: Arc<dyn Vendor>,
     pace: Arc<Pace>,
+    looks: Arc<Pace>,
 }
 
 impl Edge {
@@ -39,7 +42,7 @@ impl Edge {
     /// The way to any vendor.
     pub fn of(vendor: Arc<dyn Vendor>) -> Self {
         let pace = Arc::new(Pace::new(vendor.limits().requests_per_second_max));
-        Edge { vendor, pace }
+        Edge { vendor, pace, looks: Arc::new(Pace::new(LOOKS_PER_SECOND)) }
     }
 
     /// Asks for a page as a reader would, so that the edge has it; whether it answered with one.
@@ -62,6 +65,11 @@ impl Edge {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is time for one of the looks by which purges are proven, of all lanes together; it is taken.
+    pub fn may_look(&self) -> bool {
+        self.looks.try_turn()
     }
 
     /// Asks for a page as a reader does: an accepted purge is a promise, and this is the proof.

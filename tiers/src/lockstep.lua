@@ -121,13 +121,11 @@ local function apply(KEYS, ARGV)
       local p, ttl, sets, dels = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
       local first = at + 4
       at = first + 2 * sets + dels
-      if low and p <= low then                              -- already contained
-        redis.call('UNLINK', marker)
-      elseif low and p > high and not negative then
+      if low and p <= low then                              -- already contained: it stays as it is
+      elseif low and p > high and not negative then         -- no marker lies beside it [14]
         redis.call('HSET', entry, '_low', p, '_high', p, unpack(ARGV, first, first + 2 * sets - 1))
         if dels > 0 then redis.call('HDEL', entry, unpack(ARGV, first + 2 * sets, at - 1)) end
         redis.call('PEXPIRE', entry, ttl)
-        redis.call('UNLINK', marker)
         refreshed = refreshed + 1
       else
         drop = true                                         -- absent stays absent; in between we cannot tell [1a-1c]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{INBOX_MAX, LifePurges, Request, Shell};
 use crate::core::event::{Call, Command, Event, Own, Token, Trouble};
-use crate::purge::Purges;
+use crate::purge::{Proofs, Purges};
 
 /// A question under way.
 pub(super) type Errand = BoxFuture<'static, Event>;
@@ -72,7 +72,8 @@ impl Shell {
         let shared = &self.lane.shared;
         let until = self.lane.stop.child_token();
         let tag = Layout::partition_tag(&self.lane.place);
-        let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, until.clone());
+        let proofs = Proofs::new(&shared.policy, &self.lane.place.group, shared.without_effect.clone());
+        let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, proofs, until.clone());
         self.purges = Some(LifePurges { life, purges, _until: until.drop_guard() });
         let lane = (self.lane.topic.clone(), self.lane.place.partition as i32);
         // The pump has gone only when the process ends.

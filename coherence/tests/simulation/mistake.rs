@@ -23,6 +23,8 @@ pub enum Mistake {
     OneRound,
     /// The watermark moves before the actions: a call that fails half way leaves it where all of it would be.
     WatermarkFirst,
+    /// A lane that wants no more for now does not hear that a round is over.
+    RoundsEndUnsaid,
     /// A lane that needs a settled moment does not wait for it.
     Unsettled,
 }

@@ -27,6 +27,17 @@ impl Pace {
         }
     }
 
+    /// Takes a turn where one is free now.
+    pub fn try_turn(&self) -> bool {
+        let now = Instant::now();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = next.is_none_or(|next| next <= now);
+        if is_free {
+            *next = Some(now + self.apart);
+        }
+        is_free
+    }
+
     /// The next free turn, which is taken.
     fn reserve(&self, now: Instant) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,14 @@ pub enum EdgeError {
     /// Too many at once: not again before so long.
     #[error("the edge wants fewer purges: it says {0}, and to wait {1:?}")]
     Throttled(StatusCode, Duration),
+    /// A page was there that the purge should have taken.
+    #[error("it accepts purges, and still has {path} from before {purged}; does the page bear its tag?")]
+    WithoutEffect {
+        /// The page.
+        path: String,
+        /// Up to where everything had been purged.
+        purged: Position,
+    },
     /// The edge is not there.
     #[error("the edge does not answer")]
     Away,

@@ -32,13 +32,8 @@ impl Twin {
         for (index, (key, action)) in within_limits(batch.actions).iter().enumerate() {
             let names = self.names(place, key);
             match self.act(&names, action, floor) {
-                Acted::Kept => {
-                    self.node.remove(&names.marker);
-                }
-                Acted::Refreshed => {
-                    self.node.remove(&names.marker);
-                    refreshed += 1;
-                }
+                Acted::Kept => {}
+                Acted::Refreshed => refreshed += 1,
                 Acted::Drop => {
                     let gone = self.node.remove(&names.entry);
                     dropped += u64::from(gone);
