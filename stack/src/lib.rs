@@ -32,8 +32,6 @@ mod varnish;
 
 pub use crate::endpoints::Endpoints;
 pub use crate::error::{Failed, StackError};
-pub use crate::options::{
-    L1_NODES, L2_CLOCK, L2_NODES, PostgresVersion, RedisVersion, Secured, Service, Services, StackOptions,
-};
+pub use crate::options::{L1_NODES, L2_NODES, PostgresVersion, RedisVersion, Secured, Service, Services, StackOptions};
 pub use crate::stack::Stack;
 pub use crate::sys::die_with_parent;

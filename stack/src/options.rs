@@ -8,9 +8,6 @@ pub const L1_NODES: usize = 6;
 /// Nodes of the cluster that L2 may be: three primaries.
 pub const L2_NODES: usize = 3;
 
-/// The file, in the stack's folder, by which L2's clock can be stepped.
-pub const L2_CLOCK: &str = "l2.clock";
-
 /// How to start a stack. The default is all five services in a temporary folder.
 #[derive(Clone)]
 pub struct StackOptions {
@@ -44,8 +41,6 @@ pub struct StackOptions {
     pub valkey_9: PathBuf,
     /// Whether L2 keeps an append-only file and so comes back with its entries after a crash.
     pub redis_l2_persist: bool,
-    /// Whether L2's clock can be stepped: by the text in the file [`L2_CLOCK`], in libfaketime's form.
-    pub redis_l2_clock: bool,
     /// Whether L2 is a cluster of [`L2_NODES`], and not one node.
     pub redis_l2_cluster: bool,
 }
@@ -68,7 +63,6 @@ impl Default for StackOptions {
             redis_version: RedisVersion::default(),
             valkey_9: cache().join("valkey-9.1.2/valkey-server"),
             redis_l2_persist: false,
-            redis_l2_clock: false,
             redis_l2_cluster: false,
         }
     }

@@ -47,7 +47,7 @@ impl Part {
         if services.l2 && options.redis_l2_cluster {
             parts.push(Self::L2Cluster(Cluster::build_l2(site, programs)?));
         } else if services.l2 {
-            parts.push(Self::L2(Node::build_l2(site, programs, options)?));
+            parts.push(Self::L2(Node::build_l2(site, programs, options.redis_l2_persist)?));
         }
         Ok(parts)
     }

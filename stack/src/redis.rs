@@ -1,10 +1,10 @@
 //! Redis: one node for L2, or a cluster of three; a cluster of six for L1.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::{Failed, StackError};
-use crate::options::{L1_NODES, L2_CLOCK, L2_NODES, Service, StackOptions};
+use crate::options::{L1_NODES, L2_NODES, Service};
 use crate::probe;
 use crate::process::Process;
 use crate::programs::Programs;
@@ -39,21 +39,10 @@ pub(crate) struct Node {
 
 impl Node {
     /// The node that is L2.
-    pub(crate) fn build_l2(
-        site: &mut Site<'_>,
-        programs: &Programs,
-        options: &StackOptions,
-    ) -> Result<Self, StackError> {
+    pub(crate) fn build_l2(site: &mut Site<'_>, programs: &Programs, persist: bool) -> Result<Self, StackError> {
         let port = site.ports.take()?;
-        let append = if options.redis_l2_persist { "yes" } else { "no" };
-        let arguments = [&ALONE[..], &["--appendonly", append]].concat();
-        let mut node = Self::build(site, programs, Service::L2, port, &arguments)?;
-        if options.redis_l2_clock {
-            let clock = site.folder.path().join(L2_CLOCK);
-            std::fs::write(&clock, "+0").map_err(StackError::io("write the clock's step"))?;
-            node.launch.environment = stepped(&clock);
-        }
-        Ok(node)
+        let append = if persist { "yes" } else { "no" };
+        Self::build(site, programs, Service::L2, port, &[&ALONE[..], &["--appendonly", append]].concat())
     }
 
     fn build_clustered(site: &mut Site<'_>, programs: &Programs, service: Service) -> Result<Self, StackError> {
@@ -103,17 +92,6 @@ impl Node {
         let replication = probe::redis(self.port, "INFO replication").unwrap_or_default();
         has(&replication, "role:master") || has(&replication, "master_link_status:up")
     }
-}
-
-/// By what a program's clock follows a file; the clock by which it measures spans stays as it is.
-fn stepped(clock: &Path) -> Vec<(&'static str, String)> {
-    let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
-    vec![
-        ("LD_PRELOAD", library),
-        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
-        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ]
 }
 
 fn has(info: &str, line: &str) -> bool {

@@ -66,11 +66,6 @@ impl Shop {
         self.endpoints().pids[&service.to_string()]
     }
 
-    /// Steps the clock of L2's node: `+1h`, `-1h`, `+0`.
-    pub fn step_l2_clock(&self, step: &str) {
-        std::fs::write(self.endpoints().dir.join(lockstep_stack::L2_CLOCK), step).expect("a written step");
-    }
-
     pub fn promote_standby(&mut self) {
         self.stack.promote_standby().expect("a promoted standby");
     }

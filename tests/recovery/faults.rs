@@ -64,7 +64,7 @@ const AT_LENGTH: [Fault; 24] = [
     ("l2 killed, and back from an old file", OfTheNodeLost, tiers::l2_from_an_old_file),
     ("all caches flushed", OfTheNodeLost, tiers::flushed),
     ("function library flushed", Kept, tiers::functions_flushed),
-    ("l2's clock stepped", Kept, tiers::clock_stepped),
+    ("the gateway's clock stepped", Kept, processes::clock_stepped),
     ("kafka killed", Kept, log::kafka_killed),
     ("postgresql killed", Kept, postgres_killed),
     ("slot dropped", Kept, log::slot_dropped),
@@ -100,7 +100,7 @@ pub fn all_are_repaired(flow: usize, named: &str) {
 }
 
 fn are_repaired(faults: &[Fault], flow: usize) {
-    let mut site = Site::open_apart(StackOptions { redis_l2_clock: true, ..StackOptions::default() });
+    let mut site = Site::open_apart(StackOptions::default());
     site.announce_hot();
     for (name, order, strike) in faults {
         let load = Load::start(&site);

@@ -1,6 +1,7 @@
 //! A shop with every role at work, whose caches can be spoilt.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockstep_stack::{L1_NODES, StackOptions};
 use serde_json::Value;
@@ -94,6 +95,36 @@ impl Site {
         let before = std::mem::replace(&mut self.roles, roles);
         before.terminate();
         before.wait(LIMIT);
+    }
+
+    /// Another gateway takes the place of the one that serves; with a file, its clock follows what stands there, in
+    /// libfaketime's form. The clock by which spans are measured stays as it is.
+    pub fn restart_gateway(&mut self, clock: Option<&Path>) {
+        let before = self.gateway.take().expect("a gateway apart");
+        before.terminate();
+        assert_eq!(before.wait(DRAIN_LIMIT).code, Some(0));
+        let mut lockstep = self.by_ways.clone();
+        if let Some(clock) = clock {
+            let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+            lockstep = lockstep
+                .set("LD_PRELOAD", &library)
+                .set("FAKETIME_TIMESTAMP_FILE", clock.to_str().expect("a path"))
+                .set("FAKETIME_CACHE_DURATION", "1")
+                .set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        self.gateway = Some(lockstep.start(&["run", "--role", "gateway"]));
+        let ready = || Page::get(&self.shop.endpoints().gateway, "/readyz").filter(Page::is_ok);
+        until("the gateway to be ready", LIMIT, ready);
+    }
+
+    /// How long from now, in seconds, a product's entry in L2 says that it was born, once it is filled anew.
+    pub fn born(&mut self, product: &str) -> Option<i64> {
+        let key = format!("product:all:{product}");
+        redis::cmd("UNLINK").arg(&key).exec(&mut self.l2).ok()?;
+        Page::get(&self.shop.endpoints().gateway, &path(product))?;
+        let born: Option<i64> = redis::cmd("HGET").arg(&key).arg("_born").query(&mut self.l2).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+        Some(born? / 1_000_000 - i64::try_from(now.as_secs()).ok()?)
     }
 
     /// The ways of engine and gateway.

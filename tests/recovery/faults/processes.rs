@@ -1,11 +1,11 @@
-//! Engines that are killed, that sleep and wake, and two at once.
+//! Engines that are killed, that sleep and wake, and two at once; and a gateway whose clock is wrong.
 
 use crate::faults::{REPAIR_LIMIT, REPAIR_LOOK, owns};
 use crate::harness::process::send;
 use crate::harness::until;
 use crate::load::Load;
 use crate::shop::DRAIN_LIMIT;
-use crate::site::Site;
+use crate::site::{LIMIT, Site};
 
 pub fn engine_killed(site: &mut Site, _: &Load) -> String {
     let engine = site.engine.take().expect("an engine");
@@ -48,4 +48,23 @@ pub fn two_engines(site: &mut Site, _: &Load) -> String {
     assert_eq!(ended.code, Some(0), "{ended}");
     site.engine = Some(second);
     line
+}
+
+/// The gateway's clock is an hour ahead, and then an hour behind: ages are the clock's, promises are not.
+pub fn clock_stepped(site: &mut Site, load: &Load) -> String {
+    let clock = tempfile::NamedTempFile::new().expect("a file");
+    let step = |offset: &str| std::fs::write(clock.path(), offset).expect("a written step");
+    step("+0");
+    site.restart_gateway(Some(clock.path()));
+    let mut ages = Vec::new();
+    for (offset, seconds) in [("+1h", 3_600), ("-1h", -3_600)] {
+        step(offset);
+        ages.push(until("an entry born by the wrong clock", LIMIT, || {
+            let born = site.born("P39")?;
+            (born - seconds).abs().lt(&600).then(|| format!("{born} s"))
+        }));
+        load.flowed(1_000);
+    }
+    site.restart_gateway(None);
+    format!("entries born {} from now", ages.join(" and "))
 }

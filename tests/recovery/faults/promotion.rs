@@ -10,12 +10,8 @@ use crate::site::{LIMIT, Site};
 use crate::ways::host_of;
 
 pub fn a_promotion_loses_commits() {
-    let options = StackOptions {
-        postgres_version: PostgresVersion::V18,
-        postgres_standby: true,
-        redis_l2_clock: false,
-        ..StackOptions::default()
-    };
+    let options =
+        StackOptions { postgres_version: PostgresVersion::V18, postgres_standby: true, ..StackOptions::default() };
     let mut site = Site::open_apart(options);
     site.announce_hot();
     let load = Load::start(&site);

@@ -1,5 +1,5 @@
-//! Nodes of Redis that forget: killed, restarted from an old file, failed over without the last writes, flushed; and one
-//! whose clock is wrong.
+//! Nodes of Redis that forget: killed, restarted from an old file, failed over without the last writes,
+//! flushed.
 
 use std::time::Duration;
 
@@ -61,23 +61,6 @@ pub fn functions_flushed(site: &mut Site, _: &Load) -> String {
     let since = said(site).len();
     redis::cmd("FUNCTION").arg("FLUSH").exec(&mut site.l2).expect("a flush");
     told(site, since, "a node lacks the function library")
-}
-
-/// L2's clock goes an hour forward, and then two back: ages are the clock's, promises are not.
-pub fn clock_stepped(site: &mut Site, load: &Load) -> String {
-    let at = |site: &mut Site| -> i64 {
-        let (seconds, _): (i64, i64) = redis::cmd("TIME").query(&mut site.l2).expect("a time");
-        seconds
-    };
-    let began = at(site);
-    for (step, offset) in [("+1h", 3_600), ("-1h", -3_600)] {
-        site.shop.step_l2_clock(step);
-        let is_there = |now: i64| (now - began - offset).abs() < 1_000;
-        until("the clock to step", LIMIT, || is_there(at(site)).then_some(()));
-        load.flowed(1_000);
-    }
-    site.shop.step_l2_clock("+0");
-    "TIME was an hour ahead, and an hour behind".to_owned()
 }
 
 /// A primary of L1 that holds entries, and its replica.
