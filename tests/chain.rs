@@ -28,6 +28,8 @@ mod policies;
 mod predicted;
 #[path = "chain/refused.rs"]
 mod refused;
+#[path = "chain/repeated.rs"]
+mod repeated;
 #[path = "chain/roles.rs"]
 mod roles;
 #[path = "chain/starts.rs"]
@@ -61,6 +63,7 @@ scenarios! {
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached
     floors::what_lies_below_a_floor_is_swept
+    repeated::records_that_come_twice_are_counted_and_passed_over
     starts::the_engine_starts_from_the_tiers
     starts::a_log_that_began_anew_is_a_lost_log
     starts::a_log_that_began_anew_beside_an_engine_is_a_lost_log

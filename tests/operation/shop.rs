@@ -53,13 +53,22 @@ impl Shop {
 
     /// What the database answers; `None` where it does not, or refuses.
     pub fn try_sql(&self, statement: &str) -> Option<String> {
-        let output = self.psql(statement);
+        self.sql_by(&self.endpoints().database_url, statement)
+    }
+
+    /// The same, asked by another role.
+    pub fn sql_as(&self, role: &str, statement: &str) -> Option<String> {
+        self.sql_by(&self.endpoints().database_url.replace("//postgres@", &format!("//{role}@")), statement)
+    }
+
+    fn sql_by(&self, url: &str, statement: &str) -> Option<String> {
+        let output = psql(url, statement).output().expect("psql");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
     /// What the database answers.
     pub fn sql(&self, statement: &str) -> String {
-        let output = self.psql(statement);
+        let output = psql(&self.endpoints().database_url, statement).output().expect("psql");
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
@@ -76,17 +85,18 @@ impl Shop {
         line.trim_end().to_owned()
     }
 
-    fn psql(&self, statement: &str) -> std::process::Output {
-        let mut psql = Command::new(PSQL);
-        psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", &self.endpoints().database_url, "-c", statement]);
-        psql.output().expect("psql")
-    }
-
     /// Commits, and gives an LSN that lies past the commit.
     pub fn commit(&self, statement: &str) -> String {
         self.sql(statement);
         self.sql("SELECT pg_current_wal_insert_lsn()")
     }
+}
+
+/// Asks the database one thing.
+pub fn psql(url: &str, statement: &str) -> Command {
+    let mut psql = Command::new(PSQL);
+    psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]);
+    psql
 }
 
 impl Page {
