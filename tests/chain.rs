@@ -12,6 +12,8 @@ mod chain;
 mod changes;
 #[path = "chain/compare.rs"]
 mod compare;
+#[path = "chain/deferred.rs"]
+mod deferred;
 #[path = "chain/floors.rs"]
 mod floors;
 #[path = "chain/heard.rs"]
@@ -59,6 +61,7 @@ scenarios! {
     policies::a_tier_behind_its_bound_is_passed_by_or_said_to_be_stale
     policies::a_page_is_purged_where_its_test_holds
     policies::a_key_moves_with_the_columns_it_is_made_of
+    deferred::deferred_columns_wait_for_their_pass
     predicted::what_is_predicted_is_what_is_applied
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached

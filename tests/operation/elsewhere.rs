@@ -52,11 +52,7 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     shop.sql(DATABASE);
     shop.sql(TABLES);
 
-    refused_by_check(
-        &shop.lockstep,
-        "FAIL  replica identity of Goods.shelves: ",
-        "ALTER TABLE \"Goods\".\"shelves\"",
-    );
+    refused_by_check(&shop.lockstep, "FAIL  replica identity of Goods.shelves: ", "ALTER TABLE \"Goods\".\"shelves\"");
     shop.sql("ALTER TABLE shelves REPLICA IDENTITY FULL");
     publications::ingest_publishes_no_secret(&shop, POLICY);
     refused_by_check(&shop.lockstep, "FAIL  publication Goods to go: ", "`lockstep setup --print-sql`");

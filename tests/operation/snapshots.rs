@@ -16,7 +16,8 @@ pub fn one_that_waits_says_for_whom(shop: &Shop) {
     );
     writer.env("PGAPPNAME", NAME);
     let writer = Program::start(writer);
-    let pid = format!("SELECT max(pid) FROM pg_stat_activity WHERE application_name = '{NAME}' AND backend_xid IS NOT NULL");
+    let pid =
+        format!("SELECT max(pid) FROM pg_stat_activity WHERE application_name = '{NAME}' AND backend_xid IS NOT NULL");
     let pid = until("a transaction that writes", LIMIT, || Some(shop.sql(&pid)).filter(|pid| !pid.is_empty()));
 
     let snapshot = shop.lockstep.start(&["snapshot", "Goods.items"]);
