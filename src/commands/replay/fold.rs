@@ -193,7 +193,7 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use lockstep_schemas::change::{Op, Row};
+    use lockstep_schemas::change::{Cell, Change, Op, Row};
     use lockstep_schemas::control::{Control, ControlKind};
     use lockstep_schemas::policy::DEFAULT;
     use lockstep_schemas::position::Lsn;
