@@ -26,6 +26,7 @@ pub fn a_publication_made_anew_needs_a_new_slot(shop: &Shop, ingest: Program) ->
     shop.sql(&format!("SELECT pg_drop_replication_slot('{SLOT}')"));
     let ingest = start_ingest(shop);
     assert_ne!(epoch(), before, "another history");
+    shop.sql("DELETE FROM boxes");
     writes_go_on_and_are_followed(shop);
     ingest
 }
