@@ -24,8 +24,8 @@ fn policy(wait: &str) -> String {
 
 fn dropped(metrics: &Metrics) -> u64 {
     let text = metrics.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(DROPPED)).expect("the counter");
-    value.parse().expect("a number")
+    // An engine that has just been started counts nothing yet.
+    text.lines().find_map(|line| line.strip_prefix(DROPPED)).map_or(0, |value| value.parse().expect("a number"))
 }
 
 /// The description as each tier has it; `None`: there is no entry.
