@@ -12,6 +12,8 @@ mod chain;
 mod changes;
 #[path = "chain/compare.rs"]
 mod compare;
+#[path = "chain/deferred.rs"]
+mod deferred;
 #[path = "chain/floors.rs"]
 mod floors;
 #[path = "chain/heard.rs"]
@@ -28,6 +30,8 @@ mod policies;
 mod predicted;
 #[path = "chain/refused.rs"]
 mod refused;
+#[path = "chain/repeated.rs"]
+mod repeated;
 #[path = "chain/roles.rs"]
 mod roles;
 #[path = "chain/starts.rs"]
@@ -57,10 +61,12 @@ scenarios! {
     policies::a_tier_behind_its_bound_is_passed_by_or_said_to_be_stale
     policies::a_page_is_purged_where_its_test_holds
     policies::a_key_moves_with_the_columns_it_is_made_of
+    deferred::deferred_columns_wait_for_their_pass
     predicted::what_is_predicted_is_what_is_applied
     floors::a_truncate_kills_what_was_cached
     floors::a_record_that_cannot_be_read_kills_what_was_cached
     floors::what_lies_below_a_floor_is_swept
+    repeated::records_that_come_twice_are_counted_and_passed_over
     starts::the_engine_starts_from_the_tiers
     starts::a_log_that_began_anew_is_a_lost_log
     starts::a_log_that_began_anew_beside_an_engine_is_a_lost_log

@@ -10,6 +10,8 @@
 //! | 75 | not yet |
 //! | 78 | configured wrongly |
 
+#[path = "operation/anew.rs"]
+mod anew;
 #[path = "operation/case.rs"]
 mod case;
 #[path = "operation/chain.rs"]
@@ -31,5 +33,11 @@ mod publications;
 mod refusals;
 #[path = "operation/shop.rs"]
 mod shop;
+#[path = "operation/sleeper.rs"]
+mod sleeper;
+#[path = "operation/snapshots.rs"]
+mod snapshots;
 #[path = "operation/standby.rs"]
 mod standby;
+#[path = "operation/topics.rs"]
+mod topics;

@@ -52,7 +52,7 @@ pub(crate) async fn look(
     findings: &mut Findings,
 ) -> Result<(), AuditError> {
     let Some(view) = subjects.first().map(|subject| &subject.view) else { return Ok(()) };
-    let (tier, is_replica, lenient) = (place.tier().as_str(), place.is_replica(), lenient(view));
+    let (tier, is_replica, lenient) = (place.tier().as_str(), place.is_replica(), lenient(&auditor.policy, view));
     let all: Vec<&Subject> = subjects.iter().collect();
     let before = read_rows(auditor, &all).await?;
     let found = place.read(&all).await?;

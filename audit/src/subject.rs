@@ -102,13 +102,18 @@ impl Names {
     }
 }
 
-/// Fields of a view whose changes need not reach its copies: those behind a test.
-pub(crate) fn lenient(view: &View) -> Lenient {
+/// Fields of a view whose changes need not reach its copies, or not yet: those behind a test, and those that wait for a pass.
+pub(crate) fn lenient(policy: &Policy, view: &View) -> Lenient {
     let mut lenient = Lenient::default();
-    for source in view.sources.iter().filter(|source| source.when.is_some()) {
+    for source in &view.sources {
+        let tested = source.when.is_some();
         match &source.rows {
-            Some(rows) => lenient.rows.push(rows.clone()),
-            None => lenient.columns.extend(source.columns.iter().map(|column| column.to_string())),
+            Some(rows) if tested || policy.may_wait(view, &rows.field("")) => lenient.rows.push(rows.clone()),
+            Some(_) => {}
+            None => {
+                let spared = source.columns.iter().filter(|column| tested || policy.may_wait(view, column));
+                lenient.columns.extend(spared.map(|column| column.to_string()));
+            }
         }
     }
     lenient

@@ -10,6 +10,7 @@ pub mod folded;
 mod lag;
 mod lane;
 mod park;
+mod passes;
 mod plan;
 mod progress;
 mod pump;
@@ -19,5 +20,5 @@ mod run;
 mod shared;
 mod sweeper;
 
-pub use plan::{Effect, EntryAction, NoEntity, Planner, Verdict, Why};
+pub use plan::{Effect, EntryAction, NoEntity, Planner, Postponed, Verdict, Views, Why, invalidations, subjects};
 pub use run::run;

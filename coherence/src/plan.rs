@@ -1,6 +1,7 @@
 //! What a change does, to which entries, and why. Pure.
 
 mod invalidated;
+mod postponed;
 mod reason;
 mod target;
 
@@ -13,6 +14,7 @@ use lockstep_schemas::policy::{Group, OnChange, Policy, Rows, TierName, View, Vi
 use lockstep_tiers::tier::ENTRY_BYTES_MAX;
 use lockstep_tiers::{Action, edge};
 
+pub use postponed::{Postponed, Views, invalidations, subjects};
 pub use reason::Why;
 use target::Targets;
 
@@ -85,6 +87,13 @@ type TableView = (Arc<View>, ViewSource);
 /// Fields as a refresh writes them; `None` is a null.
 type Fields = Vec<(Arc<str>, Option<String>)>;
 
+impl Verdict {
+    /// Whether what was made of the row is another one now, or will be after a pass.
+    pub fn concerns(&self) -> bool {
+        !self.effects.is_empty() || matches!(self.why, Why::Deferred(_))
+    }
+}
+
 impl Planner {
     /// Arranges a policy.
     pub fn new(policy: &Policy) -> Self {
@@ -144,7 +153,7 @@ fn verdict(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str)
         return Ok(Verdict { view: name, why: Why::NoKey, effects: Vec::new() });
     }
     if !targets.moved
-        && let Some(why) = indifference(change, source)
+        && let Some(why) = indifference(change, view, source)
     {
         return Ok(Verdict { view: name, why, effects: Vec::new() });
     }
@@ -163,8 +172,8 @@ fn verdict(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str)
     Ok(Verdict { view: name, why, effects })
 }
 
-/// Whether an update is known not to concern the view, and why.
-fn indifference(change: &Change, source: &ViewSource) -> Option<Why> {
+/// Whether an update is known not to concern the view, or not yet, and why.
+fn indifference(change: &Change, view: &View, source: &ViewSource) -> Option<Why> {
     let (Op::Update, Some(after)) = (change.op, &change.after) else { return None };
     if change.incomplete {
         return None;
@@ -174,7 +183,12 @@ fn indifference(change: &Change, source: &ViewSource) -> Option<Why> {
         return (!when.holds(before, after)).then(|| Why::TestFails(when.to_string()));
     }
     let same = |row: &Row, column: &str| is_known(row, column) && row.get(column) == after.get(column);
-    before.is_some_and(|row| source.reads().all(|column| same(row, column))).then_some(Why::Unchanged)
+    if before.is_some_and(|row| source.reads().all(|column| same(row, column))) {
+        return Some(Why::Unchanged);
+    }
+    let (wait, deferred) = (view.deferred?, source.deferred.as_ref()?);
+    let is_prompt = |column: &Arc<str>| !before.is_some_and(|row| same(row, column));
+    (!deferred.prompt.iter().any(is_prompt)).then_some(Why::Deferred(wait))
 }
 
 fn is_known(row: &Row, column: &str) -> bool {
@@ -388,6 +402,44 @@ mod tests {
         assert_eq!(effects_by(SHELVES, &Change { incomplete: true, ..hollow }), ["purge page:7"]);
         let gone = change(Op::Delete, "public.inventory", Some(stock("5", "a")), None);
         assert_eq!(effects_by(SHELVES, &gone), ["purge page:7"]);
+    }
+
+    const DEFERRING: &str = r#"
+        [groups.catalogue]
+        entity_key = "product_id"
+        tables = ["public.products", "public.texts"]
+        [views.item]
+        group = "catalogue"
+        tiers = ["l2"]
+        key = "item:{product_id}"
+        ttl = "1h"
+        deferred = "5m"
+        sources = [
+            { table = "public.products", columns = ["product_id", "name", "note"], deferred = ["note"] },
+            { table = "public.texts", columns = ["text"], deferred = ["text"] },
+        ]
+    "#;
+
+    #[test]
+    fn deferred_columns_wait_where_they_changed_alone() {
+        let product =
+            |name: &str, note: &str| row(&[("product_id", text("7")), ("name", text(name)), ("note", text(note))]);
+        let of = |op, before: Option<Row>, after: Option<Row>| {
+            effects_by(DEFERRING, &change(op, "public.products", before, after))
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(of(Op::Update, Some(product("a", "x")), Some(product("a", "y"))), none);
+        let refreshed = ["refresh item:7 product_id=7 name=b note=y"];
+        assert_eq!(of(Op::Update, Some(product("a", "x")), Some(product("b", "y"))), refreshed);
+        assert_eq!(of(Op::Update, None, Some(product("b", "y"))), refreshed, "nobody can tell");
+        assert_eq!(of(Op::Delete, Some(product("a", "x")), None), ["invalidate item:7"]);
+        let hollow = change(Op::Update, "public.products", Some(product("a", "x")), Some(product("a", "y")));
+        assert_eq!(effects_by(DEFERRING, &Change { incomplete: true, ..hollow }), ["invalidate item:7"]);
+        // Where every column waits, an old row is not needed.
+        let words = |words: &str| row(&[("product_id", text("7")), ("text", text(words))]);
+        let of = |op, before, after| effects_by(DEFERRING, &change(op, "public.texts", before, after));
+        assert_eq!(of(Op::Update, None, Some(words("new"))), none);
+        assert_eq!(of(Op::Insert, None, Some(words("new"))), ["invalidate item:7"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
 use crate::park::Park;
+use crate::passes::Passes;
 use crate::plan::Planner;
 use crate::progress;
 use crate::pump::Pump;
@@ -77,6 +78,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         )),
         reached: reached.clone(),
     });
+    let (planner, registry) = (shared.planner.clone(), shared.registry.clone());
+    let passes = Passes::new(&kafka, planner, registry, database, metrics);
+    let passing = passes.map(|passes| tokio::spawn(passes.run(shutdown.clone())));
     let lag = tokio::spawn(lag::publish(kafka.clone(), reached, shutdown.clone()));
     let pump = Pump::join(&kafka, shared, Handle::current())?;
     let stop = shutdown.clone();
@@ -90,6 +94,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         tracing::warn!("some fills were still under way at the end; their leases run out");
     }
     let _ = tokio::join!(lag, gate_task, sweeping);
+    if let Some(passing) = passing {
+        let _ = passing.await;
+    }
     match ended {
         Ok(Ok(ended)) => ended,
         _ => Err(Failure::internal("the pump's thread panicked")),

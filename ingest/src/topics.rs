@@ -148,35 +148,45 @@ async fn same_settings(
             return Err(Failure::configuration(what).remedy(remedy));
         }
     }
-    same_replication(admin, spec, replication)?;
-    let in_sync: u32 = setting(&resource, IN_SYNC).and_then(|value| value.parse().ok()).unwrap_or(1);
-    if replication >= REPLICAS_SAFE && in_sync < 2 {
-        let what = format!(
-            "topic {} has {IN_SYNC} = {in_sync}: one broker that fails takes acknowledged records along",
-            spec.name
-        );
-        let remedy = format!("run kafka-configs --alter --topic {} --add-config {IN_SYNC}=2", spec.name);
-        return Err(Failure::configuration(what).remedy(remedy));
-    }
+    let in_sync: i32 = setting(&resource, IN_SYNC).and_then(|value| value.parse().ok()).unwrap_or(1);
+    same_replication(&spec.name, replicas(admin, spec)?, in_sync, replication)?;
     let bytes = setting(&resource, BATCH_BYTES).unwrap_or("?");
     Ok(format!("{} partitions, records up to {bytes} bytes", spec.partitions))
 }
 
-/// A topic with fewer replicas than are configured loses with one broker what the configuration says it does not.
-fn same_replication(
-    admin: &AdminClient<DefaultClientContext>,
-    spec: &TopicSpec,
-    replication: i32,
-) -> Result<(), Failure> {
+/// Of the partition that has fewest.
+fn replicas(admin: &AdminClient<DefaultClientContext>, spec: &TopicSpec) -> Result<i32, Failure> {
     let asked = admin.inner().fetch_metadata(Some(&spec.name), ANSWER_WAIT_MAX);
     let metadata = asked.map_err(|error| Failure::unavailable("Kafka").because(error))?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     let fewest = partitions.map(|partition| partition.replicas().len()).min().unwrap_or_default();
-    if fewest >= usize::try_from(replication).unwrap_or_default() {
-        return Ok(());
+    Ok(i32::try_from(fewest).unwrap_or(i32::MAX))
+}
+
+/// A topic with fewer replicas than are configured loses with one broker what the configuration says it does not; one whose
+/// writes need more replicas than there are takes none. `configured` is -1 where the broker decides.
+fn same_replication(topic: &str, replicas: i32, in_sync: i32, configured: i32) -> Result<(), Failure> {
+    let alter = |change: &str| format!("run kafka-configs --alter --topic {topic} {change}");
+    let refuse = |what: String, remedy: String| Err(Failure::configuration(what).remedy(remedy));
+    if replicas < configured {
+        return refuse(
+            format!("topic {topic} has {replicas} replicas, not {configured}"),
+            "add replicas with kafka-reassign-partitions, or configure [kafka] replication as it is".to_owned(),
+        );
     }
-    Err(Failure::configuration(format!("topic {} has {fewest} replicas, not {replication}", spec.name))
-        .remedy("add replicas with kafka-reassign-partitions, or configure [kafka] replication as it is"))
+    if configured >= REPLICAS_SAFE && in_sync < 2 {
+        return refuse(
+            format!("topic {topic} has {IN_SYNC} = {in_sync}: one broker that fails takes acknowledged records along"),
+            alter(&format!("--add-config {IN_SYNC}=2")),
+        );
+    }
+    if in_sync > replicas {
+        return refuse(
+            format!("topic {topic} has {IN_SYNC} = {in_sync} and {replicas} replicas: nothing can be written to it"),
+            alter(&format!("--add-config {IN_SYNC}={}", if replicas >= REPLICAS_SAFE { 2 } else { 1 })),
+        );
+    }
+    Ok(())
 }
 
 async fn create(
@@ -210,6 +220,27 @@ async fn create(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_are_as_many_as_configured_and_as_writes_need() {
+        let check = |replicas, in_sync, configured, expected: Option<&str>| {
+            let said = same_replication("t", replicas, in_sync, configured).err().map(|failure| failure.to_string());
+            let fits = match (&said, expected) {
+                (Some(said), Some(expected)) => said.contains(expected),
+                (said, expected) => said.is_none() && expected.is_none(),
+            };
+            assert!(fits, "{replicas} {in_sync} {configured}: {said:?}");
+        };
+        check(3, 2, 3, None);
+        check(5, 2, 3, None);
+        check(1, 1, 1, None);
+        check(1, 1, -1, None);
+        check(1, 1, 3, Some("1 replicas, not 3"));
+        check(3, 1, 3, Some("min.insync.replicas = 1: one broker that fails"));
+        check(2, 1, 2, None);
+        check(1, 2, -1, Some("min.insync.replicas = 2 and 1 replicas: nothing can be written"));
+        check(3, 4, 3, Some("--add-config min.insync.replicas=2"));
+    }
 
     #[test]
     fn only_what_the_log_consists_of_is_missed() {

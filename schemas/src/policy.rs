@@ -22,7 +22,7 @@ use crate::shown::Shown;
 pub use file::PolicyError;
 pub use hot_set::HotSet;
 pub use schema::SCHEMA;
-pub use view::{OnBehind, OnChange, Rows, Staleness, View, ViewSource};
+pub use view::{Deferred, OnBehind, OnChange, Rows, Staleness, View, ViewSource};
 pub use warming::Warming;
 pub use when::When;
 
@@ -138,6 +138,22 @@ impl Policy {
         let on = |tier| self.views_of(group).any(|view| view.tier == tier);
         let reached = |tier: &TierName| on(*tier) || (*tier == TierName::L2 && on(TierName::L3));
         TierName::INSIDE_OUT.into_iter().filter(reached).collect()
+    }
+
+    /// Whether a field of a view may be older than its tier's position, since its changes wait for a pass: where the column
+    /// is deferred in the view itself, or in another of the group, of which the copy may have been made.
+    pub fn may_wait(&self, view: &View, field: &str) -> bool {
+        let holds = |source: &&ViewSource| match &source.rows {
+            Some(rows) => rows.row_of(field).is_some(),
+            None => source.columns.iter().any(|column| **column == *field),
+        };
+        let Some(source) = view.sources.iter().find(holds) else { return false };
+        let waits = |column: &Arc<str>| match source.rows {
+            Some(_) => source.columns.contains(column),
+            None => **column == *field,
+        };
+        let others = self.views_of(&view.group).filter_map(|other| other.source(&source.table));
+        others.flat_map(ViewSource::deferred).any(waits)
     }
 
     /// A view by name, or its nearest neighbour as a suggestion.

@@ -51,6 +51,11 @@ pub enum Signal {
         #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
         views: BTreeSet<String>,
     },
+    /// Drop everything that was made of a group: what of it is out of date is not known.
+    Forget {
+        /// The group.
+        group: String,
+    },
     /// Say what came of parked things.
     Resolve {
         /// Their offsets in the parked topic.
@@ -116,6 +121,7 @@ mod tests {
         for signal in [
             snapshot.clone(),
             Signal::StopSnapshot { id: None },
+            Signal::Forget { group: "catalogue".to_owned() },
             Signal::Window { chunk: 7, edge: Edge::High },
             Signal::Invalidate {
                 group: "catalogue".to_owned(),

@@ -17,6 +17,7 @@ pub mod signals;
 pub mod snapshot;
 pub mod sql_error;
 pub mod trial;
+pub mod writers;
 
 pub use database::{Database, DatabaseError};
 pub use log_end::log_end;

@@ -1,5 +1,6 @@
 //! `lockstep snapshot`: asks ingest, through the log, to publish every row of some tables, and watches it do so.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,7 +13,7 @@ use lockstep_schemas::signal::Signal;
 use lockstep_schemas::snapshot::{Finished, Snapshots};
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
-use lockstep_source::{Database, chunk};
+use lockstep_source::{Database, chunk, writers};
 use rdkafka::Message as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +23,9 @@ use crate::output;
 
 /// Ingest saves its checkpoint twice a second while the log moves. Where it says nothing for so long, it is not there, or
 /// waits for somebody.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Progress comes every second, also of a log that rests.
+const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What an ingest that is there says of the log is no older.
 const PROGRESS_AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -54,7 +57,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &SnapshotArgs) -
         return Ok(());
     }
     let away = |error| Failure::unavailable("ingest's checkpoint can't be read").because(error);
-    let finished = follow(config.kafka()?, &mut tail.map_err(away)?, &id, away).await?;
+    let finished = follow(config.kafka()?, &database, &mut tail.map_err(away)?, &id, away).await?;
     report(&finished, args.output.output);
     match finished.failed.as_slice() {
         [] => Ok(()),
@@ -85,11 +88,13 @@ fn tables(policy: &Policy, args: &SnapshotArgs) -> Result<Vec<String>, Failure> 
 
 async fn follow(
     kafka: &KafkaConfig,
+    database: &Database,
     tail: &mut Tail,
     id: &str,
     away: impl Fn(rdkafka::error::KafkaError) -> Failure,
 ) -> Result<Finished, Failure> {
-    let bar = ProgressBar::new(0);
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let mut told = String::new();
     if let Ok(style) = ProgressStyle::with_template("  {msg:32} {bar:40} {human_pos}/{human_len} rows  {eta}") {
         bar.set_style(style);
     }
@@ -99,8 +104,14 @@ async fn follow(
                 return Err(Failure::unavailable("ingest is not there")
                     .remedy("look at `lockstep status`; the request stays in the log, and is done once ingest runs"));
             }
-            bar.set_message("waits for transactions that are writing (pg_stat_activity)");
-            bar.tick();
+            if let Some(waits) = waits_for(database).await {
+                bar.set_message("waits for a transaction that is writing");
+                // Once, however long it lasts.
+                if waits != told {
+                    bar.suspend(|| output::error(&waits));
+                    told = waits;
+                }
+            }
             continue;
         };
         let message = message.map_err(&away)?;
@@ -120,13 +131,24 @@ async fn follow(
     }
 }
 
+/// Whom a chunk waits for: it is read when everything that was committed before it began is visible, and that is known once
+/// all who were writing then have ended.
+async fn waits_for(database: &Database) -> Option<String> {
+    let writer = writers::oldest(database).await.ok()??;
+    let remedy = match &writer.pid {
+        Some(pid) => format!("it goes on when that ends, or is ended: SELECT pg_terminate_backend({pid})"),
+        None => "it goes on when that is committed or rolled back".to_owned(),
+    };
+    Some(format!("the snapshot waits for {writer}; {remedy}"))
+}
+
 /// Whether ingest follows the log.
 async fn is_there(kafka: &KafkaConfig) -> bool {
     let newest = async {
         let mut tail = Tail::open(kafka, "snapshot", topics::PROGRESS, Begin::Newest).await.ok()?;
         Progress::from_json(tail.next().await.ok()?.payload()?).ok()
     };
-    let newest = tokio::time::timeout(SILENCE_MAX, newest).await.ok().flatten();
+    let newest = tokio::time::timeout(PROGRESS_WAIT_MAX, newest).await.ok().flatten();
     newest.is_some_and(|progress| now_micros() - progress.at < PROGRESS_AGE_MAX.as_micros() as i64)
 }
 

@@ -58,7 +58,7 @@ pub async fn a_tier_behind_its_bound_is_passed_by_or_said_to_be_stale(chain: &mu
 }
 
 /// The engine with another policy, until it is told the default one again.
-async fn follow(chain: &mut Chain, policy: &str) {
+pub async fn follow(chain: &mut Chain, policy: &str) {
     chain.engine.take().expect("an engine").stop().await;
     chain.setting.policy = Arc::new(parse(policy));
     chain.engine = Some(chain.setting.engine());

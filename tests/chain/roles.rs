@@ -33,6 +33,13 @@ impl Role {
         let ended = tokio::time::timeout(WAIT_MAX, task).await.expect("an end in time");
         ended.expect("no panic").expect("no failure");
     }
+
+    /// Ends it in the middle of whatever it does.
+    pub async fn crash(mut self) {
+        let task = self.task.take().expect("a running role");
+        task.abort();
+        let _ = task.await;
+    }
 }
 
 impl Drop for Role {
@@ -87,6 +94,12 @@ impl Setting {
 
     pub fn engine(&self) -> Role {
         role(|stop| self.engine_until(stop))
+    }
+
+    /// An engine that counts here.
+    pub fn engine_counting(&self, metrics: Metrics) -> Role {
+        let (config, policy) = (self.config.clone(), self.policy.clone());
+        role(async move |stop| lockstep_coherence::run(&config, &policy, &metrics, stop).await)
     }
 
     /// The engine for whoever runs it in a way of his own.

@@ -114,7 +114,7 @@ fn client(chain: &Chain, group: &str) -> BaseConsumer {
     config.set("group.id", group).create().expect("a client")
 }
 
-fn end_of(chain: &Chain, group: &str) -> i64 {
+pub fn end_of(chain: &Chain, group: &str) -> i64 {
     let topic = topics::of_group(group);
     client(chain, "test-offsets").fetch_watermarks(&topic, 0, WAIT_MAX).expect("an end").1
 }

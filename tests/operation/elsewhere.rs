@@ -7,13 +7,18 @@ use std::time::Duration;
 use lockstep_stack::{Service, Services, StackOptions};
 
 use crate::harness::{Lockstep, Program, until};
-use crate::publications;
 use crate::shop::Shop;
+use crate::{anew, publications, sleeper, snapshots, topics};
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
+pub const READY_LIMIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
 const AWAY_LIMIT: Duration = Duration::from_secs(20);
 
+/// No name is the one that it would be without a configuration, and some have to be quoted.
+pub const CONFIGURATION: &str = "[database]\nslot = \"goods_slot\"\npublication = \"Goods to go\"\n";
+/// Nobody may do more than is granted to him.
+const DATABASE: &str = "CREATE SCHEMA \"Goods\"; ALTER DATABASE shop SET search_path = \"Goods\";
+    REVOKE CONNECT ON DATABASE shop FROM PUBLIC";
 const TABLES: &str = "CREATE TABLE items (item text PRIMARY KEY, title text NOT NULL, note text,
         api_token text DEFAULT 's3cr3t-planted') PARTITION BY HASH (item);
     CREATE TABLE items_even PARTITION OF items FOR VALUES WITH (MODULUS 2, REMAINDER 0);
@@ -24,7 +29,7 @@ const TABLES: &str = "CREATE TABLE items (item text PRIMARY KEY, title text NOT 
 const POLICY: &str = r#"
 [groups.items]
 entity_key = "item"
-tables = ["public.items", "public.shelves", "public.boxes"]
+tables = ["Goods.items", "Goods.shelves", "Goods.boxes"]
 
 [views.item]
 group = "items"
@@ -32,7 +37,7 @@ tiers = ["l2"]
 key = "item:{item}"
 ttl = "1h"
 [[views.item.sources]]
-table = "public.items"
+table = "Goods.items"
 columns = ["item", "title"]
 "#;
 
@@ -43,23 +48,21 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("policy.toml"), POLICY).expect("a written policy");
     shop.lockstep = shop.lockstep.clone().within(folder.path()).set("LOCKSTEP_PARTITIONS", "4");
+    fs::write(folder.path().join("lockstep.toml"), CONFIGURATION).expect("a written configuration");
+    shop.sql(DATABASE);
     shop.sql(TABLES);
 
-    refused_by_check(
-        &shop.lockstep,
-        "FAIL  replica identity of public.shelves: ",
-        "ALTER TABLE \"public\".\"shelves\"",
-    );
+    refused_by_check(&shop.lockstep, "FAIL  replica identity of Goods.shelves: ", "ALTER TABLE \"Goods\".\"shelves\"");
     shop.sql("ALTER TABLE shelves REPLICA IDENTITY FULL");
     publications::ingest_publishes_no_secret(&shop, POLICY);
-    refused_by_check(&shop.lockstep, "FAIL  publication lockstep: ", "`lockstep setup --print-sql`");
-    shop.sql(&shop.lockstep.ask(&["setup", "--print-sql"]));
+    refused_by_check(&shop.lockstep, "FAIL  publication Goods to go: ", "`lockstep setup --print-sql`");
+    as_printed(&shop);
 
-    let known = shop.endpoints().database_url.replace("//postgres@", "//lockstep_ingest@");
-    let ingest = shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &known).start(&["run", "--role", "ingest"]);
-    ingest.line("streaming", READY_LIMIT, |line| line.contains("streaming").then_some(()));
+    topics::one_takes_no_writes(&shop);
+    let ingest = start_ingest(&shop);
+    topics::replicas_are_compared(&shop, POLICY);
     let checked = shop.lockstep.ask(&["check"]);
-    let partitioned = "ok    partitioned tables of publication lockstep: 1 published under their own names";
+    let partitioned = "ok    partitioned tables of publication Goods to go: 1 published under their own names";
     assert!(checked.lines().any(|line| line == partitioned), "{checked}");
     assert!(checked.lines().next_back().is_some_and(|line| line.ends_with(" checks, 0 failed")), "{checked}");
 
@@ -69,7 +72,37 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
 
     writes_go_on_and_are_followed(&shop);
     publications::no_secret_is_in_the_topic(&shop);
+    snapshots::one_that_waits_says_for_whom(&shop);
+    let ingest = sleeper::a_woken_one_gives_out_no_schema_id(&shop, ingest);
+    let ingest = anew::a_publication_made_anew_needs_a_new_slot(&shop, ingest);
     ends_though_kafka_is_away(&mut shop, ingest);
+}
+
+/// Under the role that was made for it.
+pub fn start_ingest(shop: &Shop) -> Program {
+    let known = shop.endpoints().database_url.replace("//postgres@", "//lockstep_ingest@");
+    let ingest = shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &known).start(&["run", "--role", "ingest"]);
+    ingest.line("streaming", READY_LIMIT, |line| line.contains(" streaming").then_some(()));
+    ingest
+}
+
+/// What is printed is run as it is, and is enough: ingest runs under its role from here on, and who reads rows may read those
+/// that views are made of, and nothing else.
+fn as_printed(shop: &Shop) {
+    let printed = shop.lockstep.ask(&["setup", "--print-sql"]);
+    for line in [
+        "GRANT CONNECT ON DATABASE \"shop\" TO lockstep_ingest, lockstep_reader;",
+        "GRANT USAGE ON SCHEMA \"Goods\" TO lockstep_ingest, lockstep_reader;",
+        "CREATE PUBLICATION \"Goods to go\" FOR TABLE",
+    ] {
+        assert!(printed.lines().any(|known| known == line), "{line}: {printed}");
+    }
+    assert_eq!(shop.sql_as("lockstep_reader", "SELECT 1"), None, "there is no such role yet");
+    shop.sql(&printed);
+    let reads = "SELECT count(item) + count(title) FROM \"Goods\".items; SELECT count(*) FROM lockstep.epoch";
+    assert_eq!(shop.sql_as("lockstep_reader", reads).as_deref(), Some("0\n0"));
+    assert_eq!(shop.sql_as("lockstep_reader", "SELECT note FROM \"Goods\".items"), None, "no view needs it");
+    assert_eq!(shop.sql_as("lockstep_ingest", "SELECT title FROM \"Goods\".items"), None, "it needs no rows");
 }
 
 /// One of its lines says what fails, and that line says what to do.
@@ -81,7 +114,7 @@ pub fn refused_by_check(lockstep: &Lockstep, fails: &str, remedy: &str) {
 }
 
 /// No publication of ours may refuse the shop an update or a delete.
-fn writes_go_on_and_are_followed(shop: &Shop) {
+pub fn writes_go_on_and_are_followed(shop: &Shop) {
     for statement in [
         "INSERT INTO items VALUES ('a', 'lantern-planted', NULL); INSERT INTO boxes VALUES ('a'); INSERT INTO shelves VALUES (1, 'a'), (2, 'a')",
         "UPDATE items SET note = 'tin'; UPDATE shelves SET item = 'b' WHERE shelf = 1",

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::case::{CONFIGURED_WRONGLY, Case, check};
-use crate::elsewhere::refused_by_check;
+use crate::elsewhere::{CONFIGURATION, refused_by_check};
 use crate::harness::kafka::holding;
 use crate::shop::Shop;
 
@@ -13,7 +13,7 @@ pub const TITLE: &str = "lantern-planted";
 
 /// Before there is a publication, ingest would make one of all that is needed.
 pub fn ingest_publishes_no_secret(shop: &Shop, policy: &str) {
-    let refused: &[&str] = &["column api_token of public.items", "`lockstep setup --print-sql`", "allow_secret = "];
+    let refused: &[&str] = &["column api_token of Goods.items", "`lockstep setup --print-sql`", "allow_secret = "];
     let needs_it = policy.replace("\"title\"]", "\"title\", \"api_token\"]");
     assert_ne!(needs_it, policy);
     let run = Case::new("a secret", "run --role ingest").file("policy.toml", &needs_it);
@@ -24,31 +24,31 @@ pub fn ingest_publishes_no_secret(shop: &Shop, policy: &str) {
 /// What is broken, the line that tells it, what that line says, and what mends it.
 type Fault = (&'static str, &'static str, &'static str, &'static str);
 
-const AS_IT_WAS: &str = "ALTER PUBLICATION lockstep SET TABLE items (item, title), shelves, boxes (item)";
+const AS_IT_WAS: &str = "ALTER PUBLICATION \"Goods to go\" SET TABLE items (item, title), shelves, boxes (item)";
 
 const FAULTS: [Fault; 4] = [
     (
-        "ALTER PUBLICATION lockstep SET (publish = 'insert, update')",
-        "kinds of changes in publication lockstep: publication lockstep does not carry every delete, truncate",
-        "ALTER PUBLICATION \"lockstep\" SET (publish = 'insert, update, delete, truncate')",
-        "ALTER PUBLICATION lockstep SET (publish = 'insert, update, delete, truncate')",
+        "ALTER PUBLICATION \"Goods to go\" SET (publish = 'insert, update')",
+        "kinds of changes in publication Goods to go: publication Goods to go does not carry every delete, truncate",
+        "ALTER PUBLICATION \"Goods to go\" SET (publish = 'insert, update, delete, truncate')",
+        "ALTER PUBLICATION \"Goods to go\" SET (publish = 'insert, update, delete, truncate')",
     ),
     (
-        "ALTER PUBLICATION lockstep SET TABLE items (item, title) WHERE (item <> 'b'), shelves, boxes (item)",
-        "row filters of publication lockstep: publication lockstep carries only some rows of public.items",
+        "ALTER PUBLICATION \"Goods to go\" SET TABLE items (item, title) WHERE (item <> 'b'), shelves, boxes (item)",
+        "row filters of publication Goods to go: publication Goods to go carries only some rows of Goods.items",
         "without WHERE",
         AS_IT_WAS,
     ),
     (
         "CREATE TABLE rare_boxes () INHERITS (boxes)",
-        "tables that inherit from the policy's tables: table public.rare_boxes inherits from public.boxes",
-        "ALTER TABLE \"public\".\"rare_boxes\" NO INHERIT \"public\".\"boxes\"",
+        "tables that inherit from the policy's tables: table Goods.rare_boxes inherits from Goods.boxes",
+        "ALTER TABLE \"Goods\".\"rare_boxes\" NO INHERIT \"Goods\".\"boxes\"",
         "ALTER TABLE rare_boxes NO INHERIT boxes",
     ),
     (
-        "ALTER PUBLICATION lockstep SET TABLE items, shelves, boxes (item)",
-        "columns of publication lockstep that are called like secrets: column api_token of public.items",
-        "[tables.\"public.items\"] allow_secret = [\"api_token\"]",
+        "ALTER PUBLICATION \"Goods to go\" SET TABLE items, shelves, boxes (item)",
+        "columns of publication Goods to go that are called like secrets: column api_token of Goods.items",
+        "[tables.\"Goods.items\"] allow_secret = [\"api_token\"]",
         AS_IT_WAS,
     ),
 ];
@@ -61,14 +61,15 @@ pub fn faults_are_told(shop: &Shop, policy: &str) {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let lockstep = shop.lockstep.clone().within(folder.path());
+    fs::write(folder.path().join("lockstep.toml"), CONFIGURATION).expect("a written configuration");
     let with = |rules: &str| {
-        let text = format!("{policy}\n[tables.\"public.items\"]\n{rules}\n");
+        let text = format!("{policy}\n[tables.\"Goods.items\"]\n{rules}\n");
         fs::write(folder.path().join("policy.toml"), text).expect("a written policy");
     };
     with("private = [\"titel\"]");
-    let misspelt = "FAIL  columns that the policy has rules for: table public.items has no column titel";
+    let misspelt = "FAIL  columns that the policy has rules for: table Goods.items has no column titel";
     refused_by_check(&lockstep, misspelt, "did you mean `title`?");
-    shop.sql("ALTER PUBLICATION lockstep SET TABLE items, shelves, boxes (item)");
+    shop.sql("ALTER PUBLICATION \"Goods to go\" SET TABLE items, shelves, boxes (item)");
     with("allow_secret = [\"api_token\"]");
     let checked = lockstep.ask(&["check"]);
     assert!(checked.contains("called like secrets: 1, allowed by the policy"), "{checked}");

@@ -76,7 +76,16 @@ impl Shop {
 
     /// What the database answers; `None` where it does not, or refuses.
     pub fn try_sql(&self, statement: &str) -> Option<String> {
-        let output = self.psql(statement);
+        self.sql_by(&self.endpoints().database_url, statement)
+    }
+
+    /// The same, asked by another role.
+    pub fn sql_as(&self, role: &str, statement: &str) -> Option<String> {
+        self.sql_by(&self.endpoints().database_url.replace("//postgres@", &format!("//{role}@")), statement)
+    }
+
+    fn sql_by(&self, url: &str, statement: &str) -> Option<String> {
+        let output = psql(url, statement).output().expect("psql");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
@@ -99,7 +108,7 @@ impl Shop {
 
     /// What another server answers.
     pub fn sql_at(&self, url: &str, statement: &str) -> String {
-        let output = psql(url, statement);
+        let output = psql(url, statement).output().expect("psql");
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
@@ -115,10 +124,6 @@ impl Shop {
         &self.database_url
     }
 
-    fn psql(&self, statement: &str) -> std::process::Output {
-        psql(&self.database_url, statement)
-    }
-
     /// Commits, and gives an LSN that lies past the commit.
     pub fn commit(&self, statement: &str) -> String {
         self.sql(statement);
@@ -126,9 +131,11 @@ impl Shop {
     }
 }
 
-fn psql(url: &str, statement: &str) -> std::process::Output {
+/// Asks the database one thing.
+pub fn psql(url: &str, statement: &str) -> Command {
     let mut psql = Command::new(PSQL);
-    psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]).output().expect("psql")
+    psql.args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement]);
+    psql
 }
 
 impl Page {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum Why {
     TestFails(String),
     /// Every column of the view is as it was.
     Unchanged,
+    /// Only deferred columns changed: a pass drops what was made of them, within so long.
+    Deferred(Duration),
     /// A column of its key is null.
     NoKey,
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Why {
             Why::TestHolds(test) => write!(f, "`{test}` holds"),
             Why::TestFails(test) => write!(f, "`{test}` does not hold"),
             Why::Unchanged => f.write_str("every column of the view is known to be as it was"),
+            Why::Deferred(wait) => write!(f, "only deferred columns changed: a pass drops it within {wait:?}"),
             Why::NoKey => f.write_str("a column of its key is null: such a row has no entry"),
         }
     }

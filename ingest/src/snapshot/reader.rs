@@ -7,7 +7,7 @@ use lockstep_process::retry::Pauses;
 use lockstep_schemas::signal::{Edge, Signal};
 use lockstep_source::chunk::{self, PublishedShape};
 use lockstep_source::gate::{Gate, GateShut};
-use lockstep_source::{Database, DatabaseError};
+use lockstep_source::{Database, DatabaseError, writers};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -135,7 +135,12 @@ impl Reader {
         match tokio::time::timeout(GATE_WORD_AFTER, &mut settled).await {
             Ok(settled) => settled.map(drop),
             Err(_) => {
-                tracing::warn!(table = %order.table, "the snapshot waits for a transaction that has been writing for long");
+                let oldest = writers::oldest(&self.database).await.ok().flatten().map(|oldest| oldest.to_string());
+                tracing::warn!(
+                    table = %order.table,
+                    oldest = oldest.as_deref(),
+                    "the snapshot waits for a transaction that has been writing for long"
+                );
                 settled.await.map(drop)
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::invalidation::{HEADER, Invalidation, Subject};
 use lockstep_schemas::partition::partition_of;
 use lockstep_schemas::position::Position;
@@ -44,5 +45,18 @@ impl Stream {
             self.metrics.invalidations.inc();
         }
         Ok(())
+    }
+
+    /// Everything made of a group goes: its floors rise.
+    pub(super) async fn forget_group(&mut self, group: &str, open: &mut Open) -> Result<(), StreamError> {
+        let Some(at) = self.tables.groups.iter().position(|known| &*known.name == group) else {
+            tracing::warn!(group, "an invalidation of a group that the policy lacks is passed over");
+            return Ok(());
+        };
+        tracing::warn!(group, "entries of a whole group are dropped, as was asked for through the log");
+        open.ordinal += 1;
+        let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal };
+        let control = Control { kind: ControlKind::Lost, position, xid: open.xid, table: None };
+        self.broadcast(&control, at, open.number).await
     }
 }

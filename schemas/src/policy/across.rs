@@ -27,10 +27,26 @@ fn through(view: &View, policy: &Policy) -> Result<(), String> {
     if view.sources[0].table != beneath.sources[0].table {
         return Err(format!("its first source is not that of view {name}: they would not exist for the same entities"));
     }
-    match missing(view, beneath) {
-        Some(field) => Err(format!("field {field} is not in view {name}, through which it is filled")),
+    if let Some(field) = missing(view, beneath) {
+        return Err(format!("field {field} is not in view {name}, through which it is filled"));
+    }
+    match sooner(view, beneath) {
+        Some(column) => Err(format!(
+            "column {column} is deferred in view {name}, and so must be here: what this view has shown, it would be filled \
+             without"
+        )),
         None => Ok(()),
     }
+}
+
+/// A column that follows its changes at once though the view beneath waits for a pass (docs/protocol.md, [17a]).
+fn sooner<'v>(view: &'v View, beneath: &View) -> Option<&'v str> {
+    let waits = |source: &'v ViewSource| {
+        let of_beneath = beneath.source(&source.table).map_or(&[][..], ViewSource::deferred);
+        let waits = |column: &&std::sync::Arc<str>| of_beneath.contains(column) && !source.deferred().contains(column);
+        source.columns.iter().find(waits).map(|column| &**column)
+    };
+    view.sources.iter().find_map(waits)
 }
 
 /// A field that the view beneath lacks, or has from another table.

@@ -42,7 +42,7 @@ impl PolicyError {
 pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
-        PolicyError::new(format!("line {line}"), explain(error.message()))
+        PolicyError::new(format!("line {line}"), suggest::explain(error.message()))
     })?;
     let mut groups = groups(file.groups)?;
     let rules = rules::rules(file.tables, &groups)?;
@@ -55,13 +55,6 @@ pub(super) fn parse(text: &str) -> Result<Policy, PolicyError> {
     let policy = Policy { groups, views, rules, warming: warming(file.warming)? };
     across::check(&policy)?;
     Ok(policy)
-}
-
-fn explain(message: &str) -> String {
-    if message.contains("unknown field `deferred`") {
-        return "`deferred` is not built yet: leave it out, and the columns follow their changes at once".to_owned();
-    }
-    suggest::explain(message)
 }
 
 /// A table's one text, however the file writes it.
@@ -131,5 +124,36 @@ mod tests {
         let when = policy.views["product_page"].sources[2].when.as_ref().expect("a test");
         assert_eq!(when.to_string(), "stock crosses 0");
         assert_eq!(policy.views["product_page"].sources[2].reads().count(), 2);
+    }
+
+    #[test]
+    fn columns_may_wait_for_a_pass() {
+        let text = r#"
+            [groups.catalogue]
+            entity_key = "id"
+            tables = ["public.products", "public.texts"]
+            [views.item]
+            group = "catalogue"
+            tiers = ["l2"]
+            key = "item:{id}"
+            ttl = "2h"
+            deferred = "5m"
+            sources = [
+                { table = "public.products", columns = ["id", "name", "note"], deferred = ["note"] },
+                { table = "public.texts", columns = ["text"], deferred = ["text"] },
+            ]
+        "#;
+        let policy = Policy::parse(text).unwrap_or_else(|why| panic!("{why}"));
+        let view = &policy.views["item"];
+        assert_eq!(view.deferred, Some(Duration::from_secs(300)));
+        let prompt = |at: usize| view.sources[at].deferred.as_ref().map(|deferred| deferred.prompt.clone());
+        assert_eq!((prompt(0), prompt(1)), (Some(vec!["name".into()]), Some(Vec::new())));
+        let page = "[views.page]\ngroup = \"catalogue\"\ntiers = [\"l3\"]\nkey = \"/p/{id}\"\ntag = \"p:{id}\"\nttl = \"1h\"\n\
+                    sources = [{ table = \"public.products\", columns = [\"name\", \"note\"] }]";
+        let policy = Policy::parse(&format!("{text}\n{page}")).unwrap_or_else(|why| panic!("{why}"));
+        for view in ["item", "page"] {
+            let waits = |field: &str| policy.may_wait(&policy.views[view], field);
+            assert_eq!((waits("note"), waits("name")), (true, false), "{view}");
+        }
     }
 }

@@ -69,7 +69,30 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", key, &reviews("when = \"stars changes\"")), "`when` is for l3");
     check(more("l3", with_tag, &reviews("when = \"stars grows\"")), "`grows` is not a test");
     check(more("l3", with_tag, &reviews("when = \"text changes\"")), "tests column text");
-    check(more("l2", key, &reviews("deferred = [\"stars\"]")), "`deferred` is not built yet");
+    let stars = "deferred = [\"stars\"]";
+    let wait = format!("{key}\ndeferred = \"5m\"");
+    check(more("l2", key, &reviews(stars)), "is deferred by how much?");
+    check(more("l2", &wait, all), "which columns?");
+    check(more("l2", &wait, &reviews("deferred = []")), "names no column");
+    check(more("l2", &wait, &reviews("deferred = [\"text\"]")), "its source does not list it");
+    check(more("l2", &wait, &reviews(&format!("{stars}, rows = \"review:{{stars}}\""))), "it tells whose row it is");
+    check(more("l2", &format!("{key}\ndeferred = \"2d\""), &reviews(stars)), "a day at most");
+    check(
+        more("l3", &format!("{with_tag}\ndeferred = \"5m\""), &reviews(&format!("{stars}, when = \"stars changes\""))),
+        "use one of them",
+    );
+    let named = "{ table = \"public.products\", columns = [\"id\", \"name\"], deferred = [\"name\"] }";
+    check(more("l2", "key = \"more:{name}:{id}\"\ndeferred = \"5m\"", named), "can't wait for a pass");
+    // docs/protocol.md, [17a]
+    let beneath = small
+        .replace("\"name\"] }", "\"name\"], deferred = [\"name\"] }")
+        .replace("ttl = \"2h\"", "ttl = \"2h\"\ndeferred = \"5m\"");
+    check(
+        format!(
+            "{beneath}\n[views.more]\ngroup = \"catalogue\"\ntiers = [\"l1\"]\nttl = \"1h\"\n{key}\nthrough = \"item\"\nsources = [{all}]"
+        ),
+        "column name is deferred in view item, and so must be here",
+    );
     check(more("l2", key, &reviews("row = \"review:{n}\"")), "did you mean `rows`?");
     let first = "{ table = \"public.reviews\", columns = [\"stars\"], rows = \"review:{n}\" }";
     check(more("l2", key, &format!("{first}, {all}")), "decides whether the entry exists");

@@ -29,6 +29,8 @@ pub struct View {
     pub sliding: bool,
     /// What an update does to an entry.
     pub on_change: OnChange,
+    /// How long what was made of deferred columns may wait for its pass.
+    pub deferred: Option<Duration>,
     /// How far its tier may be behind, and what readers get beyond that.
     pub staleness: Option<Staleness>,
     /// Entries exist only for the members of a hot set of this size.
@@ -87,6 +89,18 @@ pub struct ViewSource {
     pub rows: Option<Rows>,
     /// An update that fails this test does not concern the view.
     pub when: Option<When>,
+    /// Columns whose changes wait for a pass.
+    pub deferred: Option<Deferred>,
+}
+
+/// Columns of a source whose changes wait for a pass (docs/protocol.md, "Deferred columns").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// These.
+    pub columns: Vec<Arc<str>>,
+    /// Columns of which a change concerns the view at once: all others that it reads, but for the entity key, whose change
+    /// makes another entity.
+    pub prompt: Vec<Arc<str>>,
 }
 
 /// What a row's field is called: `line:{line_id}`.
@@ -159,6 +173,11 @@ impl ViewSource {
         self.columns.iter().chain(row).chain(self.when.iter().flat_map(When::columns))
     }
 
+    /// The columns whose changes wait for a pass.
+    pub fn deferred(&self) -> &[Arc<str>] {
+        self.deferred.as_ref().map_or(&[], |deferred| &deferred.columns)
+    }
+
     /// The text of a row's field: a JSON object of its columns, in the policy's order, each value its canonical text. The
     /// same bytes from the log and from the database.
     pub fn row_text<'t>(&self, mut text: impl FnMut(usize, &str) -> Option<&'t str>) -> String {
@@ -196,6 +215,7 @@ mod tests {
             columns: vec!["line_id".into(), "note \"x\"".into(), "gone".into()],
             rows: Some(rows),
             when: None,
+            deferred: None,
         };
         let texts = [Some("7"), Some("a \"b\"\n"), None];
         assert_eq!(source.row_text(|at, _| texts[at]), r#"{"line_id":"7","note \"x\"":"a \"b\"\n","gone":null}"#);

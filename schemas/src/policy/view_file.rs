@@ -8,13 +8,17 @@ use lockstep_process::suggest;
 use serde::Deserialize;
 
 use super::file::table_of;
-use super::{Group, HotSet, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When};
+use super::{
+    Deferred, Group, HotSet, OnBehind, OnChange, PolicyError, Rows, Staleness, TierName, View, ViewSource, When,
+};
 use crate::key::KeyPattern;
 
 /// An entry has at most so many fields (docs/protocol.md, "Limits").
 const FIELDS_MAX: usize = 500;
 /// An idle tier moves each second, after a progress record that comes each second: it is behind by so much and well.
 const BOUND_MIN: Duration = Duration::from_secs(3);
+/// What waits for a pass waits in the log.
+const DEFERRED_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +35,7 @@ pub(super) struct ViewFile {
     on_change: Option<String>,
     bound: Option<String>,
     on_behind: Option<String>,
+    deferred: Option<String>,
     hot_set: Option<HotSet>,
     #[serde(default)]
     warm: bool,
@@ -44,6 +49,7 @@ struct SourceFile {
     columns: Vec<String>,
     rows: Option<String>,
     when: Option<String>,
+    deferred: Option<Vec<String>>,
 }
 
 pub(super) fn view_of(name: &str, file: ViewFile, groups: &BTreeMap<Arc<str>, Group>) -> Result<View, PolicyError> {
@@ -69,12 +75,14 @@ pub(super) fn view_of(name: &str, file: ViewFile, groups: &BTreeMap<Arc<str>, Gr
         sliding: file.sliding,
         on_change: on_change(file.on_change.as_deref()).map_err(refuse)?,
         staleness: staleness(file.bound.as_deref(), file.on_behind.as_deref()).map_err(refuse)?,
+        deferred: file.deferred.as_deref().map(duration).transpose().map_err(refuse)?,
         hot_set: file.hot_set,
         warm: file.warm,
         sources: sources(file.sources, group).map_err(refuse)?,
     };
     check_tier(&view, file.on_change.is_some()).map_err(refuse)?;
     check_columns_of_keys(&view).map_err(refuse)?;
+    check_deferred(&view).map_err(refuse)?;
     Ok(view)
 }
 
@@ -157,6 +165,28 @@ fn check_columns_of_keys(view: &View) -> Result<(), String> {
     Ok(())
 }
 
+/// What waits for a pass, and for which.
+fn check_deferred(view: &View) -> Result<(), String> {
+    let pattern = if view.tier == TierName::L3 { view.tag.as_ref() } else { Some(&view.key) };
+    let of_key = |column: &&Arc<str>| pattern.is_some_and(|pattern| pattern.others().any(|other| other == *column));
+    let mut columns = view.sources.iter().flat_map(ViewSource::deferred);
+    if let Some(column) = columns.clone().find(of_key) {
+        return Err(format!("its key is made of column {column}, and so can't wait for a pass"));
+    }
+    match (view.deferred, columns.next()) {
+        (None, Some(column)) => {
+            Err(format!("column {column} is deferred by how much? say `deferred = \"5m\"` of the view"))
+        }
+        (Some(_), None) => {
+            Err("`deferred` of a view needs a source with `deferred = [...]`: which columns?".to_owned())
+        }
+        (Some(wait), _) if wait > DEFERRED_MAX => {
+            Err(format!("deferred by {wait:?}; the log, in which changes wait, is kept for a week: a day at most"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn sources(files: Vec<SourceFile>, group: &Group) -> Result<Vec<ViewSource>, String> {
     let mut sources: Vec<ViewSource> = Vec::with_capacity(files.len());
     for file in files {
@@ -184,7 +214,10 @@ fn source(file: SourceFile, group: &Group) -> Result<ViewSource, String> {
         columns: file.columns.into_iter().map(Arc::from).collect(),
         rows: file.rows.as_deref().map(Rows::parse).transpose()?,
         when: file.when.as_deref().map(When::parse).transpose().map_err(|why| format!("when {why}"))?,
+        deferred: None,
     };
+    let deferred = file.deferred.map(|columns| deferred(columns, &source, &group.entity_key)).transpose()?;
+    let source = ViewSource { deferred, ..source };
     if source.columns.is_empty() {
         return Err(format!("source {table} has no column"));
     }
@@ -196,6 +229,28 @@ fn source(file: SourceFile, group: &Group) -> Result<ViewSource, String> {
         Some(column) => Err(format!("`when` tests column {column}, which the source does not list")),
         None => Ok(source),
     }
+}
+
+fn deferred(columns: Vec<String>, source: &ViewSource, entity_key: &str) -> Result<Deferred, String> {
+    let refuse = |column: &str, why: &str| Err(format!("column {column} of {} can't be deferred: {why}", source.table));
+    if source.when.is_some() {
+        return Err("`when` says which changes concern the view, `deferred` when they do: use one of them".to_owned());
+    }
+    if columns.is_empty() {
+        return Err(format!("`deferred` of source {} names no column", source.table));
+    }
+    for column in &columns {
+        if !source.columns.iter().any(|known| **known == **column) {
+            return refuse(column, "its source does not list it");
+        }
+        if column == entity_key || source.rows.as_ref().is_some_and(|rows| *rows.column == **column) {
+            return refuse(column, "it tells whose row it is");
+        }
+    }
+    let prompt =
+        source.reads().filter(|column| ***column != *entity_key && !columns.iter().any(|one| *one == ***column));
+    let prompt = prompt.cloned().collect();
+    Ok(Deferred { columns: columns.into_iter().map(Arc::from).collect(), prompt })
 }
 
 fn check_fields(sources: &[ViewSource]) -> Result<(), String> {

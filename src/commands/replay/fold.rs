@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lockstep_coherence::{NoEntity, Planner};
+use lockstep_coherence::{NoEntity, Planner, Views, invalidations, subjects};
 use lockstep_process::Failure;
 use lockstep_process::failure::FailureKind;
 use lockstep_process::suggest;
-use lockstep_schemas::change::{Cell, Change};
 use lockstep_schemas::invalidation::Subject;
 use lockstep_schemas::partition::partition_of;
 use lockstep_schemas::policy::{Group, Policy, View};
@@ -110,8 +109,6 @@ pub(super) struct Counts {
     pub unreadable: u64,
 }
 
-type Views = BTreeSet<Arc<str>>;
-
 /// What waits to be sent.
 pub(super) struct Fold {
     planner: Planner,
@@ -167,7 +164,7 @@ impl Fold {
         };
         let views: Views = verdicts
             .into_iter()
-            .filter(|verdict| !verdict.effects.is_empty() && self.choice.views.contains_key(&verdict.view))
+            .filter(|verdict| verdict.concerns() && self.choice.views.contains_key(&verdict.view))
             .map(|verdict| verdict.view)
             .collect();
         for subject in subjects(&change, &group, views.iter().map(|view| &*self.choice.views[view])) {
@@ -186,50 +183,17 @@ impl Fold {
             self.counts.entities += 1;
             views.iter().for_each(|view| *self.counts.views.entry(view.clone()).or_default() += 1);
         }
-        waiting.chunks(step_max).map(|step| (step.len(), signals(step))).collect()
-    }
-}
-
-/// Whose change it is, with the other columns that keys of these views are made of: before it, and after it.
-fn subjects<'v>(change: &Change, group: &Group, views: impl Iterator<Item = &'v View>) -> BTreeSet<Subject> {
-    let others: BTreeSet<Arc<str>> = views
-        .flat_map(|view| {
-            view.key.others().chain(view.tag.iter().flat_map(|tag| tag.others())).cloned().collect::<Vec<_>>()
-        })
-        .collect();
-    let rows = [change.before.as_ref(), change.after.as_ref()].into_iter().flatten();
-    let subject = |row: &lockstep_schemas::change::Row| {
-        let text = |column: &Arc<str>| match row.get(column) {
-            Cell::Value(text) => Some((column.to_string(), text.clone())),
-            Cell::Null | Cell::Unknown => None,
+        let told = |step: &[((Arc<str>, Subject), Views)]| {
+            invalidations(step.iter().map(|((group, subject), views)| (group, subject, views)))
         };
-        let entity = group.entity(row)?.to_owned();
-        Some(Subject { entity, columns: others.iter().filter_map(text).collect() })
-    };
-    let told = rows.filter_map(subject);
-    // A row of which less is known says nothing beside one of which all is.
-    let all: BTreeSet<Subject> = told.collect();
-    let most = all.iter().map(|subject| subject.columns.len()).max().unwrap_or(0);
-    all.into_iter().filter(|subject| subject.columns.len() == most).collect()
-}
-
-fn signals(step: &[((Arc<str>, Subject), Views)]) -> Vec<Signal> {
-    let mut alike: BTreeMap<(&Arc<str>, &Views), Vec<Subject>> = BTreeMap::new();
-    for ((group, subject), views) in step {
-        alike.entry((group, views)).or_default().push(subject.clone());
+        waiting.chunks(step_max).map(|step| (step.len(), told(step))).collect()
     }
-    let signal = |((group, views), subjects): ((&Arc<str>, &Views), Vec<Subject>)| Signal::Invalidate {
-        group: group.to_string(),
-        subjects,
-        views: views.iter().map(|view| view.to_string()).collect(),
-    };
-    alike.into_iter().map(signal).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use lockstep_schemas::change::{Op, Row};
+    use lockstep_schemas::change::{Cell, Change, Op, Row};
     use lockstep_schemas::control::{Control, ControlKind};
     use lockstep_schemas::policy::DEFAULT;
     use lockstep_schemas::position::Lsn;

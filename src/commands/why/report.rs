@@ -47,6 +47,12 @@ struct OfField {
     entry: Option<String>,
     database: Option<String>,
     differs: bool,
+    /// Whether it differs, and may until the next pass.
+    waits: bool,
+}
+
+fn state_of<'f>(mut fields: impl Iterator<Item = &'f OfField>) -> &'static str {
+    if fields.any(|field| field.differs && !field.waits) { "differs" } else { "equal" }
 }
 
 /// A page as the edge answered it.
@@ -91,14 +97,14 @@ impl OfTier {
         for name in names {
             let (copy, now) = (entry.get(name), row.get(name));
             let shown = |text: &String| shown(policy, view, name, text);
-            let of = OfField { entry: copy.map(shown), database: now.map(shown), differs: copy != now };
+            let (differs, waits) = (copy != now, policy.may_wait(view, name));
+            let of = OfField { entry: copy.map(shown), database: now.map(shown), differs, waits: differs && waits };
             fields.insert(name.clone(), of);
         }
         let state = match &low {
             None => "absent",
             Some(_) if is_dead => "dead",
-            Some(_) if fields.values().any(|field| field.differs) => "differs",
-            Some(_) => "equal",
+            Some(_) => state_of(fields.values()),
         };
         OfTier {
             view: view.name.to_string(),
@@ -116,12 +122,14 @@ impl OfTier {
     }
 
     pub fn of_page(policy: &Policy, view: &View, key: &Key, page: Page) -> Self {
-        let state = if page.fields.iter().any(|(.., differs)| *differs) { "differs" } else { "equal" };
         let fields = page.fields.into_iter().map(|(name, entry, database, differs)| {
-            let shown = |text: String| shown(policy, view, &name, &text);
-            let of = OfField { entry: entry.map(shown), database: database.map(shown), differs };
+            let (shown, waits) = (|text: String| shown(policy, view, &name, &text), policy.may_wait(view, &name));
+            let of =
+                OfField { entry: entry.map(shown), database: database.map(shown), differs, waits: differs && waits };
             (name, of)
         });
+        let fields: BTreeMap<String, OfField> = fields.collect();
+        let state = state_of(fields.values());
         OfTier {
             view: view.name.to_string(),
             tier: view.tier.as_str(),
@@ -133,7 +141,7 @@ impl OfTier {
             at: page.at,
             l3: None,
             kept: Some(page.is_kept),
-            fields: fields.collect(),
+            fields,
         }
     }
 
@@ -188,6 +196,9 @@ impl Report {
             for (name, field) in &of.fields {
                 let (entry, now) = (text(&field.entry), text(&field.database));
                 lines.push(match (of.low.is_some() || of.kept.is_some(), field.differs) {
+                    (true, true) if field.waits => {
+                        format!("  {name}: {entry}, the database has {now}: that waits for a pass")
+                    }
                     (true, true) => format!("  {name}: {entry}, the database has {now}"),
                     _ => format!("  {name}: {now}"),
                 });
