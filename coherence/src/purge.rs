@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lockstep_process::{Shutdown, retry};
 use lockstep_tiers::Edge;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -36,12 +37,18 @@ pub(crate) struct Purges {
 
 impl Purges {
     /// Starts the partition's task, which ends with the lane.
-    pub fn start(edge: Edge, response_max: Duration, partition_tag: String, stop: Shutdown) -> Self {
+    pub fn start(
+        edge: Edge,
+        seconds: Histogram,
+        response_max: Duration,
+        partition_tag: String,
+        stop: Shutdown,
+    ) -> Self {
         let (pending, wake) = (Arc::new(Mutex::new(Pending::default())), Arc::new(Notify::new()));
         let (tell, done) = watch::channel(None);
         let (shared, woken, broad) = (pending.clone(), wake.clone(), partition_tag.clone());
         tokio::spawn(async move {
-            let rounds = Rounds { edge, response_max, second: VecDeque::new(), tell, partition_tag: broad };
+            let rounds = Rounds { edge, seconds, response_max, second: VecDeque::new(), tell, partition_tag: broad };
             rounds.run(&shared, &woken, &stop).await;
         });
         Purges { pending, wake, partition_tag, done }
@@ -68,6 +75,8 @@ struct Second {
 
 struct Rounds {
     edge: Edge,
+    /// What a round takes, until the edge has accepted it.
+    seconds: Histogram,
     response_max: Duration,
     second: VecDeque<Second>,
     tell: watch::Sender<Option<Purged>>,
@@ -134,9 +143,14 @@ impl Rounds {
 
     async fn purge(&self, tags: &BTreeSet<String>, stop: &Shutdown) -> Option<()> {
         let tags: Vec<String> = tags.iter().cloned().collect();
-        tokio::select! {
+        let began = Instant::now();
+        let done = tokio::select! {
             done = retry::until_ok("purging the edge", stop, || self.edge.purge(&tags)) => done,
             () = stop.cancelled() => None,
+        };
+        if done.is_some() {
+            self.seconds.observe(began.elapsed().as_secs_f64());
         }
+        done
     }
 }

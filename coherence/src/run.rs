@@ -14,12 +14,12 @@ use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
-use prometheus_client::metrics::counter::Counter;
 use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
+use crate::metrics::EngineMetrics;
 use crate::park::Park;
 use crate::plan::Planner;
 use crate::progress;
@@ -44,8 +44,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let policy = Arc::new(policy.clone());
     let (tasks, reached) = (TaskTracker::new(), Reached::default());
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
-    let repeated = Counter::default();
-    metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
+    let counted = EngineMetrics::register(metrics);
     let sweeper = Sweeper::default();
     metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
     let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));
@@ -57,7 +56,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         sweeper,
         park,
         switched: Switched::follow(kafka.clone(), shutdown.clone()),
-        repeated,
+        metrics: counted.clone(),
         planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,
@@ -73,6 +72,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         )),
         reached: reached.clone(),
     });
+    let watching = tokio::spawn(counted.watch_gate(shared.gate.clone(), shutdown.clone()));
     let lag = tokio::spawn(lag::publish(kafka.clone(), reached, shutdown.clone()));
     let pump = Pump::join(&kafka, shared, Handle::current())?;
     let stop = shutdown.clone();
@@ -85,7 +85,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     if tokio::time::timeout(DRAIN_WAIT_MAX, tasks.wait()).await.is_err() {
         tracing::warn!("some fills were still under way at the end; their leases run out");
     }
-    let _ = tokio::join!(lag, gate_task, sweeping);
+    let _ = tokio::join!(lag, gate_task, sweeping, watching);
     match ended {
         Ok(Ok(ended)) => ended,
         _ => Err(Failure::internal("the pump's thread panicked")),
