@@ -182,6 +182,8 @@ impl Auditor {
             for subjects in by_view.values() {
                 for chunk in subjects.chunks(COPIES_PER_LOOK) {
                     look(self, &mut Place::Node(tier, node), chunk, &mut slow, findings).await?;
+                    // Between two looks, so that whoever has a share never takes a page's worth at once.
+                    listener.heard(Step { what: &what, done: done.min(of), of }, findings).await;
                 }
             }
             listener.heard(Step { what: &what, done: done.min(of), of }, findings).await;
