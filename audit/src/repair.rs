@@ -1,6 +1,7 @@
 //! Wrong copies are mended as an operator would: by an invalidation through the log, so that the lane of the partition,
 //! which alone writes to the tiers, drops them in order. The auditor itself writes into no tier.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,11 +90,11 @@ pub(crate) async fn repair(
             tracing::warn!(%violation, "a wrong copy can't be repaired: no invalidation names it");
             continue;
         };
-        if !under_way.contains_key(&repair) {
-            let signal = [repair.signal()];
+        if let Entry::Vacant(place) = under_way.entry(repair) {
+            let signal = [place.key().signal()];
             let send = || signals::send_all(&database, &signal);
             let Some(lsn) = until_ok("asking for a repair", &shutdown, send).await else { return };
-            under_way.insert(repair, Instant::now());
+            place.insert(Instant::now());
             shared.metrics.repaired(&violation.tier, &violation.view);
             if shared.may_tell_repair() {
                 tracing::warn!(%violation, %lsn, "a wrong copy is repaired: its entity is dropped from every tier");
