@@ -143,7 +143,7 @@ pub(crate) enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 5] = [Role::Ingest, Role::Engine, Role::Gateway, Role::Forecast, Role::Warmer];
+    pub const ALL: [Role; 6] = [Role::Ingest, Role::Engine, Role::Gateway, Role::Forecast, Role::Warmer, Role::Audit];
 }
 
 /// How a result is printed.
@@ -186,7 +186,7 @@ pub(crate) struct WhyArgs {
 #[derive(Args)]
 pub(crate) struct AuditArgs {
     /// Everything that is cached
-    #[arg(long, required_unless_present = "shadow", requires = "once")]
+    #[arg(long, required_unless_present_any = ["shadow", "noted"], requires = "once")]
     pub full: bool,
     /// A cache of your own that Lockstep has nothing to do with: which keys it has, and which field is which column
     #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "once", "without_replicas"])]
@@ -197,6 +197,15 @@ pub(crate) struct AuditArgs {
     /// Primaries only; readers may be sent to replicas, so these are looked at too by default
     #[arg(long)]
     pub without_replicas: bool,
+    /// Have everything that was made of a wrong copy's entity dropped from every tier, as `purge` does, and wait for it
+    #[arg(long, requires = "full")]
+    pub repair: bool,
+    /// How long to wait until repairs are proven
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME", requires = "repair")]
+    pub timeout: Duration,
+    /// What `run --role audit` has found to be wrong, the newest first
+    #[arg(long, conflicts_with_all = ["full", "once", "without_replicas", "repair", "shadow"])]
+    pub noted: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

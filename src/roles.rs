@@ -73,7 +73,7 @@ async fn run_one(
     match role {
         Role::Ingest => lockstep_ingest::run(config, policy, metrics, shutdown).await,
         Role::Engine => lockstep_coherence::run(config, policy, metrics, shutdown).await,
-        Role::Gateway => lockstep_gateway::run(config, policy, shutdown).await,
+        Role::Gateway => lockstep_gateway::run(config, policy, metrics, shutdown).await,
         Role::Forecast => lockstep_warmer::forecast::run(config, policy, metrics, shutdown).await,
         Role::Warmer => lockstep_warmer::hot::run(config, policy, metrics, shutdown).await,
         Role::Audit => lockstep_audit::run(config, policy, metrics, shutdown).await,

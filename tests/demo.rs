@@ -109,8 +109,11 @@ fn with_l2_as_a_cluster_what_is_planted_is_found_and_nothing_else() {
     let (code, result, lines) = demo.end();
     assert_eq!((code, result["stale_entries"].as_u64()), (Some(1), Some(9)), "{lines}");
     let planted: BTreeSet<(&str, &str)> = lines.lines().filter_map(planted).collect();
-    let is_tagged = |(tier, key): &&(&str, &str)| *tier == "l2" && key.starts_with("{catalogue.");
-    assert_eq!(planted.iter().filter(is_tagged).count(), 3, "{planted:?}");
+    let listed = result["stale"]["listed"].as_array().expect("a list");
+    let listed: BTreeSet<(&str, &str)> = listed.iter().map(|one| (text(one, "tier"), text(one, "key"))).collect();
+    assert_eq!(planted, listed, "keys are told as without a cluster: {lines}");
+    let of_l2 = |(tier, key): &&(&str, &str)| *tier == "l2" && key.starts_with("product:all:");
+    assert_eq!(planted.iter().filter(of_l2).count(), 3, "{planted:?}");
     assert_eq!(result["backwards"], 0, "{result}");
     assert!(number(&result, "/entries_compared/l2") >= 4_000.0, "{result}");
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_schemas::invalidation;
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_schemas::shown::Shown;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::judge::{Difference, Fields, Verdict};
 use crate::subject::Subject;
@@ -71,10 +72,10 @@ impl Counts {
 }
 
 /// The evidence of one wrong copy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Violation {
     /// `l2`, `l1`, `l3`.
-    pub tier: &'static str,
+    pub tier: String,
     /// The node that has it, or `edge`.
     pub node: String,
     /// Its view.
@@ -82,7 +83,7 @@ pub struct Violation {
     /// Its key, as the policy has it; a private entity is masked.
     pub key: String,
     /// `stale`, `missing`, `orphan`.
-    pub kind: &'static str,
+    pub kind: String,
     /// What differs.
     pub fields: Vec<Field>,
     /// From which position on the copy should have been good.
@@ -98,31 +99,43 @@ pub struct Violation {
     pub entity: Entity,
 }
 
-/// An entity that is not to be shown by accident.
+/// An entity that is not to be shown by accident, with the columns that its key tells.
 #[derive(Clone)]
-pub struct Entity(String);
+pub struct Entity(invalidation::Subject);
+
+impl Default for Entity {
+    /// Of a violation that was kept: whose it is was not.
+    fn default() -> Self {
+        Entity(invalidation::Subject::entity(""))
+    }
+}
 
 impl Entity {
     /// As the log names it: not for people.
     pub fn as_str(&self) -> &str {
+        &self.0.entity
+    }
+
+    /// As an invalidation names it.
+    pub fn subject(&self) -> &invalidation::Subject {
         &self.0
     }
 }
 
-impl From<&str> for Entity {
-    fn from(text: &str) -> Self {
-        Entity(text.to_owned())
+impl From<invalidation::Subject> for Entity {
+    fn from(subject: invalidation::Subject) -> Self {
+        Entity(subject)
     }
 }
 
 impl std::fmt::Debug for Entity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", Shown::private(&self.0))
+        write!(f, "{}", Shown::private(&self.0.entity))
     }
 }
 
 /// A field as copy and database have it; null is a field that is not there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Field {
     /// Its name.
     pub name: String,
@@ -158,6 +171,8 @@ pub struct Findings {
     pub counts: BTreeMap<(&'static str, bool, String), Counts>,
     /// Some of the wrong copies, as many as are listed.
     pub listed: Vec<Violation>,
+    /// Entries that were seen to have gone backwards, by tier.
+    pub backwards: BTreeMap<&'static str, u64>,
 }
 
 impl Findings {

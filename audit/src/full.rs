@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use lockstep_process::Failure;
 use lockstep_process::config::{Config, RedisServers};
 use lockstep_schemas::policy::{Policy, TierName, View};
 
 use crate::AuditError;
+use crate::backwards::Lows;
 use crate::edge::Edge;
 use crate::findings::Findings;
 use crate::look::{Place, Slow, look};
-use crate::nodes::{self, Node};
+use crate::nodes::{self, Found, Node, Spent};
 use crate::rows::Rows;
 use crate::subject::{Names, Subject};
 
@@ -72,6 +74,9 @@ pub struct Auditor {
     pub(crate) l1: RedisServers,
     /// None where the policy has no view there.
     pub(crate) edge: Option<Edge>,
+    lows: Mutex<Lows>,
+    of_l2: Spent,
+    of_l1: Spent,
 }
 
 impl Auditor {
@@ -87,6 +92,9 @@ impl Auditor {
             l2: config.l2()?.clone(),
             l1: RedisServers::Cluster(config.l1()?.to_vec()),
             edge,
+            lows: Mutex::new(Lows::new()),
+            of_l2: Spent::default(),
+            of_l1: Spent::default(),
         })
     }
 
@@ -112,7 +120,24 @@ impl Auditor {
     }
 
     pub(crate) async fn nodes(&self, tier: TierName, with_replicas: bool) -> Result<Vec<Node>, AuditError> {
-        nodes::connect(self.servers(tier), with_replicas).await
+        nodes::connect(self.servers(tier), with_replicas, self.spent(tier)).await
+    }
+
+    /// What we have sent to a tier; to L3, whose watermarks lie there, what we have sent to L2.
+    pub(crate) fn spent(&self, tier: TierName) -> &Spent {
+        if tier == TierName::L1 { &self.of_l1 } else { &self.of_l2 }
+    }
+
+    /// How many of these entries have gone backwards since they were seen before.
+    pub(crate) fn backwards(&self, tier: &str, began: Instant, subjects: &[&Subject], found: &[Found]) -> u64 {
+        let (ended, mut count) = (Instant::now(), 0);
+        let mut lows = self.lows.lock().unwrap_or_else(PoisonError::into_inner);
+        for (subject, found) in subjects.iter().zip(found) {
+            if let Some(low) = found.copy.fields.get("_low").and_then(|low| low.parse().ok()) {
+                count += u64::from(lows.backwards(tier, &subject.key, low, began, ended));
+            }
+        }
+        count
     }
 
     pub(crate) fn is_cluster(&self, tier: TierName) -> bool {
@@ -157,6 +182,8 @@ impl Auditor {
             for subjects in by_view.values() {
                 for chunk in subjects.chunks(COPIES_PER_LOOK) {
                     look(self, &mut Place::Node(tier, node), chunk, &mut slow, findings).await?;
+                    // Between two looks, so that whoever has a share never takes a page's worth at once.
+                    listener.heard(Step { what: &what, done: done.min(of), of }, findings).await;
                 }
             }
             listener.heard(Step { what: &what, done: done.min(of), of }, findings).await;

@@ -4,6 +4,7 @@
 //!
 //! What is decided is pure (`judge`, `subject`, `findings`); the rest reads.
 
+mod backwards;
 mod edge;
 mod error;
 pub mod findings;
@@ -14,7 +15,11 @@ mod look;
 mod metrics;
 pub mod nines;
 mod nodes;
+pub mod notes;
+mod pace;
+mod parked;
 mod recent;
+pub mod repair;
 mod rows;
 mod run;
 pub mod shadow;
@@ -28,5 +33,5 @@ mod ways;
 pub use error::AuditError;
 pub use findings::{Findings, Violation};
 pub use full::{Auditor, Scope, Step};
-pub use keep::kept;
+pub use keep::{kept, noted};
 pub use run::run;

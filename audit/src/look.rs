@@ -55,7 +55,12 @@ pub(crate) async fn look(
     let (tier, is_replica, lenient) = (place.tier().as_str(), place.is_replica(), lenient(&auditor.policy, view));
     let all: Vec<&Subject> = subjects.iter().collect();
     let before = read_rows(auditor, &all).await?;
+    let began = std::time::Instant::now();
     let found = place.read(&all).await?;
+    if matches!(place, Place::Node(_, node) if !node.is_replica) {
+        let backwards = auditor.backwards(tier, began, &all, &found);
+        *findings.backwards.entry(tier).or_default() += backwards;
+    }
     let mut suspects = Vec::new();
     for ((subject, before), found) in all.iter().copied().zip(&before).zip(&found) {
         if differs(before, found.mark.as_ref(), &found.copy, &lenient) {
@@ -81,17 +86,17 @@ pub(crate) async fn look(
                 Verdict::InFlight => left.push(Suspect { wrong_before: None, ..suspect }),
                 Verdict::Wrong(kind, differences) if suspect.wrong_before.as_ref() == Some(&differences) => {
                     findings.list(Violation {
-                        tier,
+                        tier: tier.to_owned(),
                         node: place.name(),
                         view: view.name.to_string(),
                         key: shown_key(&auditor.policy, suspect.subject, after.fields.as_ref()),
-                        kind: kind.as_str(),
+                        kind: kind.as_str().to_owned(),
                         fields: shown(&auditor.policy, view, &differences),
                         low: found.copy.fields.get("_low").cloned(),
                         high: found.copy.fields.get("_high").cloned(),
                         watermark: found.mark.as_ref().map(|mark| mark.position.to_string()),
                         row_read_at: before.read_at.to_string(),
-                        entity: suspect.subject.entity.as_str().into(),
+                        entity: suspect.subject.named().into(),
                     });
                     findings.count(tier, is_replica, view, &Verdict::Wrong(kind, differences));
                 }

@@ -11,6 +11,15 @@ use prometheus_client::metrics::gauge::Gauge;
 type Labels = Vec<(&'static str, String)>;
 type Float = Gauge<f64, AtomicU64>;
 
+/// How far tiers are behind the log, in records and in time.
+#[derive(Clone, Default)]
+struct Lag {
+    records: Family<Labels, Gauge>,
+    seconds: Family<Labels, Float>,
+    records_max: Family<Labels, Gauge>,
+    seconds_max: Family<Labels, Float>,
+}
+
 /// What the auditor counts.
 #[derive(Clone, Default)]
 pub(crate) struct AuditMetrics {
@@ -20,8 +29,13 @@ pub(crate) struct AuditMetrics {
     age_seconds: Family<Labels, Float>,
     bound_seconds: Family<Labels, Float>,
     stalled: Family<Labels, Gauge>,
-    lag: Family<Labels, Gauge>,
-    lag_seconds: Family<Labels, Float>,
+    lag: Lag,
+    regressions: Family<Labels, Counter>,
+    parked: Family<Labels, Gauge>,
+    commands: Family<Labels, Counter>,
+    repairs: Family<Labels, Counter>,
+    /// Wrong copies that were not repaired at once, since too many were.
+    pub repairs_put_off: Counter,
     /// Rounds that a tier, the edge or the database did not answer.
     pub failures: Counter,
 }
@@ -40,8 +54,22 @@ impl AuditMetrics {
         metrics.register("tier_age_seconds", "The age of the oldest watermark of a tier", &all.age_seconds);
         metrics.register("tier_age_bound_seconds", "The tightest bound of a view in a tier", &all.bound_seconds);
         metrics.register("stalled_partitions", "Watermarks that stand still although the source moves", &all.stalled);
-        metrics.register("consumergroup_group_lag", "Records that a tier has not applied", &all.lag);
-        metrics.register("consumergroup_group_max_lag_seconds", "The age of what a tier lacks", &all.lag_seconds);
+        let Lag { records, seconds, records_max, seconds_max } = &all.lag;
+        metrics.register("consumergroup_group_lag", "Records that a tier has not applied, by partition", records);
+        metrics.register("consumergroup_group_lag_seconds", "The age of a tier's watermark, by partition", seconds);
+        metrics.register("consumergroup_group_max_lag", "The most records that a partition lacks", records_max);
+        metrics.register("consumergroup_group_max_lag_seconds", "The age of the oldest watermark", seconds_max);
+        metrics.register("audit_regressions", "Watermarks and entries seen to have gone backwards", &all.regressions);
+        metrics.register("parked_open", "Things that are parked, and not resolved", &all.parked);
+        metrics.register("audit_commands", "Commands that the audit has sent to a tier", &all.commands);
+        metrics.register("audit_repairs", "Wrong copies that an invalidation was asked for", &all.repairs);
+        let put_off = "Wrong copies that are left for a later walk, since too many are being repaired";
+        metrics.register("audit_repairs_put_off", put_off, &all.repairs_put_off);
+        for tier in ["l2", "l1"] {
+            for of in ["watermark", "entry"] {
+                drop(all.regressions.get_or_create(&vec![("tier", tier.to_owned()), ("of", of.to_owned())]));
+            }
+        }
         all
     }
 
@@ -71,13 +99,42 @@ impl AuditMetrics {
         self.stalled.get_or_create(&vec![("tier", who.to_owned())]).set(partitions);
     }
 
-    pub fn lag(&self, group: &str, topic: &str, partition: u32, records: i64) {
+    /// Of one partition. `seconds` is not known of a watermark that bears no time.
+    pub fn lag(&self, group: &str, topic: &str, partition: u32, records: i64, seconds: Option<f64>) {
         let labels =
             vec![("group", group.to_owned()), ("topic", topic.to_owned()), ("partition", partition.to_string())];
-        self.lag.get_or_create(&labels).set(records);
+        self.lag.records.get_or_create(&labels).set(records);
+        if let Some(seconds) = seconds {
+            self.lag.seconds.get_or_create(&labels).set(seconds);
+        }
     }
 
-    pub fn lag_seconds(&self, group: &str, topic: &str, seconds: f64) {
-        self.lag_seconds.get_or_create(&vec![("group", group.to_owned()), ("topic", topic.to_owned())]).set(seconds);
+    /// Of a topic's worst partition.
+    pub fn lag_max(&self, group: &str, topic: &str, records: i64, seconds: Option<f64>) {
+        let labels = vec![("group", group.to_owned()), ("topic", topic.to_owned())];
+        self.lag.records_max.get_or_create(&labels).set(records);
+        if let Some(seconds) = seconds {
+            self.lag.seconds_max.get_or_create(&labels).set(seconds);
+        }
+    }
+
+    /// A watermark, or an entry, was seen to have gone backwards.
+    pub fn regressed(&self, tier: &str, of: &str) {
+        self.regressions.get_or_create(&vec![("tier", tier.to_owned()), ("of", of.to_owned())]).inc();
+    }
+
+    /// So many things are open of what a role has parked for a reason.
+    pub fn parked(&self, by: &str, reason: &str, open: i64) {
+        self.parked.get_or_create(&vec![("by", by.to_owned()), ("reason", reason.to_owned())]).set(open);
+    }
+
+    /// So many commands were sent to a tier so far.
+    pub fn commanded(&self, tier: &str, commands: u64) {
+        let counter = self.commands.get_or_create(&vec![("tier", tier.to_owned())]);
+        counter.inc_by(commands.saturating_sub(counter.get()));
+    }
+
+    pub fn repaired(&self, tier: &str, view: &str) {
+        self.repairs.get_or_create(&vec![("tier", tier.to_owned()), ("view", view.to_owned())]).inc();
     }
 }

@@ -1,5 +1,7 @@
 //! Redis as anybody could read it: plain commands, every node asked by itself, replicas too.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockstep_process::config::{RedisServers, Url};
@@ -22,6 +24,22 @@ pub(crate) struct Node {
     /// The slots that it serves, first and last; none: all.
     slots: Vec<(u16, u16)>,
     connection: MultiplexedConnection,
+    spent: Spent,
+}
+
+/// Commands that were sent to a tier, by all who share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spent(Arc<AtomicU64>);
+
+impl Spent {
+    fn add(&self, commands: usize) {
+        self.0.fetch_add(commands as u64, Ordering::Relaxed);
+    }
+
+    /// All so far.
+    pub fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A node before it is connected to.
@@ -39,7 +57,11 @@ pub(crate) struct Found {
 }
 
 /// Connects to every node of a tier that answers; to all primaries, or not at all.
-pub(crate) async fn connect(servers: &RedisServers, with_replicas: bool) -> Result<Vec<Node>, AuditError> {
+pub(crate) async fn connect(
+    servers: &RedisServers,
+    with_replicas: bool,
+    spent: &Spent,
+) -> Result<Vec<Node>, AuditError> {
     let (first, found) = match servers {
         RedisServers::Node(url) => (url, of_one(url).await?),
         RedisServers::Cluster(urls) => of_cluster(urls).await?,
@@ -56,7 +78,7 @@ pub(crate) async fn connect(servers: &RedisServers, with_replicas: bool) -> Resu
                 if is_replica && is_cluster {
                     ask::<()>(&mut connection, &name, &redis::cmd("READONLY")).await?;
                 }
-                nodes.push(Node { name, is_replica, slots, connection });
+                nodes.push(Node { name, is_replica, slots, connection, spent: spent.clone() });
             }
             // One replica less is no reason to look at nothing.
             Err(error) if is_replica => tracing::warn!(node = %name, %error, "a replica can't be audited"),
@@ -89,6 +111,7 @@ impl Node {
     ) -> Result<(u64, Vec<String>), AuditError> {
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count).arg("TYPE").arg(kind);
+        self.spent.add(1);
         let (next, keys): (u64, Vec<Vec<u8>>) = ask(&mut self.connection, &self.name, &scan).await?;
         // What is no text is nobody's key of ours.
         Ok((next, keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect()))
@@ -96,6 +119,7 @@ impl Node {
 
     /// About how many keys it has.
     pub async fn size(&mut self) -> Result<u64, AuditError> {
+        self.spent.add(1);
         ask(&mut self.connection, &self.name, &redis::cmd("DBSIZE")).await
     }
 
@@ -103,6 +127,7 @@ impl Node {
     pub async fn commands(&mut self) -> Option<u64> {
         let mut info = redis::cmd("INFO");
         info.arg("stats");
+        self.spent.add(1);
         let text: String = ask(&mut self.connection, &self.name, &info).await.ok()?;
         text.lines().find_map(|line| line.strip_prefix("total_commands_processed:"))?.trim().parse().ok()
     }
@@ -156,6 +181,12 @@ impl Node {
 
     /// Watermarks, by name; where L3 has come to, where `at_edge`.
     pub async fn marks(&mut self, names: &[&str], at_edge: bool) -> Result<Vec<Option<Mark>>, AuditError> {
+        let marks = self.marks_of_both(names).await?;
+        Ok(marks.into_iter().map(|(own, of_edge)| if at_edge { of_edge } else { own }).collect())
+    }
+
+    /// Watermarks, by name: the tier's own, and L3's beside it.
+    pub async fn marks_of_both(&mut self, names: &[&str]) -> Result<Vec<(Option<Mark>, Option<Mark>)>, AuditError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -164,10 +195,11 @@ impl Node {
             pipe.cmd("HMGET").arg(name).arg(&["pos", "floor", "at", "offset", "l3", "l3_offset"]);
         }
         let answers: Vec<Vec<Option<String>>> = self.pipe(&pipe).await?;
-        Ok(answers.iter().map(|texts| mark_of(texts, if at_edge { 4 } else { 0 })).collect())
+        Ok(answers.iter().map(|texts| (mark_of(texts, 0), mark_of(texts, 4))).collect())
     }
 
     async fn pipe<T: redis::FromRedisValue>(&mut self, pipe: &redis::Pipeline) -> Result<T, AuditError> {
+        self.spent.add(pipe.cmd_iter().count());
         let answer = pipe.query_async(&mut self.connection).await;
         self.form(answer)
     }

@@ -1,14 +1,14 @@
 //! What has just changed, and what is hot: looked at far more often than the walks come by.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
 use lockstep_schemas::hearing;
-use lockstep_schemas::policy::TierName;
+use lockstep_schemas::policy::{TierName, View};
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::tail::{self, Begin};
@@ -31,8 +31,8 @@ const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// Entities of a round that have just changed, and hot ones.
 const CHANGED_PER_ROUND: usize = 20;
 const HOT_PER_ROUND: usize = 5;
-/// Changes that wait to be looked at; older ones give way.
-const WAITING_MAX: usize = 1_000;
+/// Changes of a round that are heard of. Then the auditor stops its ears until the next round: a busy log is not read whole.
+const HEARD_PER_ROUND: usize = 200;
 /// The group whose entities the hot set names.
 type Group = Arc<str>;
 
@@ -43,16 +43,24 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
     let mut pauses = Pauses::default();
     loop {
         let round = async {
-            let consumer = open(&shared, &kafka).await.map_err(|_| AuditError::Answer("the log can't be read"))?;
+            let ends = ends(&shared).map_err(|_| NOT_READ)?;
+            let consumer: StreamConsumer = topics::reader(&kafka, "audit").create().map_err(|_| NOT_READ)?;
             let consumer = Arc::new(consumer);
             let asked = Arc::clone(&consumer);
             let ask = move |wait_max| asked.fetch_metadata(Some(topics::PROGRESS), wait_max);
-            let mut ways = Ways::default();
+            let (mut ways, mut credits) = (Ways::default(), Credits::default());
             let looks = async {
+                let mut hears = false;
                 loop {
-                    let changed = listen(&consumer, &mut reader, &shared).await?;
-                    let entities = changed.into_iter().chain(some_hot(&shared, &hot)).collect();
-                    look_at(&shared, entities, &mut ways).await?;
+                    if !hears {
+                        consumer.assign(&ends).map_err(|_| NOT_READ)?;
+                    }
+                    let (changed, is_quiet) = listen(&consumer, &mut reader, &shared).await?;
+                    hears = is_quiet;
+                    let mut entities: Vec<_> = changed.into_iter().chain(some_hot(&shared, &hot)).collect();
+                    // Where not all may be looked at, each has the same chance.
+                    fastrand::shuffle(&mut entities);
+                    look_at(&shared, &entities, &mut ways, &mut credits).await?;
                 }
             };
             tokio::select! {
@@ -74,9 +82,10 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
     }
 }
 
+const NOT_READ: AuditError = AuditError::Answer("the log can't be read");
+
 /// Every partition of the followed groups, from its end on.
-async fn open(shared: &Shared, kafka: &KafkaConfig) -> Result<StreamConsumer, KafkaError> {
-    let consumer: StreamConsumer = topics::reader(kafka, "audit").create()?;
+fn ends(shared: &Shared) -> Result<TopicPartitionList, KafkaError> {
     let mut places = TopicPartitionList::new();
     for group in shared.auditor.policy.followed_groups() {
         for partition in 0..shared.auditor.names.partitions() {
@@ -84,33 +93,32 @@ async fn open(shared: &Shared, kafka: &KafkaConfig) -> Result<StreamConsumer, Ka
             places.add_partition_offset(&topics::of_group(&group.name), partition, Offset::End)?;
         }
     }
-    consumer.assign(&places)?;
-    Ok(consumer)
+    Ok(places)
 }
 
-/// The entities of some of the newest changes of a round's time.
+/// The entities of some changes of a round's time; whether these were all, so that the consumer may go on from there.
 async fn listen(
     consumer: &StreamConsumer,
     reader: &mut RecordReader,
     shared: &Shared,
-) -> Result<BTreeSet<(Group, String)>, AuditError> {
-    let mut waiting: VecDeque<RawRecord> = VecDeque::new();
+) -> Result<(BTreeSet<(Group, String)>, bool), AuditError> {
+    let (mut heard, mut is_quiet) = (Vec::<RawRecord>::new(), true);
     let round = tokio::time::sleep(ROUND_PAUSE);
     tokio::pin!(round);
     loop {
         tokio::select! {
             () = &mut round => break,
-            message = consumer.recv() => {
-                let message = message.map_err(|_| AuditError::Answer("the log can't be read"))?;
-                waiting.push_back(RawRecord::of(&message));
-                if waiting.len() > WAITING_MAX {
-                    waiting.pop_front();
+            message = consumer.recv(), if is_quiet => {
+                heard.push(RawRecord::of(&message.map_err(|_| NOT_READ)?));
+                if heard.len() >= HEARD_PER_ROUND {
+                    consumer.unassign().map_err(|_| NOT_READ)?;
+                    is_quiet = false;
                 }
             }
         }
     }
     let mut entities = BTreeSet::new();
-    for record in waiting.iter().rev() {
+    for record in heard.iter().rev() {
         if entities.len() >= CHANGED_PER_ROUND {
             break;
         }
@@ -120,7 +128,7 @@ async fn listen(
             entities.insert((group.name.clone(), entity.to_owned()));
         }
     }
-    Ok(entities)
+    Ok((entities, is_quiet))
 }
 
 fn hot(kafka: KafkaConfig, shutdown: Shutdown) -> Receiver<Vec<String>> {
@@ -145,8 +153,46 @@ fn some_hot(shared: &Shared, hot: &Receiver<Vec<String>>) -> Vec<(Group, String)
     (0..count).map(|_| (view.group.clone(), hot[fastrand::usize(..hot.len())].clone())).collect()
 }
 
-/// Every copy of some entities, in every tier.
-async fn look_at(shared: &Shared, entities: Vec<(Group, String)>, ways: &mut Ways) -> Result<(), AuditError> {
+/// Copies of each tier that may be looked at now; what is not used is saved for a busier round, up to one round's most.
+#[derive(Default)]
+struct Credits {
+    copies: BTreeMap<&'static str, f64>,
+    earned: Option<Instant>,
+}
+
+impl Credits {
+    fn earn(&mut self, shared: &Shared) {
+        let seconds = self.earned.replace(Instant::now()).map_or(0.0, |before| before.elapsed().as_secs_f64());
+        for tier in TierName::INSIDE_OUT {
+            let views = views_of(shared, tier).count();
+            let most = (views * (CHANGED_PER_ROUND + HOT_PER_ROUND)) as f64;
+            let copies = self.copies.entry(tier.as_str()).or_default();
+            *copies = (*copies + seconds * shared.share(tier).recent).min(most);
+        }
+    }
+
+    /// How many entities may be looked at in a tier, each in all of its views; they are paid for.
+    fn spend(&mut self, tier: TierName, views: usize, wanted: usize) -> usize {
+        let copies = self.copies.entry(tier.as_str()).or_default();
+        let entities = ((*copies / views.max(1) as f64) as usize).min(wanted);
+        *copies -= (entities * views) as f64;
+        entities
+    }
+}
+
+/// Views of a tier whose entries are named by their entity alone.
+fn views_of(shared: &Shared, tier: TierName) -> impl Iterator<Item = &Arc<View>> {
+    shared.auditor.policy.views.values().filter(move |view| view.tier == tier && view.key.is_plain())
+}
+
+/// Every copy of some entities, in every tier; of fewer where there are more than may be looked at.
+async fn look_at(
+    shared: &Shared,
+    entities: &[(Group, String)],
+    ways: &mut Ways,
+    credits: &mut Credits,
+) -> Result<(), AuditError> {
+    credits.earn(shared);
     if entities.is_empty() {
         return Ok(());
     }
@@ -154,8 +200,9 @@ async fn look_at(shared: &Shared, entities: Vec<(Group, String)>, ways: &mut Way
     let (mut findings, mut slow) = (Findings::default(), Slow::default());
     for tier in TierName::INSIDE_OUT {
         let nodes = ways.to(auditor, tier).await?;
-        for view in auditor.policy.views.values().filter(|view| view.tier == tier && view.key.is_plain()) {
-            let of = entities.iter().filter(|(group, _)| *group == view.group);
+        let count = credits.spend(tier, views_of(shared, tier).count(), entities.len());
+        for view in views_of(shared, tier) {
+            let of = entities[..count].iter().filter(|(group, _)| *group == view.group);
             let mut by_node: HashMap<usize, Vec<Subject>> = HashMap::new();
             for (_, entity) in of {
                 let subject = match tier {

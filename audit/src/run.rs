@@ -6,28 +6,40 @@ use lockstep_process::config::Config;
 use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::topics;
+use lockstep_source::Database;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::full::Auditor;
 use crate::metrics::AuditMetrics;
 use crate::shared::Shared;
-use crate::{keep, recent, sweep, watch};
+use crate::{keep, parked, recent, repair, sweep, watch};
 
-/// Runs until shutdown. It writes nothing but what it keeps of its own findings.
+/// Runs until shutdown. It writes nothing but what it keeps of its own findings; and, where it may repair, what it asks the
+/// log for.
 pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
     let kafka = config.kafka()?.clone();
     // With another partition count every key would be looked for where it is not.
     topics::insist_on_partitions(&kafka, policy, config.partitions).await?;
     let auditor = Auditor::connect(config, policy).await?;
-    let shared = Arc::new(Shared::new(auditor, config.audit, AuditMetrics::register(metrics)));
+    let (repairs, wrong) = mpsc::channel(repair::WAITING_MAX);
+    let repairs = config.audit.repair.then_some(repairs);
+    let run = format!("{:016x}", fastrand::u64(..));
+    let shared = Shared::new(auditor, config.audit, AuditMetrics::register(metrics), run.clone(), repairs);
+    let shared = Arc::new(shared);
     let mut tasks = JoinSet::new();
+    if config.audit.repair {
+        let database = Database::connect(config.database()?, "lockstep-audit-repair").await?;
+        tasks.spawn(repair::repair(shared.clone(), database, wrong, shutdown.clone()));
+    }
     for tier in TierName::INSIDE_OUT {
         tasks.spawn(sweep::sweep(shared.clone(), tier, shutdown.clone()));
     }
     tasks.spawn(recent::recent(shared.clone(), kafka.clone(), shutdown.clone()));
     let progress = watch::progress(kafka.clone(), shutdown.clone());
     tasks.spawn(watch::watch(shared.clone(), metrics.clone(), progress, shutdown.clone()));
-    tasks.spawn(keep::keep(shared, kafka, shutdown.clone()));
+    tasks.spawn(parked::parked(shared.clone(), kafka.clone(), shutdown.clone()));
+    tasks.spawn(keep::keep(shared, kafka, run, shutdown.clone()));
     tracing::info!("auditing");
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|_| Failure::internal("a task of the audit panicked"))?;

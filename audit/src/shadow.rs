@@ -141,7 +141,7 @@ impl OneAudit<'_> {
         let glob: String =
             self.keys.head.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
         let kind = if self.keys.kind == Kind::Hash { "hash" } else { "string" };
-        for mut node in nodes::connect(&self.plan.redis, false).await? {
+        for mut node in nodes::connect(&self.plan.redis, false, &nodes::Spent::default()).await? {
             let (size, mut done, mut cursor) = (node.size().await?, 0, 0);
             let (mut waiting, mut seen): (Vec<String>, BTreeSet<String>) = Default::default();
             loop {

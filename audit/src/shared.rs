@@ -1,7 +1,7 @@
 //! What the auditor's tasks share: the reader, what was found so far, and how fast each may go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,16 +9,15 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::AuditConfig;
 use lockstep_schemas::policy::TierName;
+use tokio::sync::mpsc::Sender;
 
-use crate::findings::{Counts, Findings};
+use crate::findings::{Counts, Findings, Violation};
 use crate::full::{Auditor, Hearing, Listener, Step};
 use crate::metrics::AuditMetrics;
 use crate::nines::{Checked, History, Window};
+use crate::notes::Notes;
+use crate::pace::{COMMANDS_PER_COPY, Load, Share, share};
 
-/// One copy costs about so many commands of its node: watermark, entry, life.
-const COMMANDS_PER_COPY: f64 = 3.0;
-/// Of the load of a tier, and of the database.
-const SHARE_MAX: f64 = 0.01;
 /// In the log; all are counted.
 const TOLD_PER_MINUTE_MAX: u32 = 10;
 
@@ -27,27 +26,36 @@ pub(crate) struct Shared {
     pub config: AuditConfig,
     pub metrics: AuditMetrics,
     history: Mutex<History>,
-    /// The minute, and how many wrong copies were told in it.
-    told: Mutex<(u64, u32)>,
-    rates: Rates,
+    notes: Mutex<Notes>,
+    /// Where wrong copies are to be repaired: who asks for it.
+    repairs: Option<Sender<Violation>>,
+    told: Told,
+    repairs_told: Told,
+    paces: [Pace; 3],
 }
 
-/// Copies a second that may be looked at, by tier.
+/// Lines of a kind in the log: the minute, and how many were told in it.
 #[derive(Default)]
-struct Rates {
-    l2: AtomicU32,
-    l1: AtomicU32,
-    l3: AtomicU32,
+struct Told(Mutex<(u64, u32)>);
+
+impl Told {
+    fn may_tell(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = minute();
+        if told.0 != minute {
+            *told = (minute, 0);
+        }
+        told.1 += 1;
+        told.1 <= TOLD_PER_MINUTE_MAX
+    }
 }
 
-impl Rates {
-    fn of(&self, tier: TierName) -> &AtomicU32 {
-        match tier {
-            TierName::L2 => &self.l2,
-            TierName::L1 => &self.l1,
-            TierName::L3 => &self.l3,
-        }
-    }
+/// How fast a tier may be looked at, as the bits of copies a second; and the commands that walks have sent.
+#[derive(Default)]
+struct Pace {
+    walk: AtomicU64,
+    recent: AtomicU64,
+    walked: AtomicU64,
 }
 
 /// Minutes since 1970.
@@ -55,39 +63,62 @@ pub(crate) fn minute() -> u64 {
     u64::try_from(now_micros()).unwrap_or(0) / 60_000_000
 }
 
-/// How many copies a second may be looked at: one in a hundred of the commands that a tier answers, of the transactions
-/// that the database ends, where a look's rows count for a tenth of one each; and never fewer than were asked for.
-pub(crate) fn rate(commands_per_second: f64, transactions_per_second: f64, min: u32) -> u32 {
-    let by_tier = commands_per_second * SHARE_MAX / COMMANDS_PER_COPY;
-    let by_database = transactions_per_second * SHARE_MAX * 10.0;
-    (by_tier.min(by_database) as u32).max(min)
-}
-
 impl Shared {
-    pub fn new(auditor: Auditor, config: AuditConfig, metrics: AuditMetrics) -> Self {
+    pub fn new(
+        auditor: Auditor,
+        config: AuditConfig,
+        metrics: AuditMetrics,
+        run: String,
+        repairs: Option<Sender<Violation>>,
+    ) -> Self {
+        let floor = share(Load::default(), config.copies_per_second_min);
         let shared = Shared {
             auditor,
             config,
             metrics,
             history: Mutex::default(),
-            told: Mutex::default(),
-            rates: Rates::default(),
+            notes: Mutex::new(Notes::new(run)),
+            repairs,
+            told: Told::default(),
+            repairs_told: Told::default(),
+            paces: Default::default(),
         };
-        TierName::INSIDE_OUT.into_iter().for_each(|tier| shared.allow(tier, config.copies_per_second_min));
+        TierName::INSIDE_OUT.into_iter().for_each(|tier| shared.allow(tier, floor));
         shared
     }
 
-    pub fn allow(&self, tier: TierName, copies_per_second: u32) {
-        self.rates.of(tier).store(copies_per_second.max(1), Ordering::Relaxed);
+    fn pace(&self, tier: TierName) -> &Pace {
+        match tier {
+            TierName::L2 => &self.paces[0],
+            TierName::L1 => &self.paces[1],
+            TierName::L3 => &self.paces[2],
+        }
     }
 
-    pub fn rate(&self, tier: TierName) -> u32 {
-        self.rates.of(tier).load(Ordering::Relaxed).max(1)
+    pub fn allow(&self, tier: TierName, share: Share) {
+        self.pace(tier).walk.store(share.walk.to_bits(), Ordering::Relaxed);
+        self.pace(tier).recent.store(share.recent.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Copies a second of a tier.
+    pub fn share(&self, tier: TierName) -> Share {
+        let of = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        Share { walk: of(&self.pace(tier).walk), recent: of(&self.pace(tier).recent) }
+    }
+
+    /// Commands that walks over a tier have sent so far.
+    pub fn walked(&self, tier: TierName) -> u64 {
+        self.pace(tier).walked.load(Ordering::Relaxed)
     }
 
     /// What is remembered, for whoever keeps it.
     pub fn with_history<T>(&self, with: impl FnOnce(&mut History) -> T) -> T {
         with(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The notes of what was wrong.
+    pub fn with_notes<T>(&self, with: impl FnOnce(&mut Notes) -> T) -> T {
+        with(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes findings over, and tells the wrong ones; how many copies there were.
@@ -99,12 +130,26 @@ impl Shared {
             looked += counts.compared() + counts.dead;
             self.count(minute, tier, view, counts);
         }
+        for (tier, count) in &found.backwards {
+            (0..*count).for_each(|_| self.metrics.regressed(tier, "entry"));
+        }
         for violation in &found.listed {
-            if self.may_tell(minute) {
+            if self.told.may_tell() {
                 tracing::error!(%violation, "a copy is wrong");
+            }
+            self.with_notes(|notes| notes.met(violation, now_micros()));
+            if let Some(repairs) = &self.repairs
+                && repairs.try_send(violation.clone()).is_err()
+            {
+                self.metrics.repairs_put_off.inc();
             }
         }
         looked
+    }
+
+    /// Whether the log may have another line about a repair.
+    pub fn may_tell_repair(&self) -> bool {
+        self.repairs_told.may_tell()
     }
 
     fn count(&self, minute: u64, tier: &str, view: &str, counts: &Counts) {
@@ -127,15 +172,6 @@ impl Shared {
         }
     }
 
-    fn may_tell(&self, minute: u64) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0 != minute {
-            *told = (minute, 0);
-        }
-        told.1 += 1;
-        told.1 <= TOLD_PER_MINUTE_MAX
-    }
-
     /// Shows the windows as they are now.
     pub fn show(&self) {
         let minute = minute();
@@ -150,13 +186,22 @@ impl Shared {
     }
 }
 
-/// Takes the findings of each step over, and waits as long as the copies of it may take.
+/// Takes the findings of each step over, and waits as long as what it has sent may take.
 pub(crate) struct Paced {
     pub shared: Arc<Shared>,
     pub tier: TierName,
     pub shutdown: Shutdown,
     /// Copies looked at so far.
     pub looked: u64,
+    /// What all had sent to the tier when the step began.
+    spent: u64,
+}
+
+impl Paced {
+    pub fn new(shared: Arc<Shared>, tier: TierName, shutdown: Shutdown) -> Self {
+        let spent = shared.auditor.spent(tier).so_far();
+        Paced { shared, tier, shutdown, looked: 0, spent }
+    }
 }
 
 impl Listener for Paced {
@@ -164,26 +209,30 @@ impl Listener for Paced {
         Box::pin(async move {
             let looked = self.shared.take(findings);
             self.looked += looked;
-            let pause = Duration::from_secs_f64(looked as f64 / f64::from(self.shared.rate(self.tier)));
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.cancelled() => {}
+            // The edge's share is counted in pages; what others send meanwhile is counted as ours, which is little.
+            let commands = self.shared.auditor.spent(self.tier).so_far() - self.spent;
+            let copies = if self.tier == TierName::L3 { looked as f64 } else { commands as f64 / COMMANDS_PER_COPY };
+            if self.tier != TierName::L3 {
+                self.shared.pace(self.tier).walked.fetch_add(commands, Ordering::Relaxed);
             }
+            // How much is allowed may change while we wait.
+            let mut owed = copies;
+            while owed > 0.0 && !self.shutdown.is_cancelled() {
+                let rate = self.shared.share(self.tier).walk.max(f64::MIN_POSITIVE);
+                let pause = (owed / rate).min(PAUSE_MAX.as_secs_f64());
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs_f64(pause)) => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+                owed -= pause * rate;
+            }
+            self.spent = self.shared.auditor.spent(self.tier).so_far();
         })
     }
 }
 
+/// After so long it is looked again how fast a walk may be.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// Nothing was seen of an entity yet, by group.
 pub(crate) type Seen = BTreeMap<Arc<str>, BTreeSet<String>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_in_a_hundred_and_never_less_than_was_asked_for() {
-        assert_eq!(rate(0.0, 0.0, 20), 20);
-        assert_eq!(rate(30_000.0, 10_000.0, 20), 100);
-        assert_eq!(rate(300_000.0, 1_000.0, 20), 100, "the database is the narrower one");
-    }
-}

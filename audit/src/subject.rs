@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lockstep_schemas::invalidation;
 use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::partition::{hash_tags, partition_of};
 use lockstep_schemas::policy::{Policy, TierName, View};
@@ -23,6 +24,8 @@ pub(crate) struct Names {
 pub(crate) struct Subject {
     pub view: Arc<View>,
     pub entity: String,
+    /// Texts of other columns that the key tells.
+    pub columns: BTreeMap<String, String>,
     /// The key in the tier.
     pub key: String,
     /// The watermark that speaks for it.
@@ -48,13 +51,14 @@ impl Names {
             return None;
         }
         let mut of_tier = self.views.iter().filter(|view| view.tier == tier);
-        let (view, entity) = of_tier.find_map(|view| Some((view, view.key.subject_of(name)?.entity)))?;
+        let (view, found) = of_tier.find_map(|view| Some((view, view.key.subject_of(name)?)))?;
+        let (entity, columns) = (found.entity, found.columns);
         let own = self.tag(&view.group, &entity)?;
         // Under another tag lies nothing of ours: no call of ours would find it.
         if tag.is_some_and(|tag| tag != own) {
             return None;
         }
-        Some(Subject { view: view.clone(), entity, key: key.to_owned(), mark: format!("{{{own}}}:_w") })
+        Some(Subject { view: view.clone(), entity, columns, key: key.to_owned(), mark: format!("{{{own}}}:_w") })
     }
 
     /// Partitions of a group.
@@ -67,14 +71,14 @@ impl Names {
         let (tag, name) = (self.tag(&view.group, entity)?, view.key.key(entity));
         let (name, mark) = (name.as_str(), format!("{{{tag}}}:_w"));
         let key = if is_cluster { format!("{{{tag}}}:{name}") } else { format!("{}{name}", self.namespace) };
-        Some(Subject { view: view.clone(), entity: entity.to_owned(), key, mark })
+        Some(Subject { view: view.clone(), entity: entity.to_owned(), columns: BTreeMap::new(), key, mark })
     }
 
     /// Where an entity's page at the edge is told of: the watermark on L2.
     pub fn page(&self, view: &Arc<View>, entity: &str) -> Option<Subject> {
         let mark = format!("{{{}}}:_w", self.tag(&view.group, entity)?);
         let key = view.key.key(entity).as_str().to_owned();
-        Some(Subject { view: view.clone(), entity: entity.to_owned(), key, mark })
+        Some(Subject { view: view.clone(), entity: entity.to_owned(), columns: BTreeMap::new(), key, mark })
     }
 
     /// Every watermark of a tier: group, partition, name.
@@ -99,6 +103,13 @@ impl Names {
     fn tag(&self, group: &str, entity: &str) -> Option<&str> {
         let tags = self.tags.get(group)?;
         tags.get(partition_of(entity, self.partitions) as usize).map(String::as_str)
+    }
+}
+
+impl Subject {
+    /// As an invalidation names it.
+    pub fn named(&self) -> invalidation::Subject {
+        invalidation::Subject { entity: self.entity.clone(), columns: self.columns.clone() }
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) async fn sweep(shared: Arc<Shared>, tier: TierName, shutdown: Shutdow
 
 /// One walk: how many copies it looked at.
 async fn walk(shared: &Arc<Shared>, tier: TierName, shutdown: &Shutdown) -> Result<u64, AuditError> {
-    let mut paced = Paced { shared: shared.clone(), tier, shutdown: shutdown.clone(), looked: 0 };
+    let mut paced = Paced::new(shared.clone(), tier, shutdown.clone());
     let (mut findings, mut seen) = (Findings::default(), Seen::new());
     let auditor = &shared.auditor;
     if tier != TierName::L3 {

@@ -1,6 +1,6 @@
 //! Whether the source moves and a watermark does not, how old each tier is, and how fast the walks may go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,14 @@ use tokio::sync::watch::{self, Receiver};
 use crate::AuditError;
 use crate::judge::Mark;
 use crate::nodes::Node;
-use crate::shared::{Shared, rate};
+use crate::pace::{Load, share};
+use crate::shared::Shared;
 use crate::stalls::{Pace, Stalls};
 use crate::ways::Ways;
 
-const LOOK_PAUSE: Duration = Duration::from_secs(2);
+const LOOK_PAUSE: Duration = Duration::from_secs(3);
+/// Partitions of all tiers that have series of their own; of more, a topic's worst one stands for all.
+const PARTITION_SERIES_MAX: usize = 600;
 /// Who complains, in `/readyz`.
 const WHO: &str = "audit";
 
@@ -48,7 +51,18 @@ pub(crate) async fn watch(
     shutdown: Shutdown,
 ) {
     let (began, loads) = (Instant::now(), Vec::new());
-    let mut watcher = Watcher { shared: &shared, began, stalls: Stalls::default(), loads, ways: Ways::default() };
+    let marks = TierName::INSIDE_OUT.map(|tier| shared.auditor.names.marks(&shared.auditor.policy, tier));
+    let has_series = marks.iter().map(Vec::len).sum::<usize>() <= PARTITION_SERIES_MAX;
+    let mut watcher = Watcher {
+        shared: &shared,
+        began,
+        stalls: Stalls::default(),
+        loads,
+        ways: Ways::default(),
+        positions: HashMap::new(),
+        of_edge: HashMap::new(),
+        has_series,
+    };
     watcher.tell_bounds();
     loop {
         let newest = progress.borrow().clone();
@@ -74,6 +88,12 @@ struct Watcher<'s> {
     /// What each server had done at the look before: name, when, how much.
     loads: Vec<(String, Instant, u64)>,
     ways: Ways,
+    /// Where the watermarks in Redis were at the look before.
+    positions: HashMap<String, Position>,
+    /// The edge's watermarks, as they came with L2's in this look.
+    of_edge: HashMap<String, Option<Mark>>,
+    /// Whether each partition has series of its own.
+    has_series: bool,
 }
 
 /// What is seen of one tier in one look.
@@ -81,7 +101,14 @@ struct Watcher<'s> {
 struct Seen {
     stalled: i64,
     oldest_at: Option<i64>,
-    by_topic: BTreeMap<String, i64>,
+    by_topic: BTreeMap<String, Worst>,
+}
+
+/// A topic's worst partitions.
+#[derive(Default)]
+struct Worst {
+    oldest_at: Option<i64>,
+    records: i64,
 }
 
 impl Watcher<'_> {
@@ -112,8 +139,7 @@ impl Watcher<'_> {
                     commands += self.per_second(&format!("{} {}", tier.as_str(), node.name), done);
                 }
             }
-            let min = self.shared.config.copies_per_second_min;
-            self.shared.allow(tier, rate(commands, transactions, min));
+            self.allow(tier, commands, transactions);
         }
         self.ways = ways;
         Ok((!stalled.is_empty()).then(|| format!("the source moves, and these stand still: {}", stalled.join(", "))))
@@ -130,36 +156,83 @@ impl Watcher<'_> {
         let marks = self.shared.auditor.names.marks(&self.shared.auditor.policy, tier);
         for node in nodes {
             let here: Vec<_> = marks.iter().filter(|(_, _, name)| node.has(name)).collect();
-            let names: Vec<&str> = here.iter().map(|(_, _, name)| &**name).collect();
-            let found: Vec<Option<Mark>> = node.marks(&names, tier == TierName::L3).await?;
+            let found = self.marks(tier, node, here.iter().map(|(_, _, name)| &**name).collect()).await?;
             for ((group, partition, name), mark) in here.into_iter().zip(found) {
                 let position: Option<Position> = mark.as_ref().map(|mark| mark.position);
                 let pace = self.stalls.follower_at(now, &format!("{} {name}", tier.as_str()), position);
                 seen.stalled += i64::from(pace == Pace::Stalled);
                 let Some(mark) = mark else { continue };
-                let topic = topics::of_group(group);
-                if mark.at > 0 {
-                    seen.oldest_at = Some(seen.oldest_at.map_or(mark.at, |at| at.min(mark.at)));
-                    let oldest = seen.by_topic.entry(topic.clone()).or_insert(mark.at);
-                    *oldest = (*oldest).min(mark.at);
+                // L3's is lowered on purpose where a tier beneath it forgot.
+                if tier != TierName::L3 && self.went_back(format!("{} {name}", tier.as_str()), mark.position) {
+                    self.shared.metrics.regressed(tier.as_str(), "watermark");
                 }
+                let topic = topics::of_group(group);
+                let worst = seen.by_topic.entry(topic.clone()).or_default();
+                let at = Some(mark.at).filter(|at| *at > 0);
+                worst.oldest_at = worst.oldest_at.into_iter().chain(at).min();
+                seen.oldest_at = seen.oldest_at.into_iter().chain(at).min();
                 let next = progress.and_then(|progress| progress.next_of(group, i32::try_from(*partition).ok()?));
                 let lag = next.map_or(0, |next| (next - mark.offset).max(0));
-                self.shared.metrics.lag(&format!("lockstep-{}", tier.as_str()), &topic, *partition, lag);
+                worst.records = worst.records.max(lag);
+                if self.has_series {
+                    let of = format!("lockstep-{}", tier.as_str());
+                    self.shared.metrics.lag(&of, &topic, *partition, lag, at.map(age));
+                }
             }
         }
         Ok(seen)
     }
 
+    /// The edge's watermarks lie beside L2's, and come with them.
+    async fn marks(
+        &mut self,
+        tier: TierName,
+        node: &mut Node,
+        names: Vec<&str>,
+    ) -> Result<Vec<Option<Mark>>, AuditError> {
+        let known: Option<Vec<_>> = names.iter().map(|name| self.of_edge.remove(*name)).collect();
+        if let (TierName::L3, Some(known)) = (tier, known) {
+            return Ok(known);
+        }
+        let marks = node.marks_of_both(&names).await?;
+        if tier == TierName::L2 {
+            let of_edge = names.iter().zip(&marks).map(|(name, (_, of_edge))| ((*name).to_owned(), of_edge.clone()));
+            self.of_edge.extend(of_edge);
+        }
+        Ok(marks.into_iter().map(|(own, of_edge)| if tier == TierName::L3 { of_edge } else { own }).collect())
+    }
+
     fn tell(&self, tier: TierName, seen: &Seen) {
-        let age = |at: i64| (now_micros() - at).max(0) as f64 / 1e6;
         let metrics = &self.shared.metrics;
         metrics.stalled(tier.as_str(), seen.stalled);
         if let Some(at) = seen.oldest_at {
             metrics.age(tier.as_str(), age(at));
         }
-        for (topic, at) in &seen.by_topic {
-            metrics.lag_seconds(&format!("lockstep-{}", tier.as_str()), topic, age(*at));
+        for (topic, worst) in &seen.by_topic {
+            let group = format!("lockstep-{}", tier.as_str());
+            metrics.lag_max(&group, topic, worst.records, worst.oldest_at.map(age));
+        }
+    }
+
+    /// Whether a watermark is behind where it was at the look before.
+    fn went_back(&mut self, name: String, position: Position) -> bool {
+        self.positions.insert(name, position).is_some_and(|before| position < before)
+    }
+
+    /// How fast a tier may be looked at, by what it does for others and what we send to it beside the walks.
+    fn allow(&mut self, tier: TierName, commands: f64, transactions: f64) {
+        let name = tier.as_str();
+        let spent = self.shared.auditor.spent(tier).so_far();
+        let walked = self.shared.walked(tier);
+        let (ours, walks) = (
+            self.per_second(&format!("sent to {name}"), spent),
+            self.per_second(&format!("walked over {name}"), walked),
+        );
+        let beside = if tier == TierName::L3 { 0.0 } else { (ours - walks).max(0.0) };
+        let load = Load { commands: (commands - ours).max(0.0), transactions, beside };
+        self.shared.allow(tier, share(load, self.shared.config.copies_per_second_min));
+        if tier != TierName::L3 {
+            self.shared.metrics.commanded(name, spent);
         }
     }
 
@@ -190,4 +263,9 @@ impl Watcher<'_> {
             }
         }
     }
+}
+
+/// Seconds since a time of the database's, microseconds since 1970.
+fn age(at: i64) -> f64 {
+    (now_micros() - at).max(0) as f64 / 1e6
 }

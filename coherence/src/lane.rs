@@ -11,8 +11,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use lockstep_process::Shutdown;
+use lockstep_schemas::change::Op;
 use lockstep_schemas::progress::Progress;
-use lockstep_schemas::record::{RawRecord, RecordReader};
+use lockstep_schemas::record::{self, RawRecord, RecordReader};
 use lockstep_tiers::Place;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -146,6 +147,12 @@ impl Shell {
             && let Some(record) = self.round.pop_front()
         {
             let read = self.reader.read(&record).await;
+            if let (Ok(record::Event::Change(change)), Some(published_at)) = (&read, record.published_at)
+                && change.op != Op::Read
+            {
+                let micros = (published_at - change.committed_at).max(0);
+                self.lane.shared.metrics.publish.observe(micros as f64 / 1e6);
+            }
             let commands = self.core.step(Event::Record(record.offset, read));
             if !commands.is_empty() {
                 self.carry_out(commands).await;

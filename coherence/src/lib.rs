@@ -9,6 +9,7 @@ mod fold;
 pub mod folded;
 mod lag;
 mod lane;
+mod metrics;
 mod park;
 mod passes;
 mod plan;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use lockstep_process::{Shutdown, retry};
 use lockstep_schemas::position::Position;
 use lockstep_tiers::Edge;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -30,6 +31,14 @@ struct Pending {
     tags: BTreeSet<String>,
 }
 
+/// What is learnt of purges.
+pub(crate) struct Told {
+    /// Time of a round, until the edge has accepted it.
+    pub seconds: Histogram,
+    /// Whether they had an effect.
+    pub proofs: Proofs,
+}
+
 /// The purges of one partition.
 pub(crate) struct Purges {
     pending: Arc<Mutex<Pending>>,
@@ -41,13 +50,13 @@ pub(crate) struct Purges {
 
 impl Purges {
     /// Starts the partition's task, which ends with the lane.
-    pub fn start(edge: Edge, response_max: Duration, partition_tag: String, proofs: Proofs, stop: Shutdown) -> Self {
+    pub fn start(edge: Edge, response_max: Duration, partition_tag: String, told: Told, stop: Shutdown) -> Self {
         let (pending, wake) = (Arc::new(Mutex::new(Pending::default())), Arc::new(Notify::new()));
         let (tell, done) = watch::channel(None);
         let (shared, woken, broad) = (pending.clone(), wake.clone(), partition_tag.clone());
         tokio::spawn(async move {
             let second = VecDeque::new();
-            let rounds = Rounds { edge, response_max, second, tell, partition_tag: broad, proofs };
+            let rounds = Rounds { edge, response_max, second, tell, partition_tag: broad, told };
             rounds.run(&shared, &woken, &stop).await;
         });
         Purges { pending, wake, partition_tag, done }
@@ -74,11 +83,12 @@ struct Second {
 
 struct Rounds {
     edge: Edge,
+    /// What a round takes, until the edge has accepted it.
     response_max: Duration,
     second: VecDeque<Second>,
     tell: watch::Sender<Option<Purged>>,
     partition_tag: String,
-    proofs: Proofs,
+    told: Told,
 }
 
 impl Rounds {
@@ -145,13 +155,18 @@ impl Rounds {
         let once = async || {
             self.edge.purge(&all).await?;
             match purged {
-                Some(position) => self.proofs.look(&self.edge, tags, position).await,
+                Some(position) => self.told.proofs.look(&self.edge, tags, position).await,
                 None => Ok(()),
             }
         };
-        tokio::select! {
+        let began = Instant::now();
+        let done = tokio::select! {
             done = retry::until_ok("purging the edge", stop, once) => done,
             () = stop.cancelled() => None,
+        };
+        if done.is_some() {
+            self.told.seconds.observe(began.elapsed().as_secs_f64());
         }
+        done
     }
 }

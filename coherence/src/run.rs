@@ -14,12 +14,12 @@ use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
-use prometheus_client::metrics::counter::Counter;
 use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
+use crate::metrics::EngineMetrics;
 use crate::park::Park;
 use crate::passes::Passes;
 use crate::plan::Planner;
@@ -45,11 +45,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let policy = Arc::new(policy.clone());
     let (tasks, reached) = (TaskTracker::new(), Reached::default());
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
-    let repeated = Counter::default();
-    metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
-    let without_effect = Counter::default();
-    let help = "Purges that the edge accepted, and had an older page after all; they are sent again";
-    metrics.register("engine_purges_without_effect", help, &without_effect);
+    let counted = EngineMetrics::register(metrics);
     let sweeper = Sweeper::default();
     metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
     let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));
@@ -61,8 +57,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         sweeper,
         park,
         switched: Switched::follow(kafka.clone(), shutdown.clone()),
-        repeated,
-        without_effect,
+        metrics: counted.clone(),
         planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,
@@ -81,6 +76,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let (planner, registry) = (shared.planner.clone(), shared.registry.clone());
     let passes = Passes::new(&kafka, planner, registry, database, metrics);
     let passing = passes.map(|passes| tokio::spawn(passes.run(shutdown.clone())));
+    let watching = tokio::spawn(counted.watch_gate(shared.gate.clone(), shutdown.clone()));
     let lag = tokio::spawn(lag::publish(kafka.clone(), reached, shutdown.clone()));
     let pump = Pump::join(&kafka, shared, Handle::current())?;
     let stop = shutdown.clone();
@@ -93,7 +89,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     if tokio::time::timeout(DRAIN_WAIT_MAX, tasks.wait()).await.is_err() {
         tracing::warn!("some fills were still under way at the end; their leases run out");
     }
-    let _ = tokio::join!(lag, gate_task, sweeping);
+    let _ = tokio::join!(lag, gate_task, sweeping, watching);
     if let Some(passing) = passing {
         let _ = passing.await;
     }

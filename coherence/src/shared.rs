@@ -13,12 +13,12 @@ use lockstep_schemas::switched::Switched;
 use lockstep_schemas::topics;
 use lockstep_source::gate::Gate;
 use lockstep_tiers::{Edge, Tier, Tiers};
-use prometheus_client::metrics::counter::Counter;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::watch;
 
 use crate::core::event::Look;
 use crate::lag::Reached;
+use crate::metrics::EngineMetrics;
 use crate::park::Park;
 use crate::plan::Planner;
 use crate::refill::Refill;
@@ -44,10 +44,7 @@ pub(crate) struct Shared {
     pub sweeper: Sweeper,
     pub park: Park,
     pub switched: Switched,
-    /// Records passed over that had been planned before: after a restart of ingest, or by one that slept and woke.
-    pub repeated: Counter,
-    /// Purges that the edge accepted, and had an older page after all.
-    pub without_effect: Counter,
+    pub metrics: EngineMetrics,
 }
 
 impl Shared {

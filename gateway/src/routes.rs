@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use lockstep_process::Shutdown;
 use lockstep_schemas::entry::LoadError;
 use lockstep_schemas::key::MARKER_SUFFIX;
-use lockstep_tiers::{Layout, Place, Tiers, WARMING_HEADER, edge};
+use lockstep_schemas::policy::OnBehind;
+use lockstep_tiers::{AnsweredBy, Layout, Place, Tiers, WARMING_HEADER, edge};
 
 use crate::answer::{Keep, failure, response};
 use crate::begun::Begun;
-use crate::metrics::Metrics;
+use crate::metrics::{GatewayMetrics, ReadResult};
 use crate::read::{Given, Own, Products};
 use crate::views::Views;
 
@@ -29,7 +31,7 @@ pub(crate) struct Gateway {
     pub cart: Option<Own>,
     pub profile: Option<Own>,
     pub begun: Begun,
-    pub metrics: Metrics,
+    pub metrics: GatewayMetrics,
     /// Where view events are to be published.
     pub views: Option<Views>,
     /// An answer that takes longer is not given: a later purge counts on it.
@@ -73,7 +75,7 @@ async fn profile(State(gateway): State<Arc<Gateway>>, Path(user): Path<String>) 
 
 impl Gateway {
     /// What is a customer's own is for nobody's cache behind us.
-    async fn own(&self, what: &str, own: Option<&Own>, user: &str) -> Response<Body> {
+    async fn own(&self, what: &'static str, own: Option<&Own>, user: &str) -> Response<Body> {
         let Some(own) = own else {
             return failure(StatusCode::NOT_FOUND, &format!("the policy has no view {what}"));
         };
@@ -83,7 +85,7 @@ impl Gateway {
     /// Answers in time, or says what is wrong.
     async fn answer(
         &self,
-        what: &str,
+        what: &'static str,
         entity: &str,
         read: impl Future<Output = Result<Given, LoadError>>,
         respond: impl FnOnce(&Given) -> Response<Body>,
@@ -96,16 +98,16 @@ impl Gateway {
             return failure(StatusCode::BAD_REQUEST, &why);
         }
         let began = Instant::now();
-        let (by, response) = match tokio::time::timeout(self.response_max, read).await {
-            Ok(Ok(given)) => (given.answer.by.as_str(), respond(&given)),
+        let (by, result, response) = match tokio::time::timeout(self.response_max, read).await {
+            Ok(Ok(given)) => (given.answer.by.as_str(), result(&given), respond(&given)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a read failed");
                 let why = "the caches do not have it, and the database does not answer";
-                ("error", failure(StatusCode::SERVICE_UNAVAILABLE, why))
+                ("error", ReadResult::Failed, failure(StatusCode::SERVICE_UNAVAILABLE, why))
             }
-            Err(_) => ("error", failure(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
+            Err(_) => ("error", ReadResult::Late, failure(StatusCode::SERVICE_UNAVAILABLE, "no answer in time")),
         };
-        self.metrics.answered(by, began.elapsed().as_secs_f64());
+        self.metrics.answered(what, by, result, began.elapsed().as_secs_f64());
         response
     }
 
@@ -127,6 +129,15 @@ impl Gateway {
         let tag = self.products.page.tag.as_ref();
         let own = tag.map(|tag| edge::tag(tag.key(product).as_str())).unwrap_or_default();
         format!("{own} {}", Layout::partition_tag(place))
+    }
+}
+
+fn result(given: &Given) -> ReadResult {
+    match given.behind {
+        Some(OnBehind::Bypass) if given.answer.by == AnsweredBy::Database => ReadResult::Bypass,
+        Some(OnBehind::Stale) => ReadResult::Stale,
+        _ if given.answer.fields.is_none() => ReadResult::Absent,
+        _ => ReadResult::Found,
     }
 }
 
@@ -154,9 +165,7 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
     Response::new(Body::from("ready\n"))
 }
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response<Body> {
-    let mut response = Response::new(Body::from(gateway.metrics.text()));
-    let kind = axum::http::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, kind);
-    response
+async fn metrics(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> impl IntoResponse {
+    let (kind, text) = lockstep_process::metrics::answer(&headers, gateway.metrics.text());
+    ([(header::CONTENT_TYPE, kind)], text)
 }

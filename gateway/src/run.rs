@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_process::config::Config;
-use lockstep_process::{Failure, Shutdown};
+use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::key::KeyPattern;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::switched::Switched;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::begun::{Begun, POLL_INTERVAL};
 use crate::hot::HotSet;
-use crate::metrics::Metrics;
+use crate::metrics::GatewayMetrics;
 use crate::read::{Own, Products};
 use crate::routes::{Gateway, router};
 use crate::views::Views;
@@ -24,7 +24,7 @@ use crate::views::Views;
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until shutdown, then ends what is under way.
-pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let listen = config.gateway_listen();
     let listener = TcpListener::bind(listen).await.map_err(|error| {
@@ -44,7 +44,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);
-    let metrics = Metrics::new();
+    let metrics = GatewayMetrics::register(metrics);
     let gateway = Gateway {
         views: views(config, policy, &products.all, &metrics)?,
         begun: Begun::follow(tiers.l2.clone(), policy, POLL_INTERVAL * 3, shutdown.clone()),
@@ -73,7 +73,7 @@ pub async fn run(config: &Config, policy: &Policy, shutdown: Shutdown) -> Result
 }
 
 /// The publisher of view events, where they are wanted.
-fn views(config: &Config, policy: &Policy, all: &View, metrics: &Metrics) -> Result<Option<Views>, Failure> {
+fn views(config: &Config, policy: &Policy, all: &View, metrics: &GatewayMetrics) -> Result<Option<Views>, Failure> {
     let Some(weight) = config.gateway_view_weight else { return Ok(None) };
     if policy.groups[&all.group].is_key_private {
         return Err(Failure::configuration("view events name products, and the key of products is private")

@@ -1,10 +1,10 @@
-//! Metrics of a process, in OpenMetrics text. A role registers what it counts; keys never become labels.
+//! Metrics of a process. A role registers what it counts; keys never become labels.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
@@ -12,8 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::{Failure, Shutdown};
 
-/// The media type of what [`Metrics::text`] gives.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+mod exposition;
 
 /// All that the roles of this process count, and what they say against being ready. Clones share it.
 #[derive(Clone)]
@@ -36,7 +35,7 @@ impl Metrics {
         registry.register(name, help, metric.clone());
     }
 
-    /// All of them.
+    /// All of them, in OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -75,9 +74,9 @@ impl Metrics {
             let answer = shared.readiness();
             async move { answer }
         };
-        let answer = move || {
-            let text = self.text();
-            async move { ([(header::CONTENT_TYPE as HeaderName, HeaderValue::from_static(TEXT))], text) }
+        let answer = move |headers: HeaderMap| {
+            let (kind, text) = answer(&headers, self.text());
+            async move { ([(header::CONTENT_TYPE, kind)], text) }
         };
         let router = Router::new().route("/metrics", get(answer));
         let router = router.route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready));
@@ -85,6 +84,12 @@ impl Metrics {
         let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
         served.await.map_err(Failure::internal)
     }
+}
+
+/// Media type and text for who asks with these headers, from OpenMetrics.
+pub fn answer(headers: &HeaderMap, open_metrics: String) -> (&'static str, String) {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    exposition::answer(accept, open_metrics)
 }
 
 #[cfg(test)]

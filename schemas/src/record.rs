@@ -34,6 +34,8 @@ enum Form {
 pub struct RawRecord {
     /// Its place in the partition.
     pub offset: i64,
+    /// When it was given to Kafka, microseconds since 1970, by the clock of who did.
+    pub published_at: Option<i64>,
     form: Form,
     value: Option<Vec<u8>>,
     /// Its share of what may wait in memory, held until it has been dealt with.
@@ -49,7 +51,9 @@ impl RawRecord {
             Some(Some(kind)) if kind == invalidation::HEADER.as_bytes() => Form::Invalidation,
             Some(_) => Form::Control,
         };
-        RawRecord { offset: message.offset(), form, value: message.payload().map(<[u8]>::to_vec), share: None }
+        let published_at = message.timestamp().to_millis().map(|millis| millis.saturating_mul(1_000));
+        let value = message.payload().map(<[u8]>::to_vec);
+        RawRecord { offset: message.offset(), published_at, form, value, share: None }
     }
 
     /// Kilobytes that it takes, at least one.

@@ -1,7 +1,8 @@
 //! `lockstep bench audit`: what the auditor costs. The demo's shop, whose L2 and database answer as many reads as they can;
-//! with the auditor beside them and without, in turn.
+//! with the auditor beside them and without, in turn. Then nobody reads: what the auditor takes of an idle shop.
 
 use std::process::{ExitCode, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,9 +12,11 @@ use lockstep_stack::StackOptions;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::process::Child;
 use tokio::task::JoinSet;
 
 use super::table::spread;
+use super::usage::cpu_seconds;
 use crate::demo::output::{Output, thousands};
 use crate::demo::roles::Roles;
 use crate::demo::servers::Servers;
@@ -62,9 +65,7 @@ async fn story(args: &AuditArgs, servers: &Servers, roles: &mut Roles, output: &
     let mut rounds = Vec::new();
     for round in 1..=args.rounds {
         let without = readers.read_for(args.lasts).await?;
-        let mut auditor = servers.lockstep()?.command(&["run", "--role", "audit"]);
-        auditor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut auditor = auditor.spawn().context("start the auditor")?;
+        let mut auditor = start(servers)?;
         // Under load, as the auditor measures it.
         readers.read_for(SETTLE).await?;
         let with = readers.read_for(args.lasts).await?;
@@ -84,6 +85,7 @@ async fn story(args: &AuditArgs, servers: &Servers, roles: &mut Roles, output: &
     let cost = |of: fn(&Measured) -> f64| spread(rounds.iter().map(|(a, b)| 100.0 - of(b) * 100.0 / of(a).max(1.0)));
     let (l2, database) = (cost(|one| one.l2), cost(|one| one.database));
     let shares = spread(rounds.iter().map(|(without, with)| share(without, with)));
+    let idle = idle(args, servers, &readers, output).await.context("an idle shop")?;
     output.line("");
     output.line("what the auditor costs     median     least  greatest");
     for (name, [median, least, greatest]) in
@@ -96,11 +98,45 @@ async fn story(args: &AuditArgs, servers: &Servers, roles: &mut Roles, output: &
         "l2_cost_percent": figures(l2),
         "database_cost_percent": figures(database),
         "l2_commands_percent": figures(shares),
+        "idle": idle,
+    }))
+}
+
+fn start(servers: &Servers) -> Result<Child> {
+    let mut auditor = servers.lockstep()?.command(&["run", "--role", "audit"]);
+    auditor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    auditor.spawn().context("start the auditor")
+}
+
+/// Nobody reads or writes: commands of L2 and its CPU with the auditor and without, and the auditor's own.
+async fn idle(args: &AuditArgs, servers: &Servers, readers: &Readers, output: &Output) -> Result<Value> {
+    let without = readers.wait_for(args.lasts).await?;
+    let mut auditor = start(servers)?;
+    tokio::time::sleep(SETTLE).await;
+    let pid = auditor.id().context("the auditor has ended by itself")?.to_string();
+    let (cpu, began) = (cpu_seconds(&pid)?, Instant::now());
+    let with = readers.wait_for(args.lasts).await?;
+    let own = (cpu_seconds(&pid)? - cpu) * 100.0 / began.elapsed().as_secs_f64();
+    auditor.kill().await.context("end the auditor")?;
+    let (commands, percent) = (with.commands - without.commands, with.cpu_percent - without.cpu_percent);
+    output.line(format!(
+        "idle: the auditor's {commands:.0} commands/s (others: {:.0}/s) cost L2 {percent:.2} % of a core, itself {own:.2} %",
+        without.commands
+    ));
+    Ok(json!({
+        "commands_per_second": commands, "others_commands_per_second": without.commands, "l2_core_percent": percent,
+        "own_core_percent": own,
     }))
 }
 
 fn share(without: &Measured, with: &Measured) -> f64 {
     (with.others - without.others).max(0.0) * 100.0 / (with.l2 + with.others).max(1.0)
+}
+
+/// Of L2, a second.
+struct Idle {
+    commands: f64,
+    cpu_percent: f64,
 }
 
 struct Readers {
@@ -143,12 +179,33 @@ impl Readers {
         })
     }
 
+    /// No reads.
+    async fn wait_for(&self, lasts: Duration) -> Result<Idle> {
+        let (commands, cpu, began) = (self.commands().await?, self.cpu_seconds().await?, Instant::now());
+        tokio::time::sleep(lasts).await;
+        let seconds = began.elapsed().as_secs_f64();
+        Ok(Idle {
+            commands: (self.commands().await? - commands) as f64 / seconds,
+            cpu_percent: (self.cpu_seconds().await? - cpu) * 100.0 / seconds,
+        })
+    }
+
     /// Commands that L2 has carried out.
     async fn commands(&self) -> Result<u64> {
+        self.told("stats", "total_commands_processed:").await
+    }
+
+    /// CPU seconds that L2 has used.
+    async fn cpu_seconds(&self) -> Result<f64> {
+        let (user, system) = (self.told::<f64>("cpu", "used_cpu_user:"), self.told::<f64>("cpu", "used_cpu_sys:"));
+        Ok(user.await? + system.await?)
+    }
+
+    async fn told<T: FromStr>(&self, section: &str, name: &str) -> Result<T> {
         let mut node = self.l2.get_multiplexed_async_connection().await?;
-        let info: String = redis::cmd("INFO").arg("stats").query_async(&mut node).await?;
-        let count = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        count.and_then(|count| count.trim().parse().ok()).context("L2 does not count its commands")
+        let info: String = redis::cmd("INFO").arg(section).query_async(&mut node).await?;
+        let told = info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        told.with_context(|| format!("L2 does not tell {name}"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `lockstep audit --full --once`: every copy in every tier beside its row.
 
+mod noted;
+mod repair;
 mod report;
 mod shadow;
 
@@ -28,14 +30,23 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &AuditArgs) -> a
     if let Some(file) = &args.shadow {
         return shadow::run(config, file, args.output.output).await;
     }
+    if args.noted {
+        return noted::run(config, args.output.output).await;
+    }
     // With another partition count every key would be looked for where it is not.
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let auditor = Auditor::connect(config, policy).await?;
     let scope = Scope { replicas: !args.without_replicas, ..Scope::default() };
     let bar = bar();
     let findings = auditor.full(&scope, telling(&bar)).await.map_err(Failure::from)?;
+    let evidence = evidence(config, policy, &findings).await;
+    let repaired = if args.repair {
+        Some(repair::repair(config, policy, &findings.listed, findings.wrong(), args.timeout, &bar).await?)
+    } else {
+        None
+    };
     bar.finish_and_clear();
-    let report = Report::new(&findings, evidence(config, policy, &findings).await);
+    let report = Report::new(&findings, evidence, repaired);
     match args.output.output {
         OutputFormat::Json => output::line(&serde_json::to_string(&report)?),
         OutputFormat::Text => report.lines().iter().for_each(|line| output::line(line)),

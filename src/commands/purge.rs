@@ -27,12 +27,12 @@ use crate::output;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whose entries go, by group.
-type Subjects = BTreeMap<Arc<str>, BTreeSet<Subject>>;
+pub(crate) type Subjects = BTreeMap<Arc<str>, BTreeSet<Subject>>;
 
 /// A tier that has nothing left of what was purged.
-struct Proof {
-    tier: TierName,
-    how: String,
+pub(crate) struct Proof {
+    pub tier: TierName,
+    pub how: String,
 }
 
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &PurgeArgs) -> anyhow::Result<()> {
@@ -65,6 +65,18 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &PurgeArgs) -> a
         }
     }
     Ok(())
+}
+
+/// Waits until nothing is left of these in any tier that was made before a position.
+pub(super) async fn proven(
+    config: &Config,
+    policy: &Policy,
+    subjects: Subjects,
+    wanted: Position,
+    timeout: Duration,
+) -> Result<Vec<Proof>, Failure> {
+    let deadline = Instant::now() + timeout;
+    Purge { config, policy, subjects, wanted, deadline, timeout }.prove().await
 }
 
 /// What keys and tags are of.

@@ -40,7 +40,7 @@ impl Planter<'_> {
         let mut planted = self.plant_pages(count, &mut hot).await?;
         for target in cold.into_iter().take(count) {
             let price = change_price(&mut self.caches.l2.clone(), &target.l2_key).await?;
-            planted.push(format!("l2   {}: {FIELD} {price}", target.l2_key));
+            planted.push(format!("l2   {}: {FIELD} {price}", plain(&target.l2_key)));
         }
         planted.extend(self.plant_name(count).await?);
         for key in hot.filter_map(|target| target.l1_key).take(3 * count - planted.len()) {

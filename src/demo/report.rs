@@ -92,8 +92,8 @@ impl Report {
 }
 
 /// The edge is called so in the demo's lines.
-fn tier_name(wrong: &Violation) -> &'static str {
-    if wrong.tier == "l3" { "edge" } else { wrong.tier }
+fn tier_name(wrong: &Violation) -> &str {
+    if wrong.tier == "l3" { "edge" } else { &wrong.tier }
 }
 
 fn in_seconds(time: Duration) -> String {

@@ -53,6 +53,20 @@ pub fn plant(shop: &Shop) -> Planted {
     planted
 }
 
+/// A stale value in each tier, each of another entity.
+pub fn plant_one_each(shop: &Shop) -> Planted {
+    let (mut planted, mut l2) = (Planted::new(), shop.l2());
+    // What was repaired has been dropped.
+    shop.get(&format!("{}/v1/product/P1", shop.endpoints().gateway));
+    shop.get(&format!("{}/v1/profile/1", shop.endpoints().gateway));
+    at_the_edge(shop, &mut l2, 1..=1, &mut planted);
+    let price: i64 = l2.hget("product:all:P80", "price_pence").expect("a price");
+    let () = l2.hset("product:all:P80", "price_pence", price + 1).expect("a stale value");
+    planted.insert(("l2", "product:all:P80".to_owned()));
+    on_primaries(shop, 1..=1, &mut planted);
+    planted
+}
+
 /// Pages made from stale entries that get their values back.
 fn at_the_edge(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
     for n in of {

@@ -1,8 +1,13 @@
 //! What an audit told.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::Lockstep;
+
+/// Where watermarks are late, each look waits for them for some seconds.
+const AUDIT_LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub struct Found {
@@ -13,7 +18,7 @@ pub struct Found {
 
 /// Runs `lockstep audit --full --once`.
 pub fn audit(lockstep: &Lockstep) -> Found {
-    let ended = lockstep.run(&["audit", "--full", "--once", "-o", "json"]);
+    let ended = lockstep.start(&["audit", "--full", "--once", "-o", "json"]).wait(AUDIT_LIMIT);
     let report = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended}"));
     Found { code: ended.code, text: format!("{}{}", ended.stdout, ended.stderr), report }
 }

@@ -1,16 +1,21 @@
 //! The role audit, by its metrics and its readiness.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Program, until};
-use crate::shop::Shop;
+use crate::found::audit;
+use crate::harness::{Lockstep, Program, until};
+use crate::shop::{CYCLE, Shop};
 
 /// The stated time is 20 s; from the start to the first walk's end on a slow machine.
 const WALK_LIMIT: Duration = Duration::from_secs(60);
+/// Two walks, the repairs at their pace, and the rounds at the edge.
+const REPAIR_LIMIT: Duration = Duration::from_secs(90);
 const CONTENT_LIMIT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 const WRONG: [&str; 3] = ["stale", "missing", "orphan"];
@@ -26,7 +31,7 @@ impl Role {
     pub fn start(shop: &Shop) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let address = format!("127.0.0.1:{port}");
-        let program = run(shop, &address);
+        let program = run(&shop.lockstep, &address);
         let (http, runtime) = (shop.http.clone(), shop.runtime.clone());
         Role { address, http, runtime, program: std::cell::RefCell::new(Some(program)) }
     }
@@ -58,36 +63,65 @@ impl Role {
             until(tier, WALK_LIMIT, || self.sum("lockstep_audit_checks_total", &labels).filter(|count| *count > 0.0));
         }
         until("the role to be ready", WALK_LIMIT, || self.get("/readyz").filter(|(status, _)| *status == 200));
-        let (_, text) = self.get("/metrics").expect("metrics");
-        check_form(&text);
     }
 
     pub fn has_found_nothing(&self) {
         assert_eq!(self.wrong(), Some(0.0), "{}", self.said());
+        assert_eq!(self.sum("lockstep_audit_regressions_total", &[]), Some(0.0), "{}", self.said());
         assert_eq!(self.sum("lockstep_stalled_partitions", &[]), Some(0.0));
     }
 
-    /// Every fault within the stated time; on replicas some are met a second time, and each walk meets all of them.
-    pub fn finds(&self, faults: u64) {
+    /// Each fault by its evidence, and nothing else, within the stated time: one walk may have passed a copy just before.
+    pub fn finds(&self, shop: &Shop, planted: &BTreeSet<(&'static str, String)>) {
         let began = Instant::now();
-        until("all faults", WALK_LIMIT, || self.wrong().filter(|wrong| *wrong >= faults as f64));
-        eprintln!("{faults} faults, found by the role in {:.1?}", began.elapsed());
+        let (mut left, mut invented) = (planted.clone(), BTreeSet::new());
+        until("the evidence of every fault", CYCLE * 2, || {
+            for note in noted(shop) {
+                let text = |name: &str| note[name].as_str().expect("a text").to_owned();
+                let fault = planted.iter().find(|(tier, key)| text("tier") == *tier && text("key") == *key);
+                match fault {
+                    Some(fault) => drop(left.remove(fault)),
+                    None => drop(invented.insert((text("tier"), text("key")))),
+                }
+                assert!(!note["fields"].as_array().expect("fields").is_empty(), "no evidence: {note}");
+            }
+            left.is_empty().then_some(())
+        });
+        assert!(invented.is_empty(), "nobody has planted {invented:?}");
+        eprintln!("{} faults, found one by one by the role in {:.1?}", planted.len(), began.elapsed());
         assert!(self.said().contains("a copy is wrong"), "{}", self.said());
     }
 
-    /// What was wrong at the edge is mended while nobody audits: the next one can only know it from the one before.
+    /// Restarted with leave to repair, it has every wrong copy dropped, in every tier; and says so of each.
+    pub fn repairs_all(&self, shop: &Shop, planted: usize) {
+        self.end();
+        *self.program.borrow_mut() = Some(run(&shop.repairing(), &self.address));
+        let began = Instant::now();
+        until("nothing to be wrong any more", REPAIR_LIMIT, || (audit(&shop.lockstep).code == Some(0)).then_some(()));
+        eprintln!("{planted} faults, repaired by the role in {:.1?}", began.elapsed());
+        let asked = self.sum("lockstep_audit_repairs_total", &[]).expect("metrics");
+        assert!(asked > 0.0 && asked <= planted as f64, "{asked} repairs");
+        let repaired = || noted(shop).iter().filter(|note| note["repaired_at"].is_i64()).count();
+        until("a word of each repair", WALK_LIMIT, || (repaired() >= planted).then_some(()));
+        assert!(self.said().contains("a wrong copy is repaired"), "{}", self.said());
+    }
+
+    /// All is right by now: that it was not, a new process can only know from the one before.
     pub fn remembers_over_a_restart(&self, shop: &Shop) {
         let ratio = || self.sum("lockstep_audit_correct_ratio", &["view=\"product_page\"", "window=\"1h\""]);
         let was_wrong = || ratio().filter(|ratio| *ratio > 0.0 && *ratio < 1.0);
         until("the window to know of the faults", WALK_LIMIT, was_wrong);
+        self.end();
+        *self.program.borrow_mut() = Some(run(&shop.lockstep, &self.address));
+        until("the role to know what was", WALK_LIMIT, || ratio().filter(|ratio| *ratio > 0.0));
+        assert!(was_wrong().is_some(), "{:?}", ratio());
+    }
+
+    fn end(&self) {
         let program = self.program.take().expect("a role that runs");
         program.terminate();
         let ended = program.wait(DRAIN_LIMIT);
         assert_eq!(ended.code, Some(0), "{ended}");
-        (1..=10).for_each(|n| shop.purge(&format!("P{n}")));
-        *self.program.borrow_mut() = Some(run(shop, &self.address));
-        until("the role to know what was", WALK_LIMIT, || ratio().filter(|ratio| *ratio > 0.0));
-        assert!(was_wrong().is_some(), "{:?}", ratio());
     }
 
     pub fn stays_ready_for(&self, time: Duration) {
@@ -118,30 +152,11 @@ impl Role {
     }
 }
 
-fn run(shop: &Shop, address: &str) -> Program {
-    shop.lockstep.clone().set("LOCKSTEP_METRICS_LISTEN", address).start(&["run", "--role", "audit"])
+fn run(lockstep: &Lockstep, address: &str) -> Program {
+    lockstep.clone().set("LOCKSTEP_METRICS_LISTEN", address).start(&["run", "--role", "audit"])
 }
 
-/// The rules of Prometheus for names, labels and values, and that there are few series.
-fn check_form(text: &str) {
-    let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    assert!(series.len() < 300, "{} series of six views and four partitions", series.len());
-    assert!(text.ends_with("# EOF\n"), "the end of an exposition");
-    let is_name = |name: &str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        name.chars().all(plain) && name.starts_with("lockstep_") && !name.contains("__")
-    };
-    for line in series {
-        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
-        assert!(value.parse::<f64>().is_ok(), "{line}");
-        let name = name.split('{').next().unwrap_or(name);
-        assert!(is_name(name), "{line}");
-        assert!(!line.contains("P1") && !line.contains("product:"), "a key is a label: {line}");
-    }
-    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
-        let mut words = line.split(' ').skip(2);
-        let (name, kind) = (words.next().expect("a name"), words.next().expect("a type"));
-        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
-        assert!(!(kind != "counter" && name.ends_with("_total")), "{line}");
-    }
+/// What the role has kept.
+fn noted(shop: &Shop) -> Vec<Value> {
+    serde_json::from_str(&shop.lockstep.ask(&["audit", "--noted", "-o", "json"])).expect("JSON")
 }

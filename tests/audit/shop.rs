@@ -18,11 +18,15 @@ pub const PRODUCTS: usize = 120;
 pub const USERS: usize = 40;
 /// Part of every customer's name, which is private.
 pub const NAME: &str = "Amberly";
-const PARTITIONS: &str = "4";
+/// The default: as many series as an installation has.
+const PARTITIONS: &str = "128";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const PAGE_LIMIT: Duration = Duration::from_secs(20);
 /// So quick that a test can wait for it.
 const AUDIT: &str = "[audit]\ncycle_s = 20\ncopies_per_second_min = 400\n";
+pub const CYCLE: Duration = Duration::from_secs(20);
+/// The same, and what is wrong is repaired.
+const REPAIRING: &str = "[audit]\ncycle_s = 20\ncopies_per_second_min = 400\nrepair = true\nrepairs_per_second = 50\n";
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// In one transaction of the writer: a tick of 50 of them a second is 1,000 changes a second.
 const CHANGES_PER_TRANSACTION: usize = 20;
@@ -38,8 +42,8 @@ pub struct Shop {
     roles: Option<Program>,
     /// A replica of L2, which takes writes of its own: a cluster's replica would send them on.
     replica: (Program, String),
-    stack: Stack,
-    _folder: tempfile::TempDir,
+    pub stack: Stack,
+    folder: tempfile::TempDir,
 }
 
 impl Shop {
@@ -50,6 +54,7 @@ impl Shop {
         let folder = tempfile::tempdir().expect("a folder");
         let exports = stack.endpoints().exports();
         std::fs::write(folder.path().join("lockstep.toml"), AUDIT).expect("a configuration");
+        std::fs::write(folder.path().join("repairing.toml"), REPAIRING).expect("a configuration");
         let lockstep = Lockstep::new(folder.path()).exports(&exports).set("LOCKSTEP_PARTITIONS", PARTITIONS);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = Arc::new(runtime.expect("a runtime"));
@@ -58,7 +63,7 @@ impl Shop {
         let replica = start_replica(stack.endpoints(), &lockstep, folder.path());
         let roles = lockstep.start(&["run", "--role", "ingest,engine,gateway"]);
         let http = reqwest::Client::builder().timeout(PAGE_LIMIT).no_proxy().build().expect("a client");
-        let shop = Shop { lockstep, pool, runtime, http, roles: Some(roles), replica, stack, _folder: folder };
+        let shop = Shop { lockstep, pool, runtime, http, roles: Some(roles), replica, stack, folder };
         let ready = format!("{}/readyz", shop.endpoints().gateway);
         until("the gateway to be ready", READY_LIMIT, || (shop.get(&ready)?.0 == 200).then_some(()));
         shop.sql(&format!(
@@ -80,13 +85,29 @@ impl Shop {
         self.stack.endpoints()
     }
 
+    /// The program with a configuration under which what is wrong is repaired.
+    pub fn repairing(&self) -> Lockstep {
+        self.lockstep.clone().set("LOCKSTEP_CONFIG", "repairing.toml")
+    }
+
+    /// A file in the folder of all.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file");
+    }
+
     /// Ends what runs, and runs these roles instead.
     pub fn run_only(&mut self, roles: &str) {
+        let lockstep = self.lockstep.clone();
+        self.run_as(&lockstep, roles);
+    }
+
+    /// The same, with an environment of their own.
+    pub fn run_as(&mut self, lockstep: &Lockstep, roles: &str) {
         if let Some(running) = self.roles.take() {
             running.terminate();
             running.wait(DRAIN_LIMIT);
         }
-        self.roles = Some(self.lockstep.start(&["run", "--role", roles]));
+        self.roles = Some(lockstep.start(&["run", "--role", roles]));
     }
 
     /// Every product's page at the edge.
@@ -114,6 +135,14 @@ impl Shop {
             let had = answer.headers().get("x-cache").is_some_and(|cache| cache == "HIT");
             Some((answer.status().as_u16(), had))
         })
+    }
+
+    /// What is answered there, to who accepts a media type.
+    pub fn text(&self, url: &str, accept: Option<&str>) -> String {
+        let request = self.http.get(url);
+        let request = if let Some(accept) = accept { request.header("accept", accept) } else { request };
+        let text = async { request.send().await?.text().await };
+        self.runtime.block_on(text).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     pub fn sql(&self, statements: &str) {

@@ -112,12 +112,12 @@ impl Setting {
     pub fn gateway_at(&self, listen: &str, policy: Policy) -> Role {
         let arguments = ConfigArgs { gateway_listen: Some(listen.to_owned()), ..self.arguments.clone() };
         let config = Config::load(&arguments).expect("a configuration");
-        role(async move |stop| lockstep_gateway::run(&config, &policy, stop).await)
+        role(async move |stop| lockstep_gateway::run(&config, &policy, &Metrics::default(), stop).await)
     }
 
     pub fn gateway(&self) -> Role {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_gateway::run(&config, &policy, stop).await)
+        role(async move |stop| lockstep_gateway::run(&config, &policy, &Metrics::default(), stop).await)
     }
 
     /// The way to the edge, for purges by hand.

@@ -76,12 +76,12 @@ impl Shop {
 
     /// What the database answers; `None` where it does not, or refuses.
     pub fn try_sql(&self, statement: &str) -> Option<String> {
-        self.sql_by(&self.endpoints().database_url, statement)
+        self.sql_by(&self.database_url, statement)
     }
 
     /// The same, asked by another role.
     pub fn sql_as(&self, role: &str, statement: &str) -> Option<String> {
-        self.sql_by(&self.endpoints().database_url.replace("//postgres@", &format!("//{role}@")), statement)
+        self.sql_by(&self.database_url.replace("//postgres@", &format!("//{role}@")), statement)
     }
 
     fn sql_by(&self, url: &str, statement: &str) -> Option<String> {

@@ -183,7 +183,7 @@ impl Role {
         forecast.advance(newest.plus(-LATE_HOURS));
         let touched = forecast.take_touched();
         self.metrics.products.set(i64::try_from(forecast.products().len()).unwrap_or(i64::MAX));
-        self.metrics.half_life_hours.set(HALF_LIVES[forecast.chosen(0).half_life]);
+        self.metrics.half_life_seconds.set(HALF_LIVES[forecast.chosen(0).half_life] * 3_600);
         keep.write(state::changes(forecast, &touched, log.places())).await?;
         match self.publisher.publish(forecast, newest.plus(1), &self.boosts.now()).await {
             Ok(published) => {

@@ -109,7 +109,7 @@ pub(crate) struct ForecastMetrics {
     pub views: Counter,
     pub scores: Counter,
     pub products: Gauge,
-    pub half_life_hours: Gauge,
+    pub half_life_seconds: Gauge,
     pub begun_again: Counter,
 }
 
@@ -120,7 +120,7 @@ impl ForecastMetrics {
         metrics.register("forecast_views", "Views counted, each as often as it stands for", &own.views);
         metrics.register("forecast_scores", "Scores published", &own.scores);
         metrics.register("forecast_products", "Products of which something is remembered", &own.products);
-        metrics.register("forecast_half_life_hours", "The half-life that covers most now", &own.half_life_hours);
+        metrics.register("forecast_half_life_seconds", "The half-life that covers most now", &own.half_life_seconds);
         metrics.register("forecast_begun_again", "Times that it began again from what was kept", &own.begun_again);
         own
     }

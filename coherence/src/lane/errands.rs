@@ -7,10 +7,12 @@ use futures_util::future::BoxFuture;
 use lockstep_schemas::policy::TierName;
 use lockstep_tiers::{Layout, Place, Tier, TierError};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{INBOX_MAX, LifePurges, Request, Shell};
 use crate::core::event::{Call, Command, Event, Own, Token, Trouble};
-use crate::purge::{Proofs, Purges};
+use crate::purge::{Proofs, Purges, Told};
+use crate::shared::Shared;
 
 /// A question under way.
 pub(super) type Errand = BoxFuture<'static, Event>;
@@ -29,13 +31,16 @@ impl Shell {
                     Event::Found(token, shared.tier(tier).watermark(&place).await.map_err(trouble))
                 }),
                 Command::Apply(token, tier, call) => {
-                    self.errand(move |shared, _, place| apply(token, shared.tier(tier), place, call));
+                    self.errand(move |shared, _, place| apply(token, shared, tier, place, call));
                 }
                 Command::Own(token, wish) => {
                     self.errand(move |shared, _, place| own(token, shared.tier(TierName::L2), place, wish));
                 }
                 Command::Gate(token, passage) => self.errand(move |shared, _, _| async move {
-                    match shared.gate.pass(passage).await {
+                    let asked = Instant::now();
+                    let passed = shared.gate.pass(passage).await;
+                    shared.metrics.gate.observe(asked.elapsed().as_secs_f64());
+                    match passed {
                         Ok(verdict) => Event::Passed(token, verdict, shared.timeline()),
                         Err(_shut) => Event::Stop,
                     }
@@ -56,7 +61,7 @@ impl Shell {
         }
     }
 
-    fn errand<F>(&self, go: impl FnOnce(Arc<crate::shared::Shared>, String, Place) -> F)
+    fn errand<F>(&self, go: impl FnOnce(Arc<Shared>, String, Place) -> F)
     where
         F: Future<Output = Event> + Send + 'static,
     {
@@ -72,8 +77,9 @@ impl Shell {
         let shared = &self.lane.shared;
         let until = self.lane.stop.child_token();
         let tag = Layout::partition_tag(&self.lane.place);
-        let proofs = Proofs::new(&shared.policy, &self.lane.place.group, shared.without_effect.clone());
-        let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, proofs, until.clone());
+        let proofs = Proofs::new(&shared.policy, &self.lane.place.group, shared.metrics.without_effect.clone());
+        let told = Told { seconds: shared.metrics.l3.clone(), proofs };
+        let purges = Purges::start(shared.edge.clone(), shared.response_max, tag, told, until.clone());
         self.purges = Some(LifePurges { life, purges, _until: until.drop_guard() });
         let lane = (self.lane.topic.clone(), self.lane.place.partition as i32);
         // The pump has gone only when the process ends.
@@ -81,8 +87,14 @@ impl Shell {
     }
 }
 
-async fn apply(token: Token, tier: Tier, place: Place, call: Call) -> Event {
-    Event::Answered(token, tier.apply(&place, &call.batch()).await.map_err(trouble))
+async fn apply(token: Token, shared: Arc<Shared>, tier: TierName, place: Place, call: Call) -> Event {
+    let called = Instant::now();
+    let answer = shared.tier(tier).apply(&place, &call.batch()).await;
+    // Without actions it only moves the watermark, as it does each second where nothing happens.
+    if answer.is_ok() && !call.actions.is_empty() {
+        shared.metrics.applied(tier, called.elapsed());
+    }
+    Event::Answered(token, answer.map_err(trouble))
 }
 
 async fn own(token: Token, l2: Tier, place: Place, wish: Own) -> Event {

@@ -7,7 +7,7 @@ impl Shell {
     pub(super) fn tell(&self, notice: Notice) {
         let (topic, group, partition) = (&self.lane.topic, &self.lane.place.group, self.lane.place.partition);
         match notice {
-            Notice::Repeated => drop(self.lane.shared.repeated.inc()),
+            Notice::Repeated => drop(self.lane.shared.metrics.repeated.inc()),
             Notice::Reached(tier, offset) => self.lane.shared.reached.set(tier, topic, partition as i32, offset),
             Notice::FloorRose(tier) => self.lane.shared.sweeper.add(tier, &self.lane.place),
             Notice::CannotBegin(why) => tracing::warn!(%group, partition, %why, "the lane can't begin yet"),
@@ -33,6 +33,7 @@ impl Shell {
                 tracing::warn!(tier = tier.as_str(), %group, partition, %position, "another engine moved the watermark; leaving it the partition");
             }
             Notice::Forgot(tier, position) => {
+                self.lane.shared.metrics.forgot(tier);
                 tracing::warn!(tier = tier.as_str(), %group, partition, %position, "the tier forgot what it had applied; applying it again");
             }
             Notice::Unreadable(next, why) => {

@@ -5,12 +5,17 @@ use lockstep_audit::{Findings, Violation};
 use lockstep_schemas::change::Change;
 use serde::Serialize;
 
+use super::repair::Repaired;
+
 #[derive(Serialize)]
 pub(super) struct Report {
     compared: u64,
     wrong: u64,
     views: Vec<OfView>,
     violations: Vec<Evidence>,
+    /// Where repairs were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<Repaired>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +58,7 @@ impl LastTouch {
 }
 
 impl Report {
-    pub fn new(findings: &Findings, violations: Vec<Evidence>) -> Self {
+    pub fn new(findings: &Findings, violations: Vec<Evidence>, repaired: Option<Repaired>) -> Self {
         let views = findings.counts.iter().map(|((tier, replicas, view), counts)| OfView {
             tier,
             replicas: *replicas,
@@ -61,7 +66,7 @@ impl Report {
             counts: *counts,
         });
         let compared = findings.counts.values().map(Counts::compared).sum();
-        Report { compared, wrong: findings.wrong(), views: views.collect(), violations }
+        Report { compared, wrong: findings.wrong(), views: views.collect(), violations, repaired }
     }
 
     pub fn lines(&self) -> Vec<String> {
@@ -88,6 +93,7 @@ impl Report {
             lines.push(format!("and {unlisted} more"));
         }
         lines.push(format!("{} copies compared, {} wrong", self.compared, self.wrong));
+        lines.extend(self.repaired.iter().flat_map(Repaired::lines));
         lines
     }
 }
