@@ -6,8 +6,11 @@ mod check;
 mod explain;
 mod forecast;
 mod functions;
+mod moving;
 mod parked;
+mod placement;
 mod purge;
+mod rebuild;
 mod records;
 mod replay;
 mod setup;
@@ -71,6 +74,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
         Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, &args).await?,
+        Command::Rebuild(args) => return rebuild::run(&config, &policy(&config)?, &args).await,
+        Command::Placement(args) => placement::run(&config, &policy(&config)?, &args).await?,
+        Command::Move(args) => moving::run(&config, &policy(&config)?, &args).await?,
         Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,

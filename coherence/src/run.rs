@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
 use crate::park::Park;
-use crate::plan::Planner;
+use crate::plan::Plans;
 use crate::progress;
 use crate::pump::Pump;
 use crate::refill::Refill;
@@ -39,6 +39,8 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     tiers.load_library().await?;
     let Some(()) = topics_exist(&kafka, policy, config.partitions, &shutdown).await? else { return Ok(()) };
+    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
+    let tiers = tiers.following(switched.clone());
 
     let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());
     let policy = Arc::new(policy.clone());
@@ -56,9 +58,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let shared = Arc::new(Shared {
         sweeper,
         park,
-        switched: Switched::follow(kafka.clone(), shutdown.clone()),
+        plans: Plans::new(policy.clone()),
+        switched,
         repeated,
-        planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,
         tiers,

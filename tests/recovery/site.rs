@@ -22,6 +22,7 @@ pub struct Site {
     /// Every role; but for an engine apart, where there is one.
     pub roles: Program,
     pub engine: Option<Program>,
+    /// L2, where it is one node; else one of its nodes.
     pub l2: redis::Connection,
     _folder: tempfile::TempDir,
 }
@@ -29,16 +30,21 @@ pub struct Site {
 impl Site {
     /// Servers, roles, and a catalogue.
     pub fn open() -> Self {
-        Site::with("ingest,engine,gateway")
+        Site::of(StackOptions::default())
+    }
+
+    /// The same, on other servers.
+    pub fn of(options: StackOptions) -> Self {
+        Site::with(options, "ingest,engine,gateway")
     }
 
     /// The same, with an engine that can be killed alone.
     pub fn open_apart() -> Self {
-        Site::with("ingest,gateway")
+        Site::with(StackOptions::default(), "ingest,gateway")
     }
 
-    fn with(roles: &str) -> Self {
-        let mut shop = Shop::start(StackOptions::default());
+    fn with(options: StackOptions, roles: &str) -> Self {
+        let mut shop = Shop::start(options);
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("lockstep.toml");
         std::fs::write(&file, FILE).expect("a configuration");
@@ -48,7 +54,7 @@ impl Site {
         let roles_hold_engine = roles.contains("engine");
         let roles = shop.lockstep.start(&["run", "--role", roles]);
         let engine = (!roles_hold_engine).then(|| shop.lockstep.start(&["run", "--role", "engine"]));
-        let site = Site { l2: connect(&shop.endpoints().l2), shop, roles, engine, _folder: folder };
+        let site = Site { l2: connect(l2(&shop)), shop, roles, engine, _folder: folder };
         let ready = || Page::get(&site.shop.endpoints().gateway, "/readyz").filter(Page::is_ok);
         until("the gateway to be ready", LIMIT, ready);
         let last = PRODUCTS - 1;
@@ -75,7 +81,7 @@ impl Site {
 
     /// L2 has another process.
     pub fn reconnect(&mut self) {
-        self.l2 = connect(&self.shop.endpoints().l2);
+        self.l2 = connect(l2(&self.shop));
     }
 
     /// Every node of L2 and L1, and what its entries of products are called.
@@ -139,6 +145,11 @@ impl Site {
         redis::cmd("HSET").arg(&key).arg("price_pence").arg(WRONG).exec(&mut self.l2).expect("a write");
         assert_eq!(self.price(product), Some(WRONG), "{product} is wrong for readers");
     }
+}
+
+fn l2(shop: &Shop) -> &str {
+    let endpoints = shop.endpoints();
+    endpoints.l2_nodes.first().unwrap_or(&endpoints.l2)
 }
 
 fn connect(url: &str) -> redis::Connection {
