@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
 use crate::bench::{
-    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs,
+    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, RecoveryArgs, WarmerArgs,
 };
 use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
@@ -288,6 +288,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// A gap that L2 forgot beside a backlog, and a view rebuilt beside COPY to a pipelined HSET
+    Recovery(RecoveryArgs),
     /// What the auditor costs: reads of L2 and of the database with it and without
     Audit(AuditBenchArgs),
     /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers

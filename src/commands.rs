@@ -44,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Bench { command: BenchCommand::Engine(args) } => return bench::engine(args).await,
+        Command::Bench { command: BenchCommand::Recovery(args) } => return bench::recovery(args).await,
         Command::Bench { command: BenchCommand::Audit(args) } => return bench::audit(args).await,
         Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
         Command::Bench { command: BenchCommand::Warmer(args) } => return bench::warmer(args).await,

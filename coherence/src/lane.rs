@@ -160,6 +160,8 @@ impl Shell {
             };
             let read = self.reader.read(&record).await;
             if !is_heard_of(&read, &self.versions) {
+                let place = &self.lane.place;
+                tracing::info!(group = %place.group, partition = place.partition, "the lane waits until it hears of a version of a view");
                 self.unheard = true;
                 return self.round.push_front(record);
             }

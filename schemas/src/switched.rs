@@ -24,8 +24,9 @@ pub async fn read(kafka: &KafkaConfig, id: &str) -> Result<Switches, KafkaError>
     let mut tail = Tail::open(kafka, id, topics::SWITCHES, Begin::Oldest).await?;
     let mut switches = Switches::default();
     while let Some(message) = tail.next_before_end().await? {
-        if let Ok(switch) = Switch::from_json(message.payload().unwrap_or_default()) {
-            switches.take(message.offset(), switch);
+        match Switch::from_json(message.payload().unwrap_or_default()) {
+            Ok(switch) => switches.take(message.offset(), switch),
+            Err(_) => switches.pass(message.offset()),
         }
     }
     Ok(switches)
@@ -54,7 +55,10 @@ impl Switched {
                     tracing::info!(what = %switch.what, on = switch.on, by = switch.by, reason = switch.reason, "an operator's switch");
                     tell.send_modify(|switches| switches.take(message.offset(), switch));
                 }
-                Err(error) => tracing::warn!(%error, "a switch that can't be read was passed over"),
+                Err(error) => {
+                    tracing::warn!(%error, "a switch that can't be read was passed over");
+                    tell.send_modify(|switches| switches.pass(message.offset()));
+                }
             };
             tail::follow(kafka, "switches", topics::SWITCHES, Begin::Oldest, shutdown, take).await;
         });

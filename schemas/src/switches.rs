@@ -118,6 +118,11 @@ impl Switches {
         }
     }
 
+    /// Passes over a record of the topic that can't be read.
+    pub fn pass(&mut self, offset: i64) {
+        self.next = self.next.max(offset + 1);
+    }
+
     /// Those that are on at a time, microseconds since 1970.
     pub fn on(&self, now: i64) -> impl Iterator<Item = &Switch> {
         self.newest.values().filter(move |switch| switch.until > now)
@@ -190,6 +195,8 @@ mod tests {
         let turn = Switch { versions: Some(versions), ..switch(What::Versions { view: "cart".to_owned() }, true, 9) };
         switches.take(2, turn);
         assert_eq!((switches.versions().get("cart"), switches.next()), (Some(&versions), 3));
+        switches.pass(3);
+        assert_eq!(switches.next(), 4);
     }
 
     #[test]

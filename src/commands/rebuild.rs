@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lockstep_process::clock::now_micros;
@@ -80,14 +81,16 @@ impl Rebuild<'_> {
         let versions = self.begun(versions).await?;
         let Some(new) = versions.beside else { return Err(Failure::internal("no version was begun").into()) };
         self.kept_in_step(new).await?;
+        let began = Instant::now();
         let warmed = self.fill(new).await?;
+        let fill_took = began.elapsed();
         let compared = self.compare(versions.read, new).await?;
         let is_good = compared.wrong == 0 && compared.covered() >= COVERED_MIN;
         let is_switched = is_good && !self.args.no_switch;
         if is_switched {
             self.turn(versions.switched()).await?;
         }
-        self.report(new, &warmed, &compared, is_switched);
+        self.report(new, (&warmed, fill_took), &compared, is_switched);
         if compared.wrong > 0 {
             return Ok(ExitCode::from(WRONG));
         }
@@ -139,7 +142,7 @@ impl Rebuild<'_> {
             return Err(Failure::new(FailureKind::Usage, why).remedy("there is nothing to give up"));
         };
         let bar = self.bar(&format!("removing version {other}"));
-        let removed = removal::remove(&self.entities(&bar), &self.view.at(other), &self.shutdown).await?;
+        let removed = removal::remove_for_good(&self.entities(&bar), &self.view.at(other), &self.shutdown).await?;
         self.unless_stopped("removing entries")?;
         // It is given up only now: whatever is left of it was kept in step until here, and nobody reads it.
         self.turn(versions.finished()).await?;
@@ -230,9 +233,10 @@ impl Rebuild<'_> {
         bar
     }
 
-    fn report(&self, new: u32, warmed: &Warmed, compared: &Compared, is_switched: bool) {
+    fn report(&self, new: u32, (warmed, fill_took): (&Warmed, Duration), compared: &Compared, is_switched: bool) {
         let told = json!({
             "view": *self.view.name, "version": new, "filled": warmed.filled, "were_there": warmed.there,
+            "fill_seconds": fill_took.as_secs_f64(),
             "same": compared.same, "only_new": compared.only_new, "only_old": compared.only_old,
             "old_wrong": compared.old_wrong, "new_wrong": compared.wrong, "switched": is_switched,
         });

@@ -23,7 +23,7 @@ pub fn of_redis(entries: usize) {
     let (slot, node, to) = a_way(&site, "catalogue.1");
     assert!(slot["names"].as_u64() >= Some(entries as u64 * 9 / 10), "{slot}");
     // Killed while it empties the slot: what it has begun is ended by the next one.
-    let killed = site.shop.lockstep.start(&["move", "catalogue.1", "--tier", "l2", "--to", &to, "--rate", "500"]);
+    let killed = site.shop.lockstep.start(&["move", "catalogue.1", "--tier", "l2", "--to", &to, "--rate", "200"]);
     let names = |site: &Site| a_slot(site, "catalogue.1")["names"].as_u64();
     until("the slot to be emptied", LIMIT, || (names(&site) < slot["names"].as_u64()).then_some(()));
     send(killed.pid(), libc::SIGKILL);
@@ -32,7 +32,6 @@ pub fn of_redis(entries: usize) {
     let told = moved(&site, "catalogue.1", &to);
     eprintln!("redis: a slot of {} names under load: {told}", slot["names"]);
     assert_eq!(told["how"], "name_by_name", "{told}");
-    assert!(told["removed"].as_u64() > Some(0), "{told}");
     assert_eq!(a_slot(&site, "catalogue.1")["node"].as_str(), Some(&*to));
     assert_eq!(moved(&site, "catalogue.1", &to)["how"], "was_there", "twice is as good as once");
     what_is_half_way_is_ended(&mut site, &load);

@@ -95,7 +95,8 @@ async fn judged(
             let away = |error| entities.away(&error);
             let was = entry(entities, old, entity).await.map_err(away)?;
             let is = entry(entities, new, entity).await.map_err(away)?;
-            let row = rows.get(entity).cloned().flatten();
+            // Of a row that is gone there may be an absence, and there may be nothing.
+            let row = Some(rows.get(entity).cloned().flatten().unwrap_or_default());
             match (was, is) {
                 (_, None) => compared.only_old += 1,
                 (None, Some(_)) => compared.only_new += 1,

@@ -119,6 +119,14 @@ impl Cluster {
 }
 
 impl Primary {
+    /// Loads the function library. Who refuses functions is sent scripts.
+    async fn know_the_rules(&self) -> Result<(), TierError> {
+        match self.ask::<Value>(library::load()).await {
+            Err(TierError::Redis(error)) if library::is_refused(error.raw()) => Ok(()),
+            loaded => loaded.map(drop),
+        }
+    }
+
     /// Valkey from 9.0 on.
     async fn can_at_one_stroke(&self) -> Result<bool, TierError> {
         let mut help = redis::cmd("CLUSTER");
@@ -128,7 +136,7 @@ impl Primary {
     }
 
     async fn at_one_stroke(&self, slot: u16, target: &Primary) -> Result<u64, TierError> {
-        target.ask::<Value>(library::load()).await?;
+        target.know_the_rules().await?;
         let names: u64 = self.ask(of_slot("COUNTKEYSINSLOT", slot)).await?;
         let mut command = redis::cmd("CLUSTER");
         command.arg("MIGRATESLOTS").arg("SLOTSRANGE").arg(slot).arg(slot).arg("NODE").arg(&target.member.id);
@@ -170,7 +178,7 @@ impl Primary {
     }
 
     async fn name_by_name(&self, slot: u16, target: &Primary) -> Result<u64, TierError> {
-        target.ask::<Value>(library::load()).await?;
+        target.know_the_rules().await?;
         target.ask::<Value>(set_slot(slot, "IMPORTING", &self.member.id)).await?;
         self.ask::<Value>(set_slot(slot, "MIGRATING", &target.member.id)).await?;
         let mut moved = 0;
