@@ -14,7 +14,7 @@ mod usage;
 mod warmer;
 
 pub(crate) use audit::{AuditArgs, audit};
-pub(crate) use engine::{EngineArgs, engine};
+pub(crate) use engine::{EngineArgs, RecoveryArgs, engine, recovery};
 pub(crate) use forecast::{ForecastArgs, forecast};
 pub(crate) use ingest::{CountArgs, IngestArgs, ingest};
 pub(crate) use latency::{LatencyArgs, latency};

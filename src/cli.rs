@@ -1,5 +1,6 @@
 //! The command line.
 
+mod placing;
 mod repair;
 
 use std::path::PathBuf;
@@ -9,14 +10,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_process::config::ConfigArgs;
 
 use crate::bench::{
-    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, WarmerArgs,
+    AuditArgs as AuditBenchArgs, CountArgs, EngineArgs, ForecastArgs, IngestArgs, LatencyArgs, RecoveryArgs, WarmerArgs,
 };
 use crate::commands::{EvaluateArgs, SizeArgs};
 use crate::demo::DemoArgs;
 
+pub(crate) use placing::{ClusterTier, MoveArgs, PlacementArgs};
 pub(crate) use repair::{
-    BypassArgs, ParkedChoice, ParkedCommand, ParkedResolve, PauseArgs, PurgeArgs, ReplayArgs, ResumeArgs, SwitchArgs,
-    Toggle, WarmArgs,
+    BypassArgs, ParkedChoice, ParkedCommand, ParkedResolve, PauseArgs, PurgeArgs, RebuildArgs, ReplayArgs, ResumeArgs,
+    SwitchArgs, Toggle, WarmArgs,
 };
 
 /// Keeps every cache tier of a shop in step with its database
@@ -62,6 +64,12 @@ pub(crate) enum Command {
     Size(SizeArgs),
     /// Fill views from the database
     Warm(WarmArgs),
+    /// Make a view anew beside its entries, compare, have readers switch to it, and back
+    Rebuild(RebuildArgs),
+    /// Which slots of a cluster hold data, how much, and which should go where
+    Placement(PlacementArgs),
+    /// Have another primary of a cluster hold a lane's slot, under load
+    Move(MoveArgs),
     /// Publish every row of some tables, beside the changes, for consumers that begin with nothing
     Snapshot(SnapshotArgs),
     /// The demo: a private stack, a real shop's catalogue and sales, and a comparison of every entry at the end
@@ -289,6 +297,8 @@ pub(crate) enum BenchCommand {
     Forecast(ForecastArgs),
     /// Rows into L2 beside plain HSET, a backlog into both tiers beside pg_recvlogical, and idle roles
     Engine(EngineArgs),
+    /// A gap that L2 forgot beside a backlog, and a view rebuilt beside COPY to a pipelined HSET
+    Recovery(RecoveryArgs),
     /// What the auditor costs: reads of L2 and of the database with it and without
     Audit(AuditBenchArgs),
     /// The hit ratio of an L1 that is warmed each hour, beside one of the same size left to its readers

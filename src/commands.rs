@@ -6,8 +6,11 @@ mod check;
 mod explain;
 mod forecast;
 mod functions;
+mod moving;
 mod parked;
+mod placement;
 mod purge;
+mod rebuild;
 mod records;
 mod replay;
 mod setup;
@@ -41,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { command: BenchCommand::Latency(args) } => return bench::latency(args).await,
         Command::Bench { command: BenchCommand::Ingest(args) } => return bench::ingest(args).await,
         Command::Bench { command: BenchCommand::Engine(args) } => return bench::engine(args).await,
+        Command::Bench { command: BenchCommand::Recovery(args) } => return bench::recovery(args).await,
         Command::Bench { command: BenchCommand::Audit(args) } => return bench::audit(args).await,
         Command::Bench { command: BenchCommand::Forecast(args) } => return bench::forecast(args).await,
         Command::Bench { command: BenchCommand::Warmer(args) } => return bench::warmer(args).await,
@@ -71,6 +75,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bypass(args) => switch::bypass(&config, &policy(&config)?, &args).await?,
         Command::Purge(args) => purge::run(&config, &policy(&config)?, &args).await?,
         Command::Warm(args) => warm::run(&config, &policy(&config)?, &args).await?,
+        Command::Rebuild(args) => return rebuild::run(&config, &policy(&config)?, &args).await,
+        Command::Placement(args) => placement::run(&config, &policy(&config)?, &args).await?,
+        Command::Move(args) => moving::run(&config, &policy(&config)?, &args).await?,
         Command::Size(args) => size::run(&config, &policy(&config)?, args).await?,
         Command::Snapshot(args) => snapshot::run(&config, &policy(&config)?, &args).await?,
         Command::Functions { command } => functions::run(&config, &policy(&config)?, command).await?,

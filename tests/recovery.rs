@@ -8,10 +8,14 @@ mod front;
 mod harness;
 #[path = "recovery/load.rs"]
 mod load;
+#[path = "recovery/moves.rs"]
+mod moves;
 #[path = "recovery/parked.rs"]
 mod parked;
 #[path = "recovery/purges.rs"]
 mod purges;
+#[path = "recovery/rebuilds.rs"]
+mod rebuilds;
 #[path = "recovery/replays.rs"]
 mod replays;
 #[path = "operation/shop.rs"]
@@ -36,7 +40,26 @@ fn an_operator_brings_into_order_what_no_change_would() {
     switches::readers_pass_a_view_by(&site);
     switches::a_paused_lane_waits(&mut site);
     warming::a_stopped_one_goes_on(&mut site);
+    warming::a_new_installation_warms_itself_once(&mut site);
+    rebuilds::a_view_is_made_anew_beside(&mut site);
     site.close();
+}
+
+/// Entries of a slot that is moved in passing, and of one that is large.
+const SLOT_ENTRIES: usize = 2_000;
+const SLOT_ENTRIES_LARGE: usize = 200_000;
+
+#[test]
+fn a_slot_moves_under_load() {
+    moves::of_redis(SLOT_ENTRIES);
+    moves::of_valkey(SLOT_ENTRIES);
+}
+
+#[test]
+#[ignore = "minutes: four slots of 200,000 entries, on each of two servers"]
+fn a_large_slot_moves_under_load() {
+    moves::of_redis(SLOT_ENTRIES_LARGE);
+    moves::of_valkey(SLOT_ENTRIES_LARGE);
 }
 
 #[test]

@@ -171,6 +171,11 @@ impl Core {
         std::mem::take(&mut self.means.commands)
     }
 
+    /// Plans what comes from now on by another planner: it has other versions of a view.
+    pub fn plan_by(&mut self, planner: Arc<Planner>) {
+        self.means.setup.planner = planner;
+    }
+
     /// Whether it can take records in. What waits is bounded: a lane that is held takes none.
     pub fn wants_records(&self) -> bool {
         matches!(&self.phase, Phase::Flowing(flow) if flow.has_room()) && !self.stopping

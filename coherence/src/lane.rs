@@ -14,12 +14,14 @@ use lockstep_process::Shutdown;
 use lockstep_schemas::change::Op;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::record::{self, RawRecord, RecordReader};
+use lockstep_schemas::versions::of_name;
 use lockstep_tiers::Place;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::core::event::{Event, LogProgress};
 use crate::core::{Core, Setup};
+use crate::plan::OfViews;
 use crate::purge::Purges;
 use crate::shared::Shared;
 use errands::Errand;
@@ -61,6 +63,10 @@ struct Shell {
     progress: watch::Receiver<Option<Progress>>,
     purges: Option<LifePurges>,
     has_ended: bool,
+    /// The versions of views by which it plans.
+    versions: OfViews,
+    /// It stands at the place from which on a version is kept in step, and has not heard of that version yet.
+    unheard: bool,
 }
 
 /// The purges of one life of the lane; they end with it.
@@ -73,7 +79,8 @@ struct LifePurges {
 impl Lane {
     /// Runs until it is told to stop, and what was under way has been answered.
     pub async fn run(self) {
-        let planner = self.shared.planner.clone();
+        let versions = self.shared.switched.versions();
+        let planner = self.shared.plans.at(&versions);
         let setup = Setup::new(self.place.clone(), &self.shared.policy, planner, fastrand::u64(..));
         let (core, commands) = Core::begin(setup);
         let mut progress = self.shared.progress.clone();
@@ -89,6 +96,8 @@ impl Lane {
             progress,
             purges: None,
             has_ended: false,
+            versions,
+            unheard: false,
         };
         shell.carry_out(commands).await;
         shell.run().await;
@@ -100,9 +109,13 @@ impl Shell {
         let stop = self.lane.stop.clone();
         let mut stopping = false;
         let mut switched = self.lane.shared.switched.clone();
+        self.replan();
         while !self.has_ended {
             let wake_at = self.began.checked_add(self.core.wake_at());
-            let is_paused = self.is_paused();
+            if switched.has_changed() {
+                self.replan();
+            }
+            let is_paused = self.is_paused() || self.unheard;
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !stopping => {
@@ -119,7 +132,7 @@ impl Shell {
                     }
                     self.read_round().await;
                 }
-                () = switched.changed() => {}
+                () = switched.changed() => self.replan(),
                 () = tokio::time::sleep(PAUSE_LOOK_INTERVAL), if is_paused => {}
                 () = async { tokio::time::sleep_until(wake_at.unwrap_or_else(far)).await } => {
                     self.step(Event::Time(self.began.elapsed())).await;
@@ -153,6 +166,12 @@ impl Shell {
                 let micros = (published_at - change.committed_at).max(0);
                 self.lane.shared.metrics.publish.observe(micros as f64 / 1e6);
             }
+            if !is_heard_of(&read, &self.versions) {
+                let place = &self.lane.place;
+                tracing::info!(group = %place.group, partition = place.partition, "the lane waits until it hears of a version of a view");
+                self.unheard = true;
+                return self.round.push_front(record);
+            }
             let commands = self.core.step(Event::Record(record.offset, read));
             if !commands.is_empty() {
                 self.carry_out(commands).await;
@@ -163,6 +182,16 @@ impl Shell {
         }
     }
 
+    /// Plans by the versions of views that are kept in step now.
+    fn replan(&mut self) {
+        self.unheard = false;
+        let versions = self.lane.shared.switched.versions();
+        if versions != self.versions {
+            self.core.plan_by(self.lane.shared.plans.at(&versions));
+            self.versions = versions;
+        }
+    }
+
     async fn hear_progress(&mut self) {
         let Some(progress) = self.progress.borrow_and_update().clone() else { return };
         let next = progress.next_of(&self.lane.place.group, self.lane.place.partition as i32);
@@ -170,6 +199,14 @@ impl Shell {
         let heard = LogProgress { position: progress.position, at: progress.at, next, timeline };
         self.step(Event::Progress(heard)).await;
     }
+}
+
+/// Whether we know each version that the record speaks of. Who asked for it has said so in the topic of switches before, so
+/// we shall; until then nothing behind that place may be planned.
+fn is_heard_of(read: &Result<record::Event, String>, versions: &OfViews) -> bool {
+    let Ok(record::Event::Invalidation(asked)) = read else { return true };
+    let known = |view: &str, version: u32| versions.get(view).is_some_and(|versions| versions.last >= version);
+    asked.views.iter().filter_map(|name| of_name(name)).all(|(view, version)| known(view, version))
 }
 
 /// Waits for records: those at hand, else the inbox's.

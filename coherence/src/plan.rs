@@ -4,6 +4,7 @@ mod invalidated;
 mod postponed;
 mod reason;
 mod target;
+mod versioned;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use lockstep_tiers::{Action, edge};
 pub use postponed::{Postponed, Views, invalidations, subjects};
 pub use reason::Why;
 use target::Targets;
+pub use versioned::{OfViews, Plans};
 
 /// The effect of a change on one view.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,15 +97,23 @@ impl Verdict {
 }
 
 impl Planner {
-    /// Arranges a policy.
+    /// Arranges a policy whose views have one version of entries each.
     pub fn new(policy: &Policy) -> Self {
+        Self::of_versions(policy, &OfViews::new())
+    }
+
+    /// Arranges a policy, a view once for each version of its entries that is kept in step.
+    pub fn of_versions(policy: &Policy, versions: &OfViews) -> Self {
+        let kept_of = |group: &str| -> Vec<Arc<View>> {
+            policy.views_of(group).flat_map(|view| versioned::kept(view, versions)).collect()
+        };
         let plan_of = |group: &Group, table: &Arc<str>| {
-            let views = policy.views_of(&group.name);
-            let views = views.filter_map(|view| Some((view.clone(), view.source(table)?.clone()))).collect();
+            let views = kept_of(&group.name);
+            let views = views.iter().filter_map(|view| Some((view.clone(), view.source(table)?.clone()))).collect();
             TablePlan { group: group.clone(), views }
         };
         let tables = policy.groups.values().flat_map(|group| group.tables.iter().map(move |table| (group, table)));
-        let views_of = |name: &Arc<str>| (name.clone(), policy.views_of(name).cloned().collect());
+        let views_of = |name: &Arc<str>| (name.clone(), kept_of(name));
         Planner {
             tables: tables.map(|(group, table)| (table.clone(), plan_of(group, table))).collect(),
             groups: policy.groups.keys().map(views_of).collect(),

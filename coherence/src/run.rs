@@ -22,7 +22,7 @@ use crate::lag::{self, Reached};
 use crate::metrics::EngineMetrics;
 use crate::park::Park;
 use crate::passes::Passes;
-use crate::plan::Planner;
+use crate::plan::{Planner, Plans};
 use crate::progress;
 use crate::pump::Pump;
 use crate::refill::Refill;
@@ -40,6 +40,8 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     tiers.load_library().await?;
     let Some(()) = topics_exist(&kafka, policy, config.partitions, &shutdown).await? else { return Ok(()) };
+    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
+    let tiers = tiers.following(switched.clone());
 
     let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());
     let policy = Arc::new(policy.clone());
@@ -56,9 +58,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let shared = Arc::new(Shared {
         sweeper,
         park,
-        switched: Switched::follow(kafka.clone(), shutdown.clone()),
+        plans: Plans::new(policy.clone()),
+        switched,
         metrics: counted.clone(),
-        planner: Arc::new(Planner::new(&policy)),
         refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
         policy,
         tiers,
@@ -73,7 +75,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         )),
         reached: reached.clone(),
     });
-    let (planner, registry) = (shared.planner.clone(), shared.registry.clone());
+    let (planner, registry) = (Arc::new(Planner::new(&shared.policy)), shared.registry.clone());
     let passes = Passes::new(&kafka, planner, registry, database, metrics);
     let passing = passes.map(|passes| tokio::spawn(passes.run(shutdown.clone())));
     let watching = tokio::spawn(counted.watch_gate(shared.gate.clone(), shutdown.clone()));

@@ -20,7 +20,7 @@ use crate::core::event::Look;
 use crate::lag::Reached;
 use crate::metrics::EngineMetrics;
 use crate::park::Park;
-use crate::plan::Planner;
+use crate::plan::Plans;
 use crate::refill::Refill;
 use crate::sweeper::Sweeper;
 
@@ -29,7 +29,7 @@ const ENDS_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What all lanes share.
 pub(crate) struct Shared {
     pub policy: Arc<Policy>,
-    pub planner: Arc<Planner>,
+    pub plans: Plans,
     pub tiers: Tiers,
     pub edge: Edge,
     pub response_max: Duration,
@@ -60,6 +60,7 @@ impl Shared {
 
     /// The log's ends, then the newest epoch.
     pub async fn look(&self, topic: &str, partition: u32) -> Result<Look, String> {
+        self.hear_switches().await?;
         let (oldest, end) = self.ends(topic, partition).await?;
         let epoch = self.gate.epoch().await.map_err(|error| error.to_string())?;
         Ok(Look { oldest, end, epoch: epoch.number, timeline: epoch.timeline, lsn: Lsn(0), at: now_micros() })
@@ -67,10 +68,20 @@ impl Shared {
 
     /// The log's ends, then a moment at which all before an LSN was visible. A long transaction delays that moment.
     pub async fn settle(&self, topic: &str, partition: u32) -> Result<Look, String> {
+        self.hear_switches().await?;
         let (oldest, end) = self.ends(topic, partition).await?;
         let settled = self.gate.settle().await.map_err(|error| error.to_string())?;
         let (epoch, timeline) = (settled.epoch.number, settled.epoch.timeline);
         Ok(Look { oldest, end, epoch, timeline, lsn: settled.lsn, at: now_micros() })
+    }
+
+    /// Hears all that has been switched by now: a lane that begins behind the place in the log from which on a version of a
+    /// view is kept in step never meets that place.
+    async fn hear_switches(&self) -> Result<(), String> {
+        let (_, end) = self.ends(topics::SWITCHES, 0).await?;
+        tokio::time::timeout(ENDS_WAIT_MAX, self.switched.heard(end))
+            .await
+            .map_err(|_| "what operators have switched is not heard yet".to_owned())
     }
 
     async fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {

@@ -36,11 +36,11 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let loader = Loader::prepare(&database, policy).await?;
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
     let hot_set = HotSet::follow(config.kafka()?.clone(), shutdown.clone());
-    let switched = Switched::follow(config.kafka()?.clone(), shutdown.clone());
+    let Some(switched) = Switched::open(config.kafka()?, &shutdown).await else { return Ok(()) };
     let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set, switched: switched.clone() };
     let own = |name| own(policy, &loader, name, &switched);
     let (cart, profile) = (own("cart")?, own("profile")?);
-    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
+    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?.following(switched);
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);

@@ -11,6 +11,9 @@ use crate::position::Position;
 /// The value of the control header on such a record.
 pub const HEADER: &str = "invalidate";
 
+/// In the place of a view's name: all that its partition holds, of whatever entity. The floor rises.
+pub const WHOLE_PARTITION: &str = "*";
+
 /// Whose entries are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

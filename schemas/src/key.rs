@@ -9,6 +9,8 @@ use crate::shown::Shown;
 
 /// What the lease marker of an entry is called, behind the entry's own name. No entity may end like this.
 pub const MARKER_SUFFIX: &str = ":_lease";
+/// What stands around the number of a version, before the name of an entry that is of another than the first.
+const VERSION_MARK: char = '~';
 
 /// A name of an entry in a tier, without the tier's layout around it. Where the entity key is private, it is shown with a
 /// mask in the entity's place.
@@ -52,6 +54,8 @@ pub struct KeyPattern {
     tail: String,
     text: String,
     is_private: bool,
+    /// Names are of this version of the view's entries; `None`: of whichever is asked for, the first by default.
+    version: Option<u32>,
 }
 
 impl KeyPattern {
@@ -81,18 +85,28 @@ impl KeyPattern {
         }
         let is_blank = |c: char| c.is_control() || c.is_whitespace();
         let texts = others.iter().map(|(before, _)| before).chain([&head, &tail]);
-        if pattern.starts_with('_') || texts.into_iter().any(|text| text.contains(is_blank)) {
-            return Err(refuse("no leading `_`, no white space".to_owned()));
+        if pattern.starts_with(['_', VERSION_MARK]) || texts.into_iter().any(|text| text.contains(is_blank)) {
+            return Err(refuse("no leading `_` or `~`, no white space".to_owned()));
         }
         if pattern.starts_with('{') && !others.is_empty() {
             return Err(refuse("it must begin with a text of its own".to_owned()));
         }
-        Ok(KeyPattern { others, head, tail, text: pattern.to_owned(), is_private: false })
+        Ok(KeyPattern { others, head, tail, text: pattern.to_owned(), is_private: false, version: None })
     }
 
     /// The same pattern, of an entity key that is private or is not.
     pub(crate) fn private(self, is_private: bool) -> Self {
         KeyPattern { is_private, ..self }
+    }
+
+    /// The same pattern, of one version of the view's entries and no other.
+    pub fn at(&self, version: u32) -> Self {
+        KeyPattern { version: Some(version), ..self.clone() }
+    }
+
+    /// The version that its keys are of, where it is of one.
+    pub fn version(&self) -> Option<u32> {
+        self.version
     }
 
     /// Columns besides the entity key.
@@ -112,20 +126,25 @@ impl KeyPattern {
 
     /// The key of one entity.
     pub fn key(&self, entity: &str) -> Key {
+        self.key_in(self.version.unwrap_or_default(), entity)
+    }
+
+    /// The key of one entity in a version of the view's entries.
+    pub fn key_in(&self, version: u32, entity: &str) -> Key {
         assert!(self.is_plain(), "a key of other columns is made from a row");
-        self.join(String::new(), entity)
+        self.join(version_head(version), entity)
     }
 
     /// The entity of a key; `None` where it is a key of another pattern, or of more than the entity.
     pub fn entity_of<'k>(&self, key: &'k str) -> Option<&'k str> {
-        let entity = key.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
+        let entity = self.unversioned(key)?.strip_prefix(&*self.head)?.strip_suffix(&*self.tail)?;
         (self.is_plain() && !entity.is_empty()).then_some(entity)
     }
 
     /// Whose key it is, with the other columns that it tells; `None` where it is a key of another pattern. The inverse of
     /// [`KeyPattern::key_of`].
     pub fn subject_of(&self, key: &str) -> Option<Subject> {
-        let (mut columns, mut rest) = (BTreeMap::new(), key);
+        let (mut columns, mut rest) = (BTreeMap::new(), self.unversioned(key)?);
         for (at, (before, column)) in self.others.iter().enumerate() {
             let value = rest.strip_prefix(&**before)?;
             // A value has no `:`, and what follows it does.
@@ -141,7 +160,7 @@ impl KeyPattern {
 
     /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
     pub fn key_of<'t>(&self, entity: &str, text: impl Fn(&str) -> Option<&'t str>) -> Option<Key> {
-        let mut start = String::new();
+        let mut start = version_head(self.version.unwrap_or_default());
         for (before, column) in &self.others {
             start.push_str(before);
             start.push_str(&text(column)?.replace('%', "%25").replace(':', "%3A"));
@@ -157,6 +176,20 @@ impl KeyPattern {
         Key { text, private }
     }
 
+    /// A key without what tells its version; `None`: it is of another than the pattern.
+    fn unversioned<'k>(&self, key: &'k str) -> Option<&'k str> {
+        match self.version {
+            Some(version) => key.strip_prefix(&*version_head(version)),
+            None => match key.strip_prefix(VERSION_MARK) {
+                None => Some(key),
+                Some(rest) => {
+                    let (version, name) = rest.split_once(VERSION_MARK)?;
+                    version.parse::<u32>().is_ok().then_some(name)
+                }
+            },
+        }
+    }
+
     /// Whether some key could be of both patterns: then two entities would share an entry.
     pub fn overlaps(&self, other: &KeyPattern) -> bool {
         let (one, another) = (self.start(), other.start());
@@ -169,6 +202,10 @@ impl KeyPattern {
     fn start(&self) -> &str {
         self.others.first().map_or(&self.head, |(before, _)| before)
     }
+}
+
+fn version_head(version: u32) -> String {
+    if version == 0 { String::new() } else { format!("{VERSION_MARK}{version}{VERSION_MARK}") }
 }
 
 /// The text before the first placeholder, its name, and the rest.
@@ -194,6 +231,27 @@ pub struct KeyPatternError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_have_names_of_their_own() {
+        let pattern = KeyPattern::parse("product:all:{product_id}", "product_id").expect("a good pattern");
+        let (first, third) = (pattern.at(0), pattern.at(3));
+        assert_eq!((first.key("7").as_str(), third.key("7").as_str()), ("product:all:7", "~3~product:all:7"));
+        assert_eq!((pattern.key_in(3, "7"), pattern.key("7")), (third.key("7"), first.key("7")));
+        for (pattern, key, expected) in [
+            (&pattern, "product:all:7", Some("7")),
+            (&pattern, "~3~product:all:7", Some("7")),
+            (&pattern, "~x~product:all:7", None),
+            (&pattern, "~3product:all:7", None),
+            (&first, "~3~product:all:7", None),
+            (&third, "~3~product:all:7", Some("7")),
+            (&third, "product:all:7", None),
+        ] {
+            let subject = pattern.subject_of(key).map(|subject| subject.entity);
+            assert_eq!((pattern.entity_of(key), subject.as_deref()), (expected, expected), "{key}");
+        }
+        assert!(KeyPattern::parse("~3~product:{product_id}", "product_id").is_err());
+    }
 
     #[test]
     fn patterns() {

@@ -31,4 +31,5 @@ pub mod switches;
 pub mod table_name;
 pub mod tail;
 pub mod topics;
+pub mod versions;
 pub mod views;

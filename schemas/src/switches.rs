@@ -1,11 +1,12 @@
-//! What operators have switched: lanes that are paused, views that readers pass by. Each switch has a reason and ends by
-//! itself; the topic keeps them all, and so is the trail of who did what.
+//! What operators have switched: lanes that are paused, views that readers pass by, versions of views. A pause and a bypass
+//! have a reason and end by themselves; the topic keeps them all, and so is the trail of who did what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::shown::JsonFault;
+use crate::versions::Versions;
 
 /// Switches that are known at once; of more, the oldest are forgotten.
 const SWITCHES_MAX: usize = 10_000;
@@ -27,6 +28,16 @@ pub enum What {
         /// The view.
         view: String,
     },
+    /// The view is filled once, because the installation is new; off: that is done.
+    Warming {
+        /// The view.
+        view: String,
+    },
+    /// Which versions of a view's entries are kept, and which one is read.
+    Versions {
+        /// The view.
+        view: String,
+    },
 }
 
 impl std::fmt::Display for What {
@@ -35,6 +46,8 @@ impl std::fmt::Display for What {
             What::Pause { group, partition: Some(partition) } => write!(f, "pause of {group}.{partition}"),
             What::Pause { group, partition: None } => write!(f, "pause of {group}"),
             What::Bypass { view } => write!(f, "bypass of {view}"),
+            What::Warming { view } => write!(f, "first warming of {view}"),
+            What::Versions { view } => write!(f, "versions of {view}"),
         }
     }
 }
@@ -55,6 +68,9 @@ pub struct Switch {
     pub at: i64,
     /// When it is off again, microseconds since 1970.
     pub until: i64,
+    /// Of [`What::Versions`]: which.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub versions: Option<Versions>,
 }
 
 impl Switch {
@@ -73,6 +89,9 @@ impl Switch {
 #[derive(Clone, Debug, Default)]
 pub struct Switches {
     newest: BTreeMap<What, Switch>,
+    /// What is done once, and was.
+    done: BTreeSet<String>,
+    versions: BTreeMap<String, Versions>,
     /// The topic is read again from its beginning where reading failed: what was taken in counts once.
     next: i64,
 }
@@ -84,6 +103,11 @@ impl Switches {
             return;
         }
         self.next = offset + 1;
+        match (&switch.what, switch.versions) {
+            (What::Warming { view }, _) if !switch.on => drop(self.done.insert(view.clone())),
+            (What::Versions { view }, Some(versions)) => drop(self.versions.insert(view.clone(), versions)),
+            _ => {}
+        }
         if switch.on {
             self.newest.insert(switch.what.clone(), switch);
         } else {
@@ -92,6 +116,11 @@ impl Switches {
         while self.newest.len() > SWITCHES_MAX {
             self.newest.pop_first();
         }
+    }
+
+    /// Passes over a record of the topic that can't be read.
+    pub fn pass(&mut self, offset: i64) {
+        self.next = self.next.max(offset + 1);
     }
 
     /// Those that are on at a time, microseconds since 1970.
@@ -104,7 +133,7 @@ impl Switches {
         let meant = |what: &What| match what {
             What::Pause { group: of, partition: None } => of == group,
             What::Pause { group: of, partition: Some(one) } => of == group && *one == partition,
-            What::Bypass { .. } => false,
+            What::Bypass { .. } | What::Warming { .. } | What::Versions { .. } => false,
         };
         // Asked for each round of records: mostly there are none at all.
         !self.newest.is_empty() && self.on(now).any(|switch| meant(&switch.what))
@@ -115,6 +144,21 @@ impl Switches {
         !self.newest.is_empty()
             && self.on(now).any(|switch| matches!(&switch.what, What::Bypass { view: of } if of == view))
     }
+
+    /// Whether the view was filled in the installation's beginning.
+    pub fn was_warmed(&self, view: &str) -> bool {
+        self.done.contains(view)
+    }
+
+    /// The versions of every view that has more than the first, or had.
+    pub fn versions(&self) -> &BTreeMap<String, Versions> {
+        &self.versions
+    }
+
+    /// The offset of the next record.
+    pub fn next(&self) -> i64 {
+        self.next
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +166,7 @@ mod tests {
     use super::*;
 
     fn switch(what: What, on: bool, until: i64) -> Switch {
-        Switch { what, on, reason: "a test".to_owned(), by: "op@host".to_owned(), at: 1, until }
+        Switch { what, on, reason: "a test".to_owned(), by: "op@host".to_owned(), at: 1, until, versions: None }
     }
 
     fn pause(partition: Option<u32>) -> What {
@@ -131,11 +175,28 @@ mod tests {
 
     #[test]
     fn switches_come_back() {
-        for what in [pause(None), pause(Some(3)), What::Bypass { view: "cart".to_owned() }] {
-            let one = switch(what, true, 9);
+        let versions = What::Versions { view: "cart".to_owned() };
+        for what in [pause(None), pause(Some(3)), What::Bypass { view: "cart".to_owned() }, versions] {
+            let one = Switch { versions: Some(Versions::default().begun()), ..switch(what, true, 9) };
             assert_eq!(Switch::from_json(&one.to_json()).expect("ours"), one);
         }
         assert!(Switch::from_json(b"{}").is_err());
+    }
+
+    #[test]
+    fn what_is_done_once_stays_done() {
+        let warming = || What::Warming { view: "cart".to_owned() };
+        let mut switches = Switches::default();
+        switches.take(0, switch(warming(), true, i64::MAX));
+        assert!(!switches.was_warmed("cart") && switches.on(5).count() == 1);
+        switches.take(1, switch(warming(), false, 0));
+        assert!(switches.was_warmed("cart") && switches.on(5).count() == 0);
+        let versions = Versions::default().begun();
+        let turn = Switch { versions: Some(versions), ..switch(What::Versions { view: "cart".to_owned() }, true, 9) };
+        switches.take(2, turn);
+        assert_eq!((switches.versions().get("cart"), switches.next()), (Some(&versions), 3));
+        switches.pass(3);
+        assert_eq!(switches.next(), 4);
     }
 
     #[test]

@@ -21,9 +21,11 @@ mod chain;
 mod idle;
 mod node;
 mod planning;
+mod recovery;
 mod rounds;
 
 use chain::Chain;
+pub(crate) use recovery::{RecoveryArgs, recovery};
 
 /// What is to be measured.
 #[derive(Debug, Clone, clap::Args)]

@@ -201,3 +201,29 @@ pub(crate) struct WarmArgs {
     #[arg(long)]
     pub rate: Option<NonZeroU32>,
 }
+
+#[derive(Args)]
+pub(crate) struct RebuildArgs {
+    /// The view, e.g. product_all
+    pub view: String,
+    /// Have readers read the other version again
+    #[arg(long)]
+    pub back: bool,
+    /// Give the version up that readers don't read, and remove its entries
+    #[arg(long, conflicts_with = "back")]
+    pub finish: bool,
+    /// Make it and compare it, and leave readers where they are
+    #[arg(long, conflicts_with_all = ["back", "finish"])]
+    pub no_switch: bool,
+    /// Entries filled or removed a second, at most; without it, as fast as it goes
+    #[arg(long)]
+    pub rate: Option<NonZeroU32>,
+    /// Why: it stays in the trail
+    #[arg(long, default_value = "rebuild")]
+    pub reason: String,
+    /// How long to wait until every lane keeps the new version in step
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

@@ -16,6 +16,7 @@ use lockstep_warmer::distances::Distances;
 use lockstep_warmer::history::{self, By};
 
 use crate::cli::OutputFormat;
+use crate::commands::switch::as_read;
 use crate::commands::trace::Trace;
 use crate::{output, roles};
 
@@ -45,6 +46,8 @@ pub(crate) struct SizeArgs {
 pub(crate) async fn run(config: &Config, policy: &Policy, args: SizeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
+    // A trace needs no Kafka; then nothing is known of other versions.
+    let policy = &if config.kafka().is_ok() { as_read(config, policy).await? } else { policy.clone() };
     let measured = reads::measure(config, policy, args.sample as usize).await?;
     let (asked, distances) = match &args.trace {
         Some(path) => of_trace(path.clone()).await?,

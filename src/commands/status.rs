@@ -55,6 +55,11 @@ impl Watermarks {
         Ok(Watermarks { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await? })
     }
 
+    /// The one of a name; L3's watermarks are kept on L2.
+    pub fn of(&self, tier: TierName) -> &Tier {
+        if tier == TierName::L1 { &self.l1 } else { &self.l2 }
+    }
+
     /// Both, from the inside out.
     pub fn tiers(&self) -> [&Tier; 2] {
         [&self.l2, &self.l1]

@@ -12,9 +12,7 @@ use lockstep_process::suggest;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::switches::{Switch, Switches, What};
-use lockstep_schemas::tail::{Begin, Tail};
-use lockstep_schemas::topics;
-use rdkafka::Message as _;
+use lockstep_schemas::{switched, topics};
 use rdkafka::error::KafkaError;
 
 use super::status::log_away;
@@ -57,13 +55,19 @@ async fn turn(config: &Config, what: What, on: bool, args: &SwitchArgs) -> Resul
     switches(kafka).await.map_err(|error| log_away(kafka, error))?;
     let at = now_micros();
     let until = at.saturating_add(i64::try_from(args.duration.as_micros()).unwrap_or(i64::MAX));
-    let switch = Switch { what, on, reason: args.reason.clone(), by: who(), at, until };
+    let switch = Switch { what, on, reason: args.reason.clone(), by: who(), at, until, versions: None };
+    publish(kafka, &switch).await?;
+    let key = &switch.what;
+    output::line(&if on { format!("{key} until {}", time(until)) } else { format!("end of the {key}") });
+    Ok(())
+}
+
+/// A turn of a switch, where everybody reads it.
+pub(super) async fn publish(kafka: &KafkaConfig, switch: &Switch) -> Result<(), Failure> {
     let publisher = StatePublisher::open(kafka, "switch").map_err(|error| log_away(kafka, error))?;
     let key = switch.what.to_string();
     let published = publisher.publish(topics::SWITCHES, key.as_bytes(), &switch.to_json()).await;
-    published.map_err(|error| log_away(kafka, error))?;
-    output::line(&if on { format!("{key} until {}", time(until)) } else { format!("end of the {key}") });
-    Ok(())
+    published.map_err(|error| log_away(kafka, error))
 }
 
 /// A lane or a group by its name, or the group of a view.
@@ -99,18 +103,24 @@ pub(super) fn view<'p>(policy: &'p Policy, name: &str) -> Result<&'p Arc<View>, 
 
 /// All switches, as the topic has them now.
 pub(super) async fn switches(kafka: &KafkaConfig) -> Result<Switches, KafkaError> {
-    let mut tail = Tail::open(kafka, "switch", topics::SWITCHES, Begin::Oldest).await?;
-    let mut switches = Switches::default();
-    while let Some(message) = tail.next_before_end().await? {
-        if let Ok(switch) = Switch::from_json(message.payload().unwrap_or_default()) {
-            switches.take(message.offset(), switch);
+    switched::read(kafka, "switch").await
+}
+
+/// A policy whose views have the names of the versions that are read now.
+pub(super) async fn as_read(config: &Config, policy: &Policy) -> Result<Policy, Failure> {
+    let kafka = config.kafka()?;
+    let switches = switches(kafka).await.map_err(|error| log_away(kafka, error))?;
+    let mut policy = policy.clone();
+    for (view, versions) in switches.versions() {
+        if let Some(view) = policy.views.get_mut(&**view) {
+            *view = Arc::new(view.at(versions.read));
         }
     }
-    Ok(switches)
+    Ok(policy)
 }
 
 /// Who turns the switch, as far as this machine knows.
-fn who() -> String {
+pub(super) fn who() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "?".to_owned());
     format!("{user}@{}", host.trim())

@@ -8,14 +8,15 @@ use lockstep_process::config::Config;
 use lockstep_process::failure::FailureKind;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, View};
-use lockstep_warmer::warm::{Warmed, warm};
+use lockstep_warmer::warm::{Budget, Warmed, warm};
 
-use super::switch::view;
+use super::switch::{as_read, view};
 use crate::cli::WarmArgs;
 use crate::{output, roles};
 
 /// Fills one view, or every view that the policy marks `warm = true`.
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> anyhow::Result<()> {
+    let policy = &as_read(config, policy).await?;
     let views: Vec<&Arc<View>> = match args.view.as_deref() {
         Some(name) => vec![view(policy, name)?],
         None => policy.views.values().filter(|view| view.warm).collect(),
@@ -37,7 +38,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> an
             bar.set_length(warmed.of.max(warmed.looked));
             bar.set_position(warmed.looked);
         };
-        let warmed = warm(config, policy, view, args.rate, &shutdown, told).await?;
+        let warmed = warm(config, policy, view, Budget { rate: args.rate }, &shutdown, told).await?;
         let others = warmed.looked - warmed.filled - warmed.there;
         let others = if others > 0 {
             format!(", {others} left to others who were filling or changing them")

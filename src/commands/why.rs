@@ -18,6 +18,7 @@ use lockstep_source::Database;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Layout, Place, Tier};
 
+use super::switch::as_read;
 use crate::cli::{OutputFormat, WhyArgs};
 use crate::output;
 use page::Pages;
@@ -31,6 +32,7 @@ const DIFFERS: u8 = 1;
 
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let (group, entity) = entity_of(policy, &args.key)?;
+    let policy = &as_read(config, policy).await?;
     let database = Database::connect(config.database()?, "lockstep-why").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));

@@ -36,6 +36,12 @@ impl Lockstep {
         self.run(&["warm", view], COMMAND_MAX).await.map(drop)
     }
 
+    /// `lockstep rebuild <view>` with these options: what it tells.
+    pub async fn rebuild(&self, view: &str, options: &[&str]) -> Result<serde_json::Value> {
+        let told = self.run(&[&["rebuild", view, "-o", "json"], options].concat(), COMMAND_MAX).await?;
+        serde_json::from_slice(&told.stdout).context("read the answer of `lockstep rebuild`")
+    }
+
     /// `lockstep wait`: returns when the tier has come to `lsn`, fails when it has not by `timeout`.
     pub async fn wait(&self, lsn: &str, tier: &str, timeout: Duration) -> Result<()> {
         let timeout = format!("{}s", timeout.as_secs());

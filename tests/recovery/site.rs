@@ -30,6 +30,7 @@ pub struct Site {
     pub ways: Option<Ways>,
     /// `lockstep`, sent by the ways.
     by_ways: Lockstep,
+    /// L2, where it is one node; else one of its nodes.
     pub l2: redis::Connection,
     _folder: tempfile::TempDir,
 }
@@ -37,7 +38,12 @@ pub struct Site {
 impl Site {
     /// Servers, roles, and a catalogue.
     pub fn open() -> Self {
-        Site::with("ingest,engine,gateway", StackOptions::default(), None)
+        Site::of(StackOptions::default())
+    }
+
+    /// The same, on other servers.
+    pub fn of(options: StackOptions) -> Self {
+        Site::with("ingest,engine,gateway", options, None)
     }
 
     /// The same, with an engine that can be killed alone, and ways to engine and gateway that can be cut.
@@ -63,7 +69,7 @@ impl Site {
         let apart = |role| by_ways.as_ref().map(|lockstep| lockstep.start(&["run", "--role", role]));
         let (engine, gateway) = (apart("engine"), apart("gateway"));
         let by_ways = by_ways.unwrap_or_else(|| shop.lockstep.clone());
-        let l2 = connect(&shop.endpoints().l2);
+        let l2 = connect(l2(&shop));
         let site = Site { l2, shop, roles, engine, gateway, ways, by_ways, _folder: folder };
         let ready = || Page::get(&site.shop.endpoints().gateway, "/readyz").filter(Page::is_ok);
         until("the gateway to be ready", LIMIT, ready);
@@ -134,7 +140,7 @@ impl Site {
 
     /// L2 has another process.
     pub fn reconnect(&mut self) {
-        self.l2 = connect(&self.shop.endpoints().l2);
+        self.l2 = connect(l2(&self.shop));
     }
 
     /// Every node of L2 and L1, and what its entries of products are called.
@@ -198,6 +204,11 @@ impl Site {
         redis::cmd("HSET").arg(&key).arg("price_pence").arg(WRONG).exec(&mut self.l2).expect("a write");
         assert_eq!(self.price(product), Some(WRONG), "{product} is wrong for readers");
     }
+}
+
+fn l2(shop: &Shop) -> &str {
+    let endpoints = shop.endpoints();
+    endpoints.l2_nodes.first().unwrap_or(&endpoints.l2)
 }
 
 pub fn connect(url: &str) -> redis::Connection {

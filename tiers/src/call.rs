@@ -45,7 +45,7 @@ impl Calls {
     /// Reads an entry, or gets the right to fill it.
     pub fn read(&self, place: &Place, key: &Key, look: &Look<'_>) -> Cmd {
         let mut command = self.function("lockstep1_read", place, [key]);
-        command.arg(look.nonce).arg(millis(LEASE)).arg(look.slide.map_or(0, millis));
+        command.arg(look.nonce).arg(millis(look.lease.unwrap_or(LEASE))).arg(look.slide.map_or(0, millis));
         if let Some(age_max) = look.age_max {
             command.arg(millis(age_max));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_schemas::key::Key;
-use lockstep_schemas::partition::{hash_tags, partition_of};
+use lockstep_schemas::partition::{hash_tags, partition_of, slot_of};
 use lockstep_schemas::policy::Policy;
 
 /// The partition of a group to which an entity belongs.
@@ -45,6 +45,11 @@ impl Layout {
     /// The watermark hash of a place; named alike on every tier.
     pub fn watermark(&self, place: &Place) -> String {
         format!("{}_w", self.head(place))
+    }
+
+    /// The slot of a place on a cluster.
+    pub fn slot(&self, place: &Place) -> u16 {
+        slot_of(self.tag(place))
     }
 
     /// What stands before every name of a place on a cluster.

@@ -2,6 +2,7 @@
 //! this crate calls them, and knows how keys are laid out on a tier of one node and on a cluster.
 
 pub mod call;
+pub mod cluster;
 pub mod edge;
 pub mod layout;
 mod library;

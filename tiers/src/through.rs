@@ -1,13 +1,17 @@
 //! Lease, load, fill as one routine: how a read goes through the tiers to the database, and what it leaves behind.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lockstep_process::Failure;
 use lockstep_process::config::Config;
 use lockstep_schemas::entry::{Fields, Load, LoadError, Loaded};
+use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
+use lockstep_schemas::switched::Switched;
 
 use crate::layout::{Layout, Place};
 use crate::tier::{Fill, Filled, Hit, Lease, Mark, Read, Tier};
@@ -69,6 +73,8 @@ pub struct Tiers {
     pub l2: Tier,
     /// The database.
     pub loader: Arc<dyn Load>,
+    /// Says which version of a view's entries is read; without it, the first.
+    pub switched: Option<Switched>,
 }
 
 impl Tiers {
@@ -76,7 +82,18 @@ impl Tiers {
     pub async fn connect(config: &Config, policy: &Policy, loader: Arc<dyn Load>) -> Result<Self, Failure> {
         let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
         let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
-        Ok(Tiers { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await?, loader })
+        Ok(Tiers { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await?, loader, switched: None })
+    }
+
+    /// Reads and fills the versions of entries that operators have switched to.
+    pub fn following(self, switched: Switched) -> Self {
+        Tiers { switched: Some(switched), ..self }
+    }
+
+    /// An entry's key, in the version that is read now, or in that of the view, where it is of one.
+    fn key(&self, view: &View, entity: &str) -> Key {
+        let read = || self.switched.as_ref().map_or(0, |switched| switched.version_of(&view.name));
+        view.key.key_in(view.key.version().unwrap_or_else(read), entity)
     }
 
     /// Loads the function library on both.
@@ -105,7 +122,7 @@ impl Tiers {
 
     async fn get_from_tier(&self, view: &View, entity: &str) -> Result<Answer, ThroughError> {
         let tier = self.of(view);
-        let (place, key) = (tier.layout().place(&view.group, entity), view.key.key(entity));
+        let (place, key) = (tier.layout().place(&view.group, entity), self.key(view, entity));
         let asked = vec![view.tier];
         let mut looks = 0;
         let mark = loop {
@@ -115,7 +132,7 @@ impl Tiers {
                     return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark) });
                 }
                 Read::Lease(lease) => {
-                    let (fields, trusted) = self.load_and_fill(view, &place, entity, &lease).await?;
+                    let (fields, trusted) = self.load_and_fill(view, &place, &key, entity, &lease).await?;
                     return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: trusted.then_some(lease.mark) });
                 }
                 Read::Busy(mark) if looks == BUSY_LOOKS_MAX => break mark,
@@ -134,7 +151,7 @@ impl Tiers {
 
     /// Reads an entity of an L1 view that is filled through a view on L2. A tier that is away is passed by.
     pub async fn get_through(&self, view: &View, beneath: &View, entity: &str) -> Result<Answer, LoadError> {
-        let (place, key) = (self.l1.layout().place(&view.group, entity), view.key.key(entity));
+        let (place, key) = (self.l1.layout().place(&view.group, entity), self.key(view, entity));
         match self.l1.read_within(&place, &key, slide(view), view.age_max).await {
             Ok(Read::Hit(hit)) => {
                 let by = AnsweredBy::Tier(TierName::L1);
@@ -170,12 +187,13 @@ impl Tiers {
         entity: &str,
         nonce: &str,
     ) -> Result<Option<Hit>, ThroughError> {
-        let mut hit = match self.l2.read(place, &beneath.key.key(entity), slide(beneath)).await? {
+        let key = self.key(beneath, entity);
+        let mut hit = match self.l2.read(place, &key, slide(beneath)).await? {
             Read::Hit(hit) => hit,
             Read::Busy(_) => return Ok(None),
             Read::Lease(lease) => {
                 // It went between two looks. A lease that is granted is used.
-                self.load_and_fill(beneath, place, entity, &lease).await?;
+                self.load_and_fill(beneath, place, &key, entity, &lease).await?;
                 return Ok(None);
             }
         };
@@ -191,7 +209,7 @@ impl Tiers {
             ttl: view.ttl,
             fields: hit.fields.as_ref(),
         };
-        self.l1.fill(place, &view.key.key(entity), &fill).await?;
+        self.l1.fill(place, &self.key(view, entity), &fill).await?;
         Ok(Some(hit))
     }
 
@@ -201,6 +219,7 @@ impl Tiers {
         &self,
         view: &View,
         place: &Place,
+        key: &Key,
         entity: &str,
         lease: &Lease,
     ) -> Result<(Option<Fields>, bool), LoadError> {
@@ -214,7 +233,7 @@ impl Tiers {
             ttl: view.ttl,
             fields: loaded.fields.as_ref(),
         };
-        let filled = self.of(view).fill(place, &view.key.key(entity), &fill).await;
+        let filled = self.of(view).fill(place, key, &fill).await;
         if let Err(error) = &filled {
             tracing::debug!(tier = view.tier.as_str(), %error, "an entry was not filled");
         }
@@ -222,8 +241,7 @@ impl Tiers {
         Ok((loaded.fields, trusted))
     }
 
-    /// Loads entities in one query and fills them, each under its own lease: nonces in the order of entities.
-    /// Returns how many were filled.
+    /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
     pub async fn fill_many(
         &self,
         view: &View,
@@ -231,23 +249,29 @@ impl Tiers {
         leases: &[(String, String, Position)],
     ) -> Result<usize, ThroughError> {
         let entities: Vec<String> = leases.iter().map(|(entity, _, _)| entity.clone()).collect();
+        let leases: HashMap<&str, (&str, Position)> =
+            leases.iter().map(|(entity, nonce, low)| (&**entity, (&**nonce, *low))).collect();
         let loaded = self.loader.load(view, &entities).await?;
-        let mut filled = 0;
+        let mut fills = FuturesUnordered::new();
         for one in &loaded {
-            let Some((entity, nonce, low)) = leases.iter().find(|(entity, _, _)| *entity == one.entity) else {
-                continue;
-            };
-            let fill = Fill {
-                nonce,
-                low: *low,
-                high: one.high,
-                source_at: Position::GREATEST,
-                timeline: &one.timeline,
-                ttl: view.ttl,
-                fields: one.fields.as_ref(),
-            };
-            let done = self.of(view).fill(&place_of(entity), &view.key.key(entity), &fill).await?;
-            filled += usize::from(done == Filled::Ok);
+            let Some((nonce, low)) = leases.get(&*one.entity).copied() else { continue };
+            let (place, key) = (place_of(&one.entity), self.key(view, &one.entity));
+            fills.push(async move {
+                let fill = Fill {
+                    nonce,
+                    low,
+                    high: one.high,
+                    source_at: Position::GREATEST,
+                    timeline: &one.timeline,
+                    ttl: view.ttl,
+                    fields: one.fields.as_ref(),
+                };
+                self.of(view).fill(&place, &key, &fill).await
+            });
+        }
+        let mut filled = 0;
+        while let Some(done) = fills.next().await {
+            filled += usize::from(done? == Filled::Ok);
         }
         Ok(filled)
     }

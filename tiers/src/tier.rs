@@ -86,8 +86,20 @@ impl Tier {
         age_max: Option<Duration>,
     ) -> Result<Read, TierError> {
         let nonce = nonce();
-        let command = self.calls.read(place, key, &Look { nonce: &nonce, slide, age_max });
+        let command = self.calls.read(place, key, &Look { nonce: &nonce, slide, age_max, lease: None });
         reply::read(self.link.call(&command).await?, nonce)
+    }
+
+    /// Removes an entry by the rule for those beyond their age, and leaves a lease behind that is over at once: an entry that
+    /// nobody reads any more. Whether there was one.
+    pub async fn forget(&self, place: &Place, key: &Key) -> Result<bool, TierError> {
+        let was_there = !self.entry(place, key).await?.is_empty();
+        if was_there {
+            let (nonce, no_time) = (nonce(), Some(Duration::from_millis(1)));
+            let look = Look { nonce: &nonce, slide: None, age_max: no_time, lease: no_time };
+            reply::read(self.link.call(&self.calls.read(place, key, &look)).await?, nonce.clone())?;
+        }
+        Ok(was_there)
     }
 
     /// Fills a leased entry.

@@ -8,6 +8,7 @@ use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::{HotSet, Policy};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::state_publisher::StatePublisher;
+use lockstep_schemas::switched::Switched;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
@@ -15,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::demand::Asked;
 use crate::fill::Filler;
+use crate::first;
 use crate::forecast::INTERVAL;
 use crate::incoming::Incoming;
 use crate::keeper::{Keeper, Progress};
@@ -34,13 +36,15 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
     let (kafka, incoming) =
         (config.kafka()?.clone(), Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX)));
-    let mut keeper = keeper(config, policy, metrics, &incoming, &shutdown).await?;
+    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
+    let mut keeper = keeper(config, policy, metrics, &incoming, switched, &shutdown).await?;
     let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
     let asked = keeper.asked.clone();
     let readers = [
         tokio::spawn(Arc::clone(&incoming).follow(kafka.clone(), registry.clone(), shutdown.clone())),
         tokio::spawn(asked.clone().follow_lines(kafka.clone(), config.partitions, registry, shutdown.clone())),
         tokio::spawn(asked.follow_views(kafka.clone(), shutdown.clone())),
+        tokio::spawn(first::run(config.clone(), policy.clone(), shutdown.clone())),
     ];
     tracing::info!("the warmer runs");
     let late = async {
@@ -83,6 +87,7 @@ async fn keeper(
     policy: &Policy,
     metrics: &Metrics,
     incoming: &Arc<Incoming>,
+    switched: Switched,
     shutdown: &Shutdown,
 ) -> Result<Keeper, Failure> {
     let Some(view) = policy.views.values().find(|view| view.hot_set.is_some() && view.through.is_some()) else {
@@ -92,6 +97,7 @@ async fn keeper(
     let beneath = view.through.as_ref().and_then(|name| policy.views.get(name)).cloned();
     let beneath = beneath.ok_or_else(|| Failure::configuration(format!("view {} goes through nothing", view.name)))?;
     let (tiers, loader) = warm::connect(config, policy, "lockstep-warmer").await?;
+    let tiers = tiers.following(switched);
     let publisher = StatePublisher::open(config.kafka()?, "warmer");
     let hot_set = view.hot_set.unwrap_or(HotSet::Top(HOT_SET_DEFAULT));
     let hot = announced(config.kafka()?, &view.name).await;

@@ -10,6 +10,7 @@ pub mod warm;
 
 mod demand;
 mod fill;
+mod first;
 mod incoming;
 mod keeper;
 mod members;

@@ -4,12 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::{ENTITIES_MAX, Loader};
+use lockstep_tiers::through::ThroughError;
 use lockstep_tiers::{Read, Tiers};
 use tokio::time::Instant;
 
@@ -34,52 +36,104 @@ pub(crate) async fn connect(config: &Config, policy: &Policy, application: &str)
     Ok((Tiers::connect(config, policy, Arc::new(loader.clone())).await?, loader))
 }
 
-/// Fills every entity of a view that is missing, at most `rate` a second: what is there costs the database nothing, so that
-/// whoever begins again after a kill is soon where he was. `told` hears of each chunk.
+/// How much may be asked of the database and the tier.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    /// Entries filled a second, at most; `None`: as fast as it goes.
+    pub rate: Option<NonZeroU32>,
+}
+
+/// Chunks under way at once, where there is no rate: while one is loaded, another is filled.
+const CHUNKS_AT_ONCE: usize = 3;
+
+/// Fills every entity of a view that is missing, within a budget: what is there costs the database nothing, so that whoever
+/// begins again after a kill is soon where he was. `told` hears of each chunk.
 pub async fn warm(
     config: &Config,
     policy: &Policy,
     view: &View,
-    rate: Option<NonZeroU32>,
+    budget: Budget,
     shutdown: &Shutdown,
     mut told: impl FnMut(Warmed),
 ) -> Result<Warmed, Failure> {
+    is_warmed_from_the_database(view)?;
+    let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
+    let (tiers, loader) = connect(config, policy, "lockstep-warm").await?;
+    let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
+    let at_once = if budget.rate.is_some() { 1 } else { CHUNKS_AT_ONCE };
+    let (mut under_way, mut after, mut is_listed) = (FuturesUnordered::new(), None::<String>, false);
+    while !shutdown.is_cancelled() {
+        if !is_listed && under_way.len() < at_once {
+            let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
+            match entities.last().cloned() {
+                Some(last) => {
+                    after = Some(last);
+                    under_way.push(Chunk { tiers: &tiers, view, entities }.fill(budget, shutdown));
+                }
+                None => is_listed = true,
+            }
+            continue;
+        }
+        let Some(chunk) = under_way.next().await else { break };
+        let chunk = chunk.map_err(|error| away(&error))?;
+        warmed.looked += chunk.looked;
+        warmed.there += chunk.there;
+        warmed.filled += chunk.filled;
+        told(warmed);
+    }
+    Ok(warmed)
+}
+
+/// Refuses a view whose entries are not made from the database by their entity alone.
+pub fn is_warmed_from_the_database(view: &View) -> Result<(), Failure> {
     if view.tier == TierName::L3 || view.through.is_some() {
         return Err(Failure::configuration(format!("view {} is not filled from the database", view.name))
-            .remedy("warm the view that it goes through; hot entries are the warmer's"));
+            .remedy("name the view that it goes through; hot entries are the warmer's"));
     }
     if !view.key.is_plain() {
         return Err(Failure::configuration(format!("the keys of view {} are of more than the entity", view.name))
             .remedy("leave it to its readers, who know the other columns"));
     }
-    let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
-    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
-    let database = Database::connect(config.database()?, "lockstep-warm").await?;
-    let loader = Loader::prepare(&database, policy).await?;
-    let tiers = Tiers::connect(config, policy, Arc::new(loader.clone())).await?;
-    let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
-    let mut after: Option<String> = None;
-    while !shutdown.is_cancelled() {
+    Ok(())
+}
+
+/// Entities that are looked at together.
+struct Chunk<'c> {
+    tiers: &'c Tiers,
+    view: &'c View,
+    entities: Vec<String>,
+}
+
+impl Chunk<'_> {
+    /// Leases first, one SELECT, then the fills.
+    async fn fill(self, budget: Budget, shutdown: &Shutdown) -> Result<Warmed, ThroughError> {
+        let Chunk { tiers, view, entities } = self;
         let began = Instant::now();
-        let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
-        let Some(last) = entities.last() else { break };
-        after = Some(last.clone());
         let tier = tiers.of(view);
         let place_of = |entity: &str| tier.layout().place(&view.group, entity);
+        let mut warmed = Warmed { looked: entities.len() as u64, ..Warmed::default() };
+        let mut looks = FuturesUnordered::new();
+        for entity in entities {
+            looks.push(async move {
+                let found = tier.read(&place_of(&entity), &view.key.key(&entity), None).await;
+                found.map(|found| (entity, found))
+            });
+        }
         let mut leases = Vec::new();
-        for entity in &entities {
-            match tier.read(&place_of(entity), &view.key.key(entity), None).await.map_err(|error| away(&error))? {
-                Read::Hit(_) => warmed.there += 1,
-                Read::Lease(lease) => leases.push((entity.clone(), lease.nonce, lease.mark.position)),
+        while let Some(found) = looks.next().await {
+            match found? {
+                (_, Read::Hit(_)) => warmed.there += 1,
+                (entity, Read::Lease(lease)) => leases.push((entity, lease.nonce, lease.mark.position)),
                 // Somebody else is filling it.
-                Read::Busy(_) => {}
+                (_, Read::Busy(_)) => {}
             }
         }
-        warmed.filled += tiers.fill_many(view, place_of, &leases).await.map_err(|error| away(&error))? as u64;
-        warmed.looked += entities.len() as u64;
-        told(warmed);
-        let budget = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leases.len() as u32 / rate.get());
-        shutdown.run_until_cancelled(tokio::time::sleep_until(began + budget)).await;
+        if !leases.is_empty() {
+            warmed.filled = tiers.fill_many(view, place_of, &leases).await? as u64;
+        }
+        let pause =
+            budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leases.len() as u32 / rate.get());
+        shutdown.run_until_cancelled(tokio::time::sleep_until(began + pause)).await;
+        Ok(warmed)
     }
-    Ok(warmed)
 }

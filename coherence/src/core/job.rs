@@ -125,7 +125,7 @@ impl Job {
         let Some(part) = self.parts.get(&tier) else { return Vec::new() };
         let mut wanted: Vec<Mine> = Vec::new();
         for (view, entity) in indices.iter().filter_map(|at| part.origins.get(*at)) {
-            match wanted.iter_mut().find(|mine| mine.view.name == view.name) {
+            match wanted.iter_mut().find(|mine| mine.view.name == view.name && mine.view.key == view.key) {
                 Some(mine) => mine.entities.push(entity.clone()),
                 None => wanted.push(Mine {
                     view: view.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_schemas::invalidation::Invalidation;
+use lockstep_schemas::invalidation::{Invalidation, WHOLE_PARTITION};
 use lockstep_schemas::policy::{TierName, View};
 use lockstep_tiers::{Action, edge};
 
@@ -12,6 +12,9 @@ impl Planner {
     /// The effects of an invalidation in a group. Where the key of a view that it means has columns which it does not tell,
     /// it can't be planned: which entry is meant is not in the log.
     pub fn invalidated(&self, group: &str, asked: &Invalidation) -> Result<Vec<Effect>, NoEntity> {
+        if asked.views.contains(WHOLE_PARTITION) {
+            return Err(NoEntity);
+        }
         let views = self.groups.get(group).map_or(&[][..], Vec::as_slice);
         let meant = views.iter().filter(|view| asked.views.is_empty() || asked.views.contains(&*view.name));
         let effects = meant.map(|view| effect(view, asked).map(Option::into_iter));
@@ -86,5 +89,6 @@ mod tests {
         check(DEFAULT, &["no_such_view"], &[], Ok(&[]));
         check(SHELVES, &[], &[("category", "b:s")], Ok(&["invalidate shelf:b%3As:7"]));
         check(SHELVES, &[], &[], Err(NoEntity));
+        check(DEFAULT, &[WHOLE_PARTITION], &[], Err(NoEntity));
     }
 }

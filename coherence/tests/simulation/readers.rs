@@ -101,7 +101,7 @@ impl World {
             return None;
         }
         let (place, key) = (tier.place().clone(), tier.view.key.key(ENTITIES[entity]));
-        Some(tier.twin.read(&place, &key, &Look { nonce, slide: None, age_max: None }))
+        Some(tier.twin.read(&place, &key, &Look { nonce, slide: None, age_max: None, lease: None }))
     }
 
     fn read_database(&mut self, reader: &Reader, nonce: String, low: Position) -> Next {

@@ -149,6 +149,11 @@ impl Rows {
 }
 
 impl View {
+    /// The same view, with the names of one version of its entries.
+    pub fn at(&self, version: u32) -> View {
+        View { key: self.key.at(version), ..self.clone() }
+    }
+
     /// The source of a table.
     pub fn source(&self, table: &str) -> Option<&ViewSource> {
         self.sources.iter().find(|source| &*source.table == table)

@@ -19,7 +19,7 @@ pub(super) struct Drained {
     /// From the engine's start until a watermark moved.
     start_seconds: f64,
     /// From then until both tiers were at the end.
-    seconds: f64,
+    pub seconds: f64,
     cpu_seconds: f64,
     rss_mb_max: f64,
 }
@@ -43,7 +43,7 @@ pub(super) async fn round(chain: &Chain, changes: u32) -> Result<Drained> {
 }
 
 /// How long until something moved, and from then until the end.
-async fn drain(chain: &Chain, engine: &RoleProcess, before: &Reached, ends: &[i64]) -> Result<(f64, f64)> {
+pub(super) async fn drain(chain: &Chain, engine: &RoleProcess, before: &Reached, ends: &[i64]) -> Result<(f64, f64)> {
     let (began, mut moved) = (Instant::now(), None);
     loop {
         let Some(now) = chain.reached().await? else { continue };

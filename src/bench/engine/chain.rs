@@ -39,8 +39,9 @@ pub(super) struct Chain {
     pub kafka: KafkaConfig,
     pub policy: Arc<Policy>,
     pub ingest: RoleProcess,
+    pub lockstep: Lockstep,
     products: u32,
-    pool: PgPool,
+    pub pool: PgPool,
     launcher: Launcher,
     tiers: [Tier; 2],
 }
@@ -75,6 +76,7 @@ impl Chain {
             products: count,
             pool,
             launcher,
+            lockstep: lockstep.clone(),
         };
         chain.warm(&lockstep, output).await?;
         chain.pool.execute("SELECT pg_create_logical_replication_slot('bench_reference', 'pgoutput')").await?;

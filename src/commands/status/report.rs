@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_schemas::switches::Switch;
+use lockstep_schemas::switches::{Switch, What};
+use lockstep_schemas::versions::Versions;
 use serde::Serialize;
 
 use super::audit::{self, Windows};
@@ -96,7 +97,14 @@ pub(super) fn print(status: &Status) {
 }
 
 fn switched(switch: &Switch) -> String {
-    let Switch { what, reason, by, until, .. } = switch;
+    let Switch { what, reason, by, at, until, versions, .. } = switch;
+    if let Some(Versions { read, beside, .. }) = versions {
+        let beside = beside.map_or_else(String::new, |beside| format!(", {beside} is kept beside it"));
+        return format!("{what}: {read} is read{beside}, since {}, by {by}: {reason}", time(*at));
+    }
+    if matches!(what, What::Warming { .. }) {
+        return format!("{what} under way since {}, by {by}: {reason}", time(*at));
+    }
     format!("{what} until {}, by {by}: {reason}", time(*until))
 }
 

@@ -59,6 +59,8 @@ pub struct Look<'a> {
     pub slide: Option<Duration>,
     /// An entry that was filled longer ago counts as a miss.
     pub age_max: Option<Duration>,
+    /// How long the lease is; `None`: as long as a filler has.
+    pub lease: Option<Duration>,
 }
 
 /// The right to fill one missing entry.

@@ -139,7 +139,7 @@ impl Pair {
         let (calls, place) = (&self.calls, &self.place);
         let command = match &one.step {
             Step::Read { key, nonce, slide, age_max } => {
-                calls.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max })
+                calls.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })
             }
             Step::Fill { key, fill } => calls.fill(place, key, &fill.lent(), base),
             Step::Apply(batch) => calls.apply(place, &batch.lent()),
@@ -198,7 +198,7 @@ fn age(born: &str, now_ms: u64) -> i64 {
 fn done(twin: &mut Twin, place: &Place, step: &Step) -> Answer {
     match step {
         Step::Read { key, nonce, slide, age_max } => {
-            Answer::Read(sorted(twin.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max })))
+            Answer::Read(sorted(twin.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })))
         }
         Step::Fill { key, fill } => {
             let born = i64::try_from(twin.node.now_ms()).expect("a time") * 1_000;
