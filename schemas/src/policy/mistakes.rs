@@ -76,7 +76,7 @@ fn what_is_not_sound_is_refused_with_the_reason() {
     check(more("l2", &wait, &reviews("deferred = []")), "names no column");
     check(more("l2", &wait, &reviews("deferred = [\"text\"]")), "its source does not list it");
     check(more("l2", &wait, &reviews(&format!("{stars}, rows = \"review:{{stars}}\""))), "it tells whose row it is");
-    check(more("l2", &format!("{key}\ndeferred = \"2d\""), &reviews(stars)), "a day at most");
+    check(more("l2", &format!("{key}\ndeferred = \"25h\""), &reviews(stars)), "a day at most");
     check(
         more("l3", &format!("{with_tag}\ndeferred = \"5m\""), &reviews(&format!("{stars}, when = \"stars changes\""))),
         "use one of them",
