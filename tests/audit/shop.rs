@@ -224,6 +224,11 @@ impl Writer {
         Writer { stop, changes, thread }
     }
 
+    /// How many rows it has changed so far.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
     /// Ends it: how many rows it has changed.
     pub fn end(self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
