@@ -46,6 +46,7 @@ const SLOT_ENTRIES: usize = 2_000;
 const SLOT_ENTRIES_LARGE: usize = 200_000;
 
 #[test]
+#[ignore = "a minute: L2 as a cluster is another stack, and each of its copies is compared"]
 fn a_slot_moves_under_load() {
     moves::of_redis(SLOT_ENTRIES, false);
 }

@@ -92,7 +92,8 @@ fn ends_well(site: &Site, load: Load) {
     eprintln!("{changes} changes, {reads} reads ({failed} without an answer) meanwhile");
     assert!(backwards.is_empty(), "{backwards:?}");
     site.settled();
-    site.ask("audit --full --once");
+    let audit = site.shop.lockstep.start(&["audit", "--full", "--once"]).wait(MOVE_LIMIT);
+    assert_eq!(audit.code, Some(0), "{audit}");
 }
 
 fn refusals(site: &Site) {
