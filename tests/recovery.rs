@@ -50,15 +50,22 @@ const SLOT_ENTRIES: usize = 2_000;
 const SLOT_ENTRIES_LARGE: usize = 200_000;
 
 #[test]
+#[ignore = "a minute: L2 as a cluster is another stack, and each of its copies is compared"]
 fn a_slot_moves_under_load() {
-    moves::of_redis(SLOT_ENTRIES);
+    moves::of_redis(SLOT_ENTRIES, false);
+}
+
+#[test]
+#[ignore = "readers of a slot that is half way wait long, and Valkey's servers are another stack"]
+fn a_slot_moves_otherwise() {
     moves::of_valkey(SLOT_ENTRIES);
+    moves::of_redis(SLOT_ENTRIES, true);
 }
 
 #[test]
 #[ignore = "minutes: four slots of 200,000 entries, on each of two servers"]
 fn a_large_slot_moves_under_load() {
-    moves::of_redis(SLOT_ENTRIES_LARGE);
+    moves::of_redis(SLOT_ENTRIES_LARGE, false);
     moves::of_valkey(SLOT_ENTRIES_LARGE);
 }
 

@@ -38,6 +38,11 @@ use crate::{output, roles};
 use compare::Compared;
 use entities::Entities;
 
+/// A lease of a filler that is no more has run out after so long.
+const LEASES_WAIT: Duration = Duration::from_millis(3_200);
+/// Passes over what others were filling.
+const PASSES_MAX: u32 = 2;
+
 /// Exit code of a version that is wrong.
 const WRONG: u8 = 1;
 /// Readers are not switched to a version that lacks more of what they have.
@@ -185,8 +190,18 @@ impl Rebuild<'_> {
             bar.set_length(warmed.of.max(warmed.looked));
             bar.set_position(warmed.looked);
         };
-        let budget = Budget { rate: self.args.rate };
-        let warmed = warm(self.config, self.policy, &self.view.at(new), budget, &self.shutdown, told).await?;
+        let (budget, view) = (Budget { rate: self.args.rate }, self.view.at(new));
+        let mut warmed = warm(self.config, self.policy, &view, budget, &self.shutdown, told).await?;
+        // What others hold leases of, somebody who was killed among them, is filled once these have run out.
+        for _ in 0..PASSES_MAX {
+            if warmed.filled + warmed.there >= warmed.looked || self.shutdown.is_cancelled() {
+                break;
+            }
+            self.shutdown.run_until_cancelled(tokio::time::sleep(LEASES_WAIT)).await;
+            let filled = warmed.filled;
+            warmed = warm(self.config, self.policy, &view, budget, &self.shutdown, told).await?;
+            (warmed.there, warmed.filled) = (warmed.there.saturating_sub(filled), warmed.filled + filled);
+        }
         bar.finish_and_clear();
         self.unless_stopped("filling")?;
         Ok(warmed)

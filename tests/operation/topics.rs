@@ -21,7 +21,7 @@ pub fn one_takes_no_writes(shop: &Shop) {
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("a client");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
-    let specs = lockstep_schemas::topics::all(["items"].into_iter(), 4);
+    let specs = lockstep_schemas::topics::all(["items"], 4);
     let spec = specs.iter().find(|spec| spec.name == TOPIC).expect("a topic of ours");
     let mut topic = NewTopic::new(TOPIC, spec.partitions, TopicReplication::Fixed(1));
     for (name, value) in &spec.settings {

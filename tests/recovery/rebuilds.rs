@@ -38,7 +38,7 @@ pub fn a_view_is_made_anew_beside(site: &mut Site) {
     let number = |field: &str| told[field].as_u64().unwrap_or_else(|| panic!("{field} in {told}"));
     assert_eq!((number("version"), &told["switched"]), (1, &true.into()), "{told}");
     assert!(number("filled") > 0 && number("were_there") > 0, "it went on: {told}");
-    assert_eq!((number("old_wrong"), number("new_wrong")), (1, 0), "{told}");
+    assert!(number("old_wrong") >= 1 && number("new_wrong") == 0, "{told}");
     until("the other version", LIMIT, || (name(site) == RIGHT).then_some(()));
     let during = readers.ratio();
     eprintln!("hit ratio {before:.3} before, {during:.3} until readers were switched: {told}");

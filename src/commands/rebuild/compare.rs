@@ -95,6 +95,11 @@ async fn judged(
             let away = |error| entities.away(&error);
             let was = entry(entities, old, entity).await.map_err(away)?;
             let is = entry(entities, new, entity).await.map_err(away)?;
+            // One call changes both: where the old one stood still around the look at the new one, they differ indeed.
+            if !is_last && was != entry(entities, old, entity).await.map_err(away)? {
+                left.push(entity.clone());
+                continue;
+            }
             // Of a row that is gone there may be an absence, and there may be nothing.
             let row = Some(rows.get(entity).cloned().flatten().unwrap_or_default());
             match (was, is) {
