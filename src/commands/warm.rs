@@ -16,23 +16,27 @@ use crate::{output, roles};
 
 /// Fills one view, or every view that the policy marks `warm = true`.
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> anyhow::Result<()> {
-    let policy = &as_read(config, policy).await?;
-    let views: Vec<&Arc<View>> = match args.view.as_deref() {
-        Some(name) => vec![view(policy, name)?],
-        None => policy.views.values().filter(|view| view.warm).collect(),
+    // What the policy alone tells is told before a server is asked.
+    let chosen = |policy: &Policy| -> Result<Vec<Arc<View>>, Failure> {
+        match args.view.as_deref() {
+            Some(name) => Ok(vec![view(policy, name)?.clone()]),
+            None => Ok(policy.views.values().filter(|view| view.warm).cloned().collect()),
+        }
     };
-    if views.is_empty() {
+    if chosen(policy)?.is_empty() {
         return Err(Failure::configuration("no view is marked `warm = true`")
             .remedy("name one: lockstep warm VIEW")
             .into());
     }
+    let policy = &as_read(config, policy).await?;
+    let views = chosen(policy)?;
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} ({per_sec}, {eta} left)") {
         bar.set_style(style);
     }
-    for view in views {
+    for view in &views {
         bar.set_message(format!("warming {}", view.name));
         let told = |warmed: Warmed| {
             bar.set_length(warmed.of.max(warmed.looked));

@@ -100,7 +100,9 @@ fn every_tier_follows(shop: &Shop) {
     let created = shop.commit(PRODUCT);
     TIERS.iter().for_each(|tier| applied(shop, &created, tier));
     let filled = Page::get(gateway, PAGE).expect("an answer");
-    assert_eq!((filled.number("price_pence"), filled.header("lockstep-tier")), (Some(100), Some("database")));
+    assert_eq!(filled.number("price_pence"), Some(100));
+    // The first warming may have been there before this reader.
+    assert!(matches!(filled.header("lockstep-tier"), Some("database" | "l2")));
     let kept = || Page::get(edge, PAGE).filter(|page| page.header("x-cache") == Some("HIT"));
     assert_eq!(until("the edge to keep the page", PURGE_LIMIT, kept).number("price_pence"), Some(100));
 

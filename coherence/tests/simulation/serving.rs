@@ -8,7 +8,7 @@ use lockstep_tiers::Applied;
 
 use super::engine::Errand;
 use super::mistake::Mistake;
-use super::world::World;
+use super::world::{Late, World};
 
 impl World {
     /// The next record.
@@ -111,7 +111,8 @@ impl World {
                     Event::Answered(token, Err(trouble()))
                 }
                 3 => {
-                    self.late.push((number, tier, call));
+                    let life = self.engines[at].life;
+                    self.late.push(Late { engine: number, life, tier, call });
                     Event::Answered(token, Err(trouble()))
                 }
                 4 => Event::Answered(token, Err(trouble())),

@@ -4,11 +4,12 @@ use std::hash::Hash as _;
 
 use lockstep_coherence::core::event::Event;
 use lockstep_schemas::position::Position;
+use lockstep_tiers::Applied;
 
 use super::engine::Errand;
 use super::shop::Logged;
 use super::tiers::TierWorld;
-use super::world::World;
+use super::world::{Late, World};
 
 /// Engines that may run at once.
 const ENGINES_MAX: usize = 2;
@@ -142,7 +143,7 @@ impl World {
         let engine = self.engines.swap_remove(at);
         for errand in engine.errands {
             if let Errand::Apply(_, tier, call) = errand {
-                self.late.push((engine.number, tier, call));
+                self.late.push(Late { engine: engine.number, life: engine.life, tier, call });
             }
         }
     }
@@ -152,7 +153,11 @@ impl World {
             return;
         }
         let at = self.random.usize(..self.late.len());
-        let (engine, tier, call) = self.late.swap_remove(at);
-        self.land(engine, tier, &call);
+        let Late { engine, life, tier, call } = self.late.swap_remove(at);
+        let landed = matches!(self.land(engine, tier, &call), Applied::Ok { .. });
+        // A fail-over made room for what an earlier life had sent: who then takes it for another's does no harm.
+        if landed && self.engines.iter().any(|other| other.number == engine && other.life != life) {
+            self.disturbed.insert(engine);
+        }
     }
 }

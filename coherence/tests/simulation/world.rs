@@ -34,6 +34,15 @@ pub struct Broken {
     pub what: String,
 }
 
+/// A call that is still on its way.
+pub struct Late {
+    pub engine: u64,
+    /// The engine's life in which it was sent.
+    pub life: u64,
+    pub tier: TierName,
+    pub call: Call,
+}
+
 pub struct World {
     pub random: fastrand::Rng,
     pub now: Duration,
@@ -49,7 +58,7 @@ pub struct World {
     /// What each row has had, as long as nothing is committed.
     pub values: Values,
     /// Calls whose answer nobody waits for any more, and which may still land: of which engine.
-    pub late: Vec<(u64, TierName, Call)>,
+    pub late: Vec<Late>,
     /// Engines whose watermarks somebody else has moved.
     pub disturbed: HashSet<u64>,
     pub progress: Option<LogProgress>,

@@ -52,25 +52,21 @@ pub async fn a_lost_call_writes_nothing(bench: &Bench) {
 pub async fn what_is_contained_is_kept(bench: &Bench) {
     for low in [at(8), at(9)] {
         bench.plant_entry("7", low, at(12)).await;
-        bench.plant_marker("7", "one", at(5)).await;
         let before = bench.entry("7").await;
         assert_eq!(one(bench, refresh(at(8), &[("stock", Some("1"))])).await, (0, 0, vec![]));
         assert_eq!(bench.entry("7").await, before);
-        assert!(bench.marker("7").await.is_empty(), "no marker beside an entry");
     }
 }
 
 pub async fn a_newer_change_refreshes(bench: &Bench) {
     bench.plant_entry("7", at(3), at(7)).await;
     bench.plant(&bench.entry_name("7"), &[("name", "bowl")]).await;
-    bench.plant_marker("7", "one", at(5)).await;
     let change = refresh(at(8), &[("stock", Some("1")), ("category", None), ("description", Some("new"))]);
     assert_eq!(one(bench, change).await, (1, 0, vec![]));
     let mut entry = bench.entry("7").await;
     assert_eq!((entry.remove("_low"), entry.remove("_high")), (Some(at(8).to_string()), Some(at(8).to_string())));
     let fields: Vec<(&str, &str)> = entry.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     assert_eq!(fields, [("description", "new"), ("name", "bowl"), ("stock", "1")], "known ones; a null is no field");
-    assert!(bench.marker("7").await.is_empty(), "no marker beside an entry");
     let short = i64::try_from(TTL.as_millis()).expect("a life");
     assert!(bench.life_ms(&bench.entry_name("7")).await > short, "its life begins anew");
 }
