@@ -7,7 +7,7 @@
 
 mod collected;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::clock::now_micros;
@@ -20,10 +20,10 @@ use lockstep_schemas::signal::Signal;
 use lockstep_schemas::topics;
 use lockstep_source::{Database, DatabaseError, signals};
 use prometheus_client::metrics::counter::Counter;
-use rdkafka::Message as _;
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
 use tokio::time::Instant;
 
 use crate::plan::Planner;
@@ -35,6 +35,29 @@ const ENTITIES_PER_SECOND: u32 = 1_000;
 /// How often Kafka is told how far all has been sent.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Partitions that were given back. Whoever has one next goes on from what has been sent; so do we, if it comes back.
+#[derive(Default)]
+struct GivenBack(Mutex<Vec<Place>>);
+
+impl GivenBack {
+    fn take(&self) -> Vec<Place> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for GivenBack {}
+
+impl ConsumerContext for GivenBack {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            let places = list.elements().into_iter().map(|element| (element.topic().to_owned(), element.partition()));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(places);
+        }
+    }
+}
+
+type Consumer = StreamConsumer<GivenBack>;
 
 /// What passes need.
 pub(crate) struct Passes {
@@ -82,7 +105,7 @@ impl Passes {
         let mut config = topics::reader(&self.kafka, "passes");
         // Where it is not known how far all has been sent, all is sent again.
         config.set("auto.offset.reset", "earliest");
-        let consumer: Arc<StreamConsumer> = Arc::new(config.create().map_err(log_failed)?);
+        let consumer = Arc::new(config.create_with_context::<_, Consumer>(GivenBack::default()).map_err(log_failed)?);
         let names: Vec<String> = self.planner.deferring_groups().map(|group| topics::of_group(group)).collect();
         consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).map_err(log_failed)?;
         let mut reader = RecordReader::new(self.registry.clone());
@@ -98,6 +121,7 @@ impl Passes {
             tokio::select! {
                 message = consumer.recv() => {
                     let message = message.map_err(log_failed)?;
+                    leave(&consumer, &mut collected);
                     let place = (message.topic().to_owned(), message.partition());
                     if !collected.knows(&place) {
                         let sent = sent(&consumer, &place).await.map_err(log_failed)?;
@@ -116,10 +140,14 @@ impl Passes {
                     }
                 }
                 () = until_due => {
+                    leave(&consumer, &mut collected);
                     self.send(collected.pass(STEP_MAX)).await?;
                     commit(&consumer, &collected).map_err(log_failed)?;
                 }
-                _ = tick.tick() => commit(&consumer, &collected).map_err(log_failed)?,
+                _ = tick.tick() => {
+                    leave(&consumer, &mut collected);
+                    commit(&consumer, &collected).map_err(log_failed)?;
+                }
             }
         }
     }
@@ -159,8 +187,13 @@ fn until(due: i64) -> Duration {
     Duration::from_micros(u64::try_from(due.saturating_sub(now_micros())).unwrap_or(0))
 }
 
+/// What waits in partitions that are another's now is another's to send.
+fn leave(consumer: &Consumer, collected: &mut Collected) {
+    consumer.context().take().iter().for_each(|place| collected.leave(place));
+}
+
 /// Up to where of a partition all has been sent, as whoever had it before has told Kafka.
-async fn sent(consumer: &Arc<StreamConsumer>, place: &Place) -> Result<Option<Read>, KafkaError> {
+async fn sent(consumer: &Arc<Consumer>, place: &Place) -> Result<Option<Read>, KafkaError> {
     let (consumer, (topic, partition)) = (consumer.clone(), place.clone());
     let ask = move || {
         let mut list = TopicPartitionList::new();
@@ -175,7 +208,7 @@ async fn sent(consumer: &Arc<StreamConsumer>, place: &Place) -> Result<Option<Re
     tokio::task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled))
 }
 
-fn commit(consumer: &StreamConsumer, collected: &Collected) -> Result<(), KafkaError> {
+fn commit(consumer: &Consumer, collected: &Collected) -> Result<(), KafkaError> {
     let mut list = TopicPartitionList::new();
     for ((topic, partition), read) in collected.done() {
         let mut element = list.add_partition(&topic, partition);

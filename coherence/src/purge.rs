@@ -152,10 +152,12 @@ impl Rounds {
     /// Until it is done; with a position, until nothing speaks against its effect.
     async fn purge(&self, tags: &BTreeSet<String>, purged: Option<Position>, stop: &Shutdown) -> Option<()> {
         let all: Vec<String> = tags.iter().cloned().collect();
+        // Chosen once: what was seen to have had no effect is looked at again until it had.
+        let page = purged.and_then(|position| Some((self.told.proofs.choose(&self.edge, tags)?, position)));
         let once = async || {
             self.edge.purge(&all).await?;
-            match purged {
-                Some(position) => self.told.proofs.look(&self.edge, tags, position).await,
+            match &page {
+                Some((path, position)) => self.told.proofs.look(&self.edge, path, *position).await,
                 None => Ok(()),
             }
         };

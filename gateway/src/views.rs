@@ -1,6 +1,8 @@
 //! View events: which product was read, for forecast and warmer. Nothing of who read it, and never at a reader's cost: what
 //! does not fit into a bounded queue is dropped and counted.
 
+use std::time::Duration;
+
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
@@ -8,12 +10,14 @@ use lockstep_schemas::topics;
 use lockstep_schemas::views::ViewEvent;
 use prometheus_client::metrics::counter::Counter;
 use rdkafka::ClientContext;
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 /// Events that wait for Kafka, at most.
 const WAITING_MAX: u32 = 10_000;
 /// An event that could not be delivered in this time is of no use any more.
 const DELIVERY_MS_MAX: u32 = 10_000;
+/// At the end, what was seen last gets so long.
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Events go together: nobody waits for them.
 const LINGER_MS: u32 = 200;
 
@@ -69,6 +73,15 @@ impl Views {
         let record = BaseRecord::to(topics::VIEWS).partition(0).key(product).payload(&value);
         if self.producer.send(record).is_err() {
             self.counts.dropped.inc();
+        }
+    }
+}
+
+impl Drop for Views {
+    fn drop(&mut self) {
+        if self.producer.flush(FLUSH_WAIT_MAX).is_err() {
+            let left = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+            tracing::debug!(left, "view events were still under way at the end");
         }
     }
 }

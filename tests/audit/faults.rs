@@ -57,7 +57,6 @@ pub fn plant(shop: &Shop) -> Planted {
 pub fn plant_one_each(shop: &Shop) -> Planted {
     let (mut planted, mut l2) = (Planted::new(), shop.l2());
     // What was repaired has been dropped.
-    shop.get(&format!("{}/v1/product/P1", shop.endpoints().gateway));
     shop.get(&format!("{}/v1/profile/1", shop.endpoints().gateway));
     at_the_edge(shop, &mut l2, 1..=1, &mut planted);
     let price: i64 = l2.hget("product:all:P80", "price_pence").expect("a price");
@@ -71,7 +70,11 @@ pub fn plant_one_each(shop: &Shop) -> Planted {
 fn at_the_edge(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
     for n in of {
         let (product, key) = (format!("P{n}"), format!("product:all:P{n}"));
-        let price: i64 = l2.hget(&key, "price_pence").expect("a price");
+        // A repair, or a purge of it by the engine, may have dropped it a moment ago.
+        let price: i64 = until("an entry", DROP_LIMIT, || {
+            shop.get(&format!("{}/v1/product/{product}", shop.endpoints().gateway));
+            l2.hget::<_, _, Option<i64>>(&key, "price_pence").ok().flatten()
+        });
         let () = l2.hset(&key, "price_pence", price + 1).expect("a stale value");
         shop.purge(&product);
         let kept = || shop.get(&shop.page(&product)).filter(|(_, had)| *had);

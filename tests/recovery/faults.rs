@@ -135,9 +135,19 @@ fn postgres_killed(site: &mut Site, _: &Load) -> String {
     sign
 }
 
+/// Waits for one of the lines that the engine may have said since.
+fn told_one_of(site: &Site, since: usize, words: &[&str]) -> String {
+    let deadline = Instant::now() + REPAIR_LOOK;
+    until(&words.join(" or "), REPAIR_LOOK * 2, || {
+        let said = said(site);
+        assert!(Instant::now() < deadline, "none of {words:?} was said, but: {}", &said[since..]);
+        words.iter().find(|word| said[since..].contains(*word)).map(|word| (*word).to_owned())
+    })
+}
+
 /// Waits for a line that the engine has said since.
 fn told(site: &Site, since: usize, word: &str) -> String {
-    until(word, REPAIR_LOOK, || said(site)[since..].contains(word).then(|| word.to_owned()))
+    told_one_of(site, since, &[word])
 }
 
 /// All that the engine has said.

@@ -131,6 +131,12 @@ impl Collected {
         done
     }
 
+    /// A partition is another's: where it has been read to by then is not known here.
+    pub fn leave(&mut self, place: &Place) {
+        self.forget(place);
+        self.read.remove(place);
+    }
+
     /// What waited in a partition waits no longer: whatever was made of it is gone.
     pub fn forget(&mut self, place: &Place) {
         for pass in self.passes.values_mut() {

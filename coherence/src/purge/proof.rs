@@ -23,17 +23,19 @@ impl Proofs {
         Proofs { pages: pages.filter(|(tag, _)| tag.is_plain()).collect(), without_effect }
     }
 
-    /// Looks at one page of those that were purged, if it is the process's time to look at one. What the edge shows of it must
-    /// hold everything up to `purged`, for all that has been applied beneath.
+    /// One page of those that were purged, where it is the process's time to look at one.
+    pub fn choose(&self, edge: &Edge, tags: &BTreeSet<String>) -> Option<String> {
+        tags.iter().find_map(|tag| self.path(tag)).filter(|_| edge.may_look())
+    }
+
+    /// Looks at a page. What the edge has kept of it must hold everything up to `purged`, for all that has been applied beneath.
     ///
     /// # Errors
     /// The page is from before. Where the edge, or the origin, does not tell, nothing is known, and that is no error.
-    pub async fn look(&self, edge: &Edge, tags: &BTreeSet<String>, purged: Position) -> Result<(), EdgeError> {
-        let Some(path) = tags.iter().find_map(|tag| self.path(tag)).filter(|_| edge.may_look()) else {
-            return Ok(());
-        };
-        match edge.look(&path).await {
-            Ok(seen) if seen.status == 200 && seen.position.is_some_and(|position| position < purged) => {
+    pub async fn look(&self, edge: &Edge, path: &str, purged: Position) -> Result<(), EdgeError> {
+        match edge.look(path).await {
+            Ok(seen) if seen.is_kept && seen.position.is_some_and(|position| position < purged) => {
+                let path = path.to_owned();
                 self.without_effect.inc();
                 Err(EdgeError::WithoutEffect { path, purged })
             }
@@ -73,18 +75,18 @@ mod tests {
         assert_eq!(proofs.path(&tag).as_deref(), Some(path), "as the built-in policy has it");
         assert_eq!(proofs.path("product:a%20b"), None);
         shelf.keep(path, &[&tag], position(5));
-        let tags = BTreeSet::from([tag]);
+        let (tags, turns) = (BTreeSet::from([tag]), edge());
+        assert_eq!(proofs.choose(&turns, &tags).as_deref(), Some(path));
+        assert_eq!(proofs.choose(&turns, &tags), None, "one look a second");
 
         let purge = async || edge().purge(&tags.iter().cloned().collect::<Vec<_>>()).await;
         shelf.fail(&[Fault::WithoutEffect]);
         purge().await.expect("an accepted purge");
-        let turns = edge();
-        let seen = proofs.look(&turns, &tags, position(6)).await;
+        let seen = proofs.look(&edge(), path, position(6)).await;
         assert!(matches!(seen, Err(EdgeError::WithoutEffect { .. })), "{seen:?}");
         assert_eq!(proofs.without_effect.get(), 1);
-        assert!(proofs.look(&turns, &tags, position(6)).await.is_ok(), "one look a second");
-        assert!(proofs.look(&edge(), &tags, position(5)).await.is_ok(), "the page holds what it must");
+        assert!(proofs.look(&edge(), path, position(5)).await.is_ok(), "the page holds what it must");
         purge().await.expect("an accepted purge");
-        assert!(proofs.look(&edge(), &tags, position(6)).await.is_ok(), "it is gone");
+        assert!(proofs.look(&edge(), path, position(6)).await.is_ok(), "it is gone");
     }
 }

@@ -27,10 +27,15 @@ impl Stream {
             tracing::warn!(group, "an invalidation of a group that the policy lacks is passed over");
             return Ok(());
         };
-        let is_too_large = |subject: &Subject| subject.bytes() > SUBJECT_BYTES_MAX;
-        if subjects.len() > SUBJECTS_MAX || subjects.iter().any(is_too_large) {
+        if subjects.len() > SUBJECTS_MAX {
             tracing::warn!(group, subjects = subjects.len(), "an invalidation that is too large is passed over");
             return Ok(());
+        }
+        let (subjects, too_large): (Vec<_>, Vec<_>) =
+            subjects.into_iter().partition(|subject| subject.bytes() <= SUBJECT_BYTES_MAX);
+        if !too_large.is_empty() {
+            // A name too long for a record of its own: all of the group goes in its stead.
+            self.forget_group(group, open).await?;
         }
         let topic = Arc::clone(&self.tables.groups[at].topic);
         for subject in subjects {

@@ -9,7 +9,7 @@ use lockstep_schemas::policy::View;
 use super::entities::Entities;
 
 /// Differences that are looked into; of more, the version is wrong anyway.
-const DIFFERING_MAX: usize = 10_000;
+const DIFFERING_MAX: usize = 200_000;
 const EXAMPLES_MAX: usize = 10;
 /// A change reaches the two one after the other, and the row is read beside them: what differs is looked at again.
 const LOOKS_MAX: u32 = 20;

@@ -88,6 +88,11 @@ impl Vendor for Shelf {
         let position = self.with(|pages| pages.kept.get(path).map(|(_, position)| *position));
         // What is not there comes from the origin, which is not part of this.
         let status = if position.is_some() { 200 } else { 404 };
-        Box::pin(std::future::ready(Ok(Seen { status, position, is_of_the_database: false })))
+        Box::pin(std::future::ready(Ok(Seen {
+            status,
+            position,
+            is_kept: position.is_some(),
+            is_of_the_database: false,
+        })))
     }
 }

@@ -17,6 +17,8 @@ const HEADER_BYTES_MAX: usize = 4_000;
 /// What an edge that wants fewer purges is given, where it does not say for how long; and the longest that it is given.
 const THROTTLED_DEFAULT: Duration = Duration::from_secs(1);
 const THROTTLED_MAX: Duration = Duration::from_secs(30);
+/// The edge's own header that says whether it had a page.
+const CACHE_HEADER: &str = "x-cache";
 /// The gateway's header that says up to where an answer holds everything.
 const POSITION_HEADER: &str = "lockstep-position";
 /// The gateway's header that says who answered.
@@ -59,6 +61,7 @@ impl Vendor for Varnish {
             Ok(Seen {
                 status: answer.status().as_u16(),
                 position: header(POSITION_HEADER).and_then(|text| text.parse().ok()),
+                is_kept: header(CACHE_HEADER) == Some("HIT"),
                 is_of_the_database: header(TIER_HEADER) == Some("database"),
             })
         })

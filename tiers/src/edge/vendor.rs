@@ -38,6 +38,8 @@ pub struct Seen {
     pub status: u16,
     /// The answer holds everything up to here; `None` where the origin does not say.
     pub position: Option<Position>,
+    /// The edge had it, and did not ask its origin.
+    pub is_kept: bool,
     /// The database was asked for it, past every tier.
     pub is_of_the_database: bool,
 }

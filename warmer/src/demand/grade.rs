@@ -119,8 +119,14 @@ impl Grade {
     /// A product was asked for. Where it does not count, the shadow learns from it all the same.
     pub fn asked(&mut self, source: Source, product: &str, hour: Hour, count: u32, counts: bool) {
         let lru = if source == Source::Lines { &mut self.lines } else { &mut self.views };
-        // What is asked for again at once, is there.
-        let hits = u64::from(count) - u64::from(!lru.ask(product)).min(count.into());
+        let is_there = lru.ask(product);
+        let hits = match source {
+            _ if is_there => u64::from(count),
+            // What is asked for again at once, is there by then.
+            Source::Lines => u64::from(count.saturating_sub(1)),
+            // One of a sample stands for others at other times: none of them says that it is there.
+            Source::Views => 0,
+        };
         let Some(open) = self.open(hour).filter(|_| counts) else { return };
         let rank = open.set.ranks.get(product).copied();
         let covered = rank.is_some_and(|rank| rank < open.set.members);
