@@ -86,10 +86,8 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Mistake::LowAfter, 0),
         (Mistake::AnySource, 1_207),
         (Mistake::AnyTimeline, 138),
-        (Mistake::OneRound, 37_728),
-        (Mistake::RoundsEndUnsaid, 0),
-        (Mistake::Unsettled, 0),
-        (Mistake::WatermarkFirst, 1_103),
+        (Mistake::Unsettled, 1),
+        (Mistake::WatermarkFirst, 181),
     ];
     let rules = rules.map(|(rule, seed)| (Without { rule: Some(rule), mistake: None }, seed));
     let around = around.map(|(mistake, seed)| (Without { rule: None, mistake: Some(mistake) }, seed));
@@ -97,11 +95,28 @@ fn mistakes() -> Vec<(Without, u64)> {
 }
 
 /// Rules that another one makes up for are not here: `no-store`, an owner's name. The checked model shows them, over more
-/// mishaps than schedules meet by chance. Where a change of the simulation has moved a mistake to another schedule, it is searched for, which takes a while.
+/// mishaps than schedules meet by chance. Where a change of the simulation has moved a mistake to another schedule, it is searched for, which
+/// takes a while: `LOCKSTEP_SIMULATION_MISTAKE=OneRound` searches for one alone.
 #[test]
 fn every_mistake_shows() {
+    show(mistakes());
+}
+
+/// Two that few schedules bring about; the checked model shows the first in seconds.
+#[test]
+#[ignore = "searches for minutes"]
+fn rare_mistakes_show() {
+    let rare = [Mistake::OneRound, Mistake::RoundsEndUnsaid];
+    show(rare.map(|mistake| (Without { rule: None, mistake: Some(mistake) }, 0)).into());
+}
+
+fn show(mistakes: Vec<(Without, u64)>) {
+    let only = std::env::var("LOCKSTEP_SIMULATION_MISTAKE").ok();
     let mut unnoticed = Vec::new();
-    for (without, seed) in mistakes() {
+    for (without, seed) in mistakes {
+        if only.as_ref().is_some_and(|only| !format!("{without:?}").contains(only)) {
+            continue;
+        }
         let schedules = (seed..=seed).chain(0..SCHEDULES_MAX);
         match schedules.into_iter().find_map(|seed| World::play(seed, without).err()) {
             Some(broken) => println!("{without:?}: schedule {}, step {}: {}", broken.seed, broken.step, broken.what),

@@ -23,6 +23,7 @@ use crate::front::Purge;
 use crate::harness::Program;
 use crate::harness::until;
 use crate::load::Load;
+use crate::shop::Page;
 use crate::site::{LIMIT, PRODUCTS, Site, connect, path};
 use crate::ways::Way;
 
@@ -169,6 +170,10 @@ fn differing(site: &mut Site) -> Vec<String> {
     let rows = site.shop.sql("SELECT product_id, price_pence FROM prices");
     let rows: BTreeMap<&str, &str> = rows.lines().filter_map(|row| row.split_once('|')).collect();
     assert_eq!(rows.len(), PRODUCTS);
+    // What a floor has killed is there again, so that there is something to compare.
+    for product in rows.keys() {
+        Page::get(&site.shop.endpoints().gateway, &path(product)).expect("a page");
+    }
     let mut differing = Vec::new();
     let mut looked = 0;
     for (node, pattern) in site.nodes() {
@@ -187,7 +192,7 @@ fn differing(site: &mut Site) -> Vec<String> {
     }
     assert!(looked >= PRODUCTS / 2, "only {looked} copies to compare");
     for (product, price) in &rows {
-        let page = crate::shop::Page::get(&site.shop.endpoints().edge, &path(product)).expect("a page");
+        let page = Page::get(&site.shop.endpoints().edge, &path(product)).expect("a page");
         if page.number("price_pence").map(|price| price.to_string()).as_deref() != Some(*price) {
             differing.push(format!("the page of {product}: {:?}, not {price}", page.number("price_pence")));
         }

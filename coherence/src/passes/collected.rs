@@ -253,7 +253,7 @@ mod tests {
         collected.begin(place(1), Read { next: 7, epoch: 1 });
         assert_eq!(collected.take(&planner, &place(1), 7, update(1, "a", 1)), Taken::Known);
         assert_eq!(collected.take(&planner, &place(0), 9, epoch(1)), Taken::Known);
-        assert_eq!(collected.done().into_iter().map(|(_, read)| read.next).collect::<Vec<_>>(), [10, 7]);
+        assert_eq!(collected.done().into_values().map(|read| read.next).collect::<Vec<_>>(), [10, 7]);
     }
 
     #[test]
