@@ -160,17 +160,17 @@ impl Shell {
             && let Some(record) = self.round.pop_front()
         {
             let read = self.reader.read(&record).await;
-            if let (Ok(record::Event::Change(change)), Some(published_at)) = (&read, record.published_at)
-                && change.op != Op::Read
-            {
-                let micros = (published_at - change.committed_at).max(0);
-                self.lane.shared.metrics.publish.observe(micros as f64 / 1e6);
-            }
             if !is_heard_of(&read, &self.versions) {
                 let place = &self.lane.place;
                 tracing::info!(group = %place.group, partition = place.partition, "the lane waits until it hears of a version of a view");
                 self.unheard = true;
                 return self.round.push_front(record);
+            }
+            if let (Ok(record::Event::Change(change)), Some(published_at)) = (&read, record.published_at)
+                && change.op != Op::Read
+            {
+                let micros = (published_at - change.committed_at).max(0);
+                self.lane.shared.metrics.publish.observe(micros as f64 / 1e6);
             }
             let commands = self.core.step(Event::Record(record.offset, read));
             if !commands.is_empty() {

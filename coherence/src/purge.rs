@@ -83,7 +83,6 @@ struct Second {
 
 struct Rounds {
     edge: Edge,
-    /// What a round takes, until the edge has accepted it.
     response_max: Duration,
     second: VecDeque<Second>,
     tell: watch::Sender<Option<Purged>>,
