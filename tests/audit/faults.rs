@@ -1,6 +1,7 @@
 //! A hundred faults behind the engine's back, of every kind, in every tier.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use redis::{Commands as _, Connection};
@@ -9,6 +10,8 @@ use crate::harness::until;
 use crate::shop::{Shop, connect};
 
 pub const FAULTS: usize = 100;
+/// Products whose entry is wrong for a moment, so that the edge keeps a page of it.
+const AT_THE_EDGE: RangeInclusive<usize> = 1..=10;
 const LIFE_MS: i64 = 3_600_000;
 const DROP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -17,7 +20,7 @@ type Planted = BTreeSet<(&'static str, String)>;
 /// Tier and key of each.
 pub fn plant(shop: &Shop) -> Planted {
     let (mut planted, mut l2) = (Planted::new(), shop.l2());
-    at_the_edge(shop, &mut l2, 1..=10, &mut planted);
+    at_the_edge(shop, &mut l2, AT_THE_EDGE, &mut planted);
     // Deleted while the row is there to be remembered.
     of_deleted_rows(shop, &mut l2, 11..=20, &mut planted);
     let key = |n: usize| format!("product:all:P{n}");
@@ -53,6 +56,11 @@ pub fn plant(shop: &Shop) -> Planted {
     planted
 }
 
+/// Whether a copy was wrong while the faults were planted, and is right by now: who sampled it then has told the truth.
+pub fn was_wrong_for_a_moment(tier: &str, key: &str) -> bool {
+    tier == "l2" && AT_THE_EDGE.into_iter().any(|n| key == format!("product:all:P{n}"))
+}
+
 /// A stale value in each tier, each of another entity.
 pub fn plant_one_each(shop: &Shop) -> Planted {
     let (mut planted, mut l2) = (Planted::new(), shop.l2());
@@ -67,7 +75,7 @@ pub fn plant_one_each(shop: &Shop) -> Planted {
 }
 
 /// Pages made from stale entries that get their values back.
-fn at_the_edge(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
+fn at_the_edge(shop: &Shop, l2: &mut Connection, of: RangeInclusive<usize>, planted: &mut Planted) {
     for n in of {
         let (product, key) = (format!("P{n}"), format!("product:all:P{n}"));
         // A repair, or a purge of it by the engine, may have dropped it a moment ago.
@@ -84,7 +92,7 @@ fn at_the_edge(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<us
     }
 }
 
-fn of_deleted_rows(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
+fn of_deleted_rows(shop: &Shop, l2: &mut Connection, of: RangeInclusive<usize>, planted: &mut Planted) {
     let keys: Vec<String> = of.clone().map(|n| format!("product:all:P{n}")).collect();
     let kept: Vec<Vec<u8>> = keys.iter().map(|key| redis::cmd("DUMP").arg(key).query(l2).expect("a dump")).collect();
     let ids: Vec<String> = of.map(|n| format!("'P{n}'")).collect();
@@ -97,7 +105,7 @@ fn of_deleted_rows(shop: &Shop, l2: &mut Connection, of: std::ops::RangeInclusiv
 }
 
 /// Names of customers on L1's primaries; the replicas follow.
-fn on_primaries(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
+fn on_primaries(shop: &Shop, of: RangeInclusive<usize>, planted: &mut Planted) {
     for n in of {
         let name = format!("user:{n}");
         let (mut node, key) = find(shop, &name);
@@ -107,7 +115,7 @@ fn on_primaries(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut 
 }
 
 /// On a replica alone: its primary has the right value.
-fn on_one_replica(shop: &Shop, of: std::ops::RangeInclusive<usize>, planted: &mut Planted) {
+fn on_one_replica(shop: &Shop, of: RangeInclusive<usize>, planted: &mut Planted) {
     let mut replica = shop.l2_replica();
     for key in of.map(|n| format!("product:all:P{n}")) {
         let price: i64 = replica.hget(&key, "price_pence").expect("a price");
