@@ -2,7 +2,7 @@
 //! producer like ingest's to a consumer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -28,6 +28,7 @@ const REFERENCE: &str = "bench.reference";
 const CATALOGUE: &str = "catalogue";
 const PROBE: &[u8] = b"probe ";
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
+const LEADER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the broker costs.
 pub(super) struct BrokerLatencies {
@@ -43,21 +44,64 @@ pub(super) struct BrokerLatencies {
 pub(super) struct BrokerWatch {
     task: JoinHandle<Result<BrokerLatencies>>,
     stop: CancellationToken,
+    reference: Arc<Reference>,
+}
+
+/// Sends to the reference's topic what ingest sends to the catalogue's.
+pub(super) struct Reference {
+    producer: FutureProducer,
+    sent: Mutex<HashMap<u64, Instant>>,
+    /// A record of the catalogue, as the pattern of those that are sent at commits.
+    bytes: OnceLock<Vec<u8>>,
+    at_commits: bool,
+}
+
+impl Reference {
+    /// A probe was committed: its bytes set out at the very moment at which ingest may first see them. Records that were sent
+    /// on as they arrive come in bursts, fill a request with several, and pass for a quicker broker than smooth ones find.
+    pub fn committed(&self, number: u64) -> Result<()> {
+        let Some(pattern) = self.bytes.get().filter(|_| self.at_commits) else { return Ok(()) };
+        let Some(at) = probe_at(pattern) else { return Ok(()) };
+        let digits = pattern[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let record = [&pattern[..at], number.to_string().as_bytes(), &pattern[at + digits..]].concat();
+        self.send(number, (number % PARTITIONS as u64) as i32, &record)
+    }
+
+    fn send(&self, number: u64, partition: i32, bytes: &[u8]) -> Result<()> {
+        let record = FutureRecord::<(), _>::to(REFERENCE).partition(partition).payload(bytes);
+        self.sent().insert(number, Instant::now());
+        // Its delivery is seen by consuming it.
+        drop(self.producer.send_result(record).map_err(|(error, _)| error)?);
+        Ok(())
+    }
+
+    fn sent(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl BrokerWatch {
     /// Reads the catalogue's topic from its end on, and a topic of its own that is cut alike: a producer sends a request
     /// for each partition, so one partition alone would batch what many can't.
-    pub async fn start(brokers: &str, latencies: Arc<Latencies>) -> Result<Self> {
+    ///
+    /// Each record that arrives is sent once more, for reference; with `at_commits`, [`Reference::committed`] does it instead.
+    /// Probes before the number `first` are not counted: a broker that has just started is slow for some seconds.
+    pub async fn start(brokers: &str, latencies: Arc<Latencies>, at_commits: bool, first: u64) -> Result<Self> {
         let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
         let kafka = Config::load(&args)?.kafka()?.clone();
         create_topic(&kafka).await?;
         let catalogue = consumer(&kafka, &topics::of_group(CATALOGUE), PARTITIONS as i32).await?;
         let back = consumer(&kafka, REFERENCE, PARTITIONS as i32).await?;
         let producer: FutureProducer = topics::producer(&kafka, "bench").create()?;
+        let reference = Arc::new(Reference { producer, sent: Mutex::default(), bytes: OnceLock::new(), at_commits });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(watch(catalogue, back, producer, latencies, stop.clone()));
-        Ok(BrokerWatch { task, stop })
+        let task = tokio::spawn(watch(catalogue, back, Arc::clone(&reference), (latencies, first), stop.clone()));
+        Ok(BrokerWatch { task, stop, reference })
+    }
+
+    /// What sends the same bytes.
+    pub fn reference(&self) -> &Arc<Reference> {
+        &self.reference
     }
 
     /// Ends it.
@@ -70,8 +114,8 @@ impl BrokerWatch {
 async fn watch(
     catalogue: StreamConsumer,
     back: StreamConsumer,
-    producer: FutureProducer,
-    latencies: Arc<Latencies>,
+    reference: Arc<Reference>,
+    (latencies, first): (Arc<Latencies>, u64),
     stop: CancellationToken,
 ) -> Result<BrokerLatencies> {
     let measured = BrokerLatencies {
@@ -82,7 +126,6 @@ async fn watch(
     let mut arrived: Vec<(u64, Instant, i64)> = Vec::new();
     let began = (Instant::now(), now_micros());
     let mut seen: HashSet<u64> = HashSet::new();
-    let mut sent: HashMap<u64, Instant> = HashMap::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -91,15 +134,17 @@ async fn watch(
                 // A later change of the product bears the same text once more.
                 let Some(number) = probe(&message).filter(|number| seen.insert(*number)) else { continue };
                 arrived.push((number, now, message.timestamp().to_millis().unwrap_or_default()));
-                let record = FutureRecord::<(), _>::to(REFERENCE).partition(message.partition());
-                let record = record.payload(message.payload().unwrap_or_default());
-                sent.insert(number, Instant::now());
-                // Its delivery is seen by consuming it.
-                drop(producer.send_result(record).map_err(|(error, _)| error)?);
+                let bytes = message.payload().unwrap_or_default();
+                if reference.at_commits {
+                    reference.bytes.get_or_init(|| bytes.to_vec());
+                } else {
+                    reference.send(number, message.partition(), bytes)?;
+                }
             }
             message = back.recv() => {
                 let (message, now) = (message?, Instant::now());
-                if let Some(began) = probe(&message).and_then(|number| sent.remove(&number)) {
+                let Some(number) = probe(&message).filter(|number| *number >= first) else { continue };
+                if let Some(began) = reference.sent().remove(&number) {
                     measured.reference.record(now - began);
                 }
             }
@@ -107,7 +152,7 @@ async fn watch(
     }
     // A record may be here before the database has told the prober of its commit: that is no time at all.
     let commits = latencies.commits.lock().unwrap_or_else(PoisonError::into_inner);
-    for (number, at, produced_ms) in arrived {
+    for (number, at, produced_ms) in arrived.into_iter().filter(|(number, ..)| *number >= first) {
         if let Some(committed) = commits.get(&number) {
             measured.commit_to_kafka.record(at.saturating_duration_since(*committed));
             let committed_us = began.1 + committed.saturating_duration_since(began.0).as_micros() as i64;
@@ -121,9 +166,14 @@ async fn watch(
 /// The number of the probe that a record carries.
 fn probe(message: &BorrowedMessage<'_>) -> Option<u64> {
     let payload = message.payload()?;
-    let at = payload.windows(PROBE.len()).position(|window| window == PROBE)? + PROBE.len();
+    let at = probe_at(payload)?;
     let digits = payload[at..].iter().take_while(|byte| byte.is_ascii_digit());
     String::from_utf8(digits.copied().collect()).ok()?.parse().ok()
+}
+
+/// Where the digits of a probe's number begin.
+fn probe_at(payload: &[u8]) -> Option<usize> {
+    Some(payload.windows(PROBE.len()).position(|window| window == PROBE)? + PROBE.len())
 }
 
 async fn create_topic(kafka: &KafkaConfig) -> Result<()> {
@@ -141,9 +191,15 @@ async fn consumer(kafka: &KafkaConfig, topic: &str, partitions: i32) -> Result<S
     let (config, topic) = (topics::reader(kafka, "bench"), topic.to_owned());
     let open = move || {
         let consumer: StreamConsumer = config.create()?;
-        let mut list = TopicPartitionList::new();
+        let (mut list, began) = (TopicPartitionList::new(), Instant::now());
         for partition in 0..partitions {
-            let (_, end) = consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX)?;
+            // A topic that has just been made may have no leader for a moment.
+            let (_, end) = loop {
+                match consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX) {
+                    Err(_) if began.elapsed() < METADATA_WAIT_MAX => std::thread::sleep(LEADER_INTERVAL),
+                    ends => break ends?,
+                }
+            };
             list.add_partition_offset(&topic, partition, Offset::Offset(end))?;
         }
         consumer.assign(&list)?;

@@ -52,7 +52,8 @@ pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
             shop.trace = Arc::new(shop.trace.in_portions(args.basket_lines));
         }
         let latencies = Arc::new(Latencies::try_new()?);
-        let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
+        let watch =
+            BrokerWatch::start(&servers.kafka, Arc::clone(&latencies), false, 0).await.context("watch the broker")?;
         let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
         let traffic = traffic::run(load, servers, &shop, roles, &output, Arc::clone(&latencies)).await?;
         let broker = watch.stop().await?;

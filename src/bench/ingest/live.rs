@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::drain::Drains;
-use crate::bench::broker::BrokerWatch;
+use crate::bench::broker::{BrokerWatch, Reference};
 use crate::bench::table;
 use crate::demo::output::Output;
 use crate::demo::prober::Latencies;
@@ -20,6 +20,8 @@ use crate::demo::shop::pace::Pace;
 
 const WRITERS: u64 = 8;
 const ROWS: u64 = 1_000;
+/// Beforehand, not counted: the broker's code for requests of one record is compiled while it runs.
+const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Runs ingest while rows change at the given rate, and prints both distributions.
 pub(super) async fn live(
@@ -31,11 +33,14 @@ pub(super) async fn live(
     let pool = PgPoolOptions::new().max_connections(WRITERS as u32).connect(&servers.database_url).await?;
     let ingest = drains.start("bench_live").await.context("start ingest")?;
     let latencies = Arc::new(Latencies::try_new()?);
-    let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
-    let pace = Arc::new(Pace::start(rate, lasts));
+    let first = u64::from(rate) * WARM_UP.as_secs();
+    let watch =
+        BrokerWatch::start(&servers.kafka, Arc::clone(&latencies), true, first).await.context("watch the broker")?;
+    let pace = Arc::new(Pace::start(rate, WARM_UP + lasts));
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
-        writers.spawn(write(writer, pool.clone(), Arc::clone(&pace), Arc::clone(&latencies)));
+        let reference = Arc::clone(watch.reference());
+        writers.spawn(write(writer, pool.clone(), Arc::clone(&pace), (Arc::clone(&latencies), reference)));
     }
     while let Some(written) = writers.join_next().await {
         written.context("a writer panicked")??;
@@ -53,7 +58,12 @@ pub(super) async fn live(
     Ok(json!({"transactions_per_s": rate, "ms": table::print(output, &title, &rows)}))
 }
 
-async fn write(writer: u64, pool: PgPool, pace: Arc<Pace>, latencies: Arc<Latencies>) -> Result<()> {
+async fn write(
+    writer: u64,
+    pool: PgPool,
+    pace: Arc<Pace>,
+    (latencies, reference): (Arc<Latencies>, Arc<Reference>),
+) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let mut number = writer;
     while pace.due(1).await {
@@ -62,6 +72,7 @@ async fn write(writer: u64, pool: PgPool, pace: Arc<Pace>, latencies: Arc<Latenc
         let product = (1 + writer + WRITERS * (number / WRITERS % (ROWS / WRITERS))) as i32;
         update.bind(format!("probe {number}")).bind(product).execute(&mut *connection).await?;
         latencies.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Instant::now());
+        reference.committed(number)?;
         pace.committed(1, 1);
         number += WRITERS;
     }
