@@ -122,7 +122,7 @@ fn idle_is_idle_and_a_cut_stream_is_stalled() {
 #[test]
 #[ignore = "takes some minutes"]
 fn mistakes_in_the_functions_are_reported() {
-    mutants::are_reported(&Shop::open());
+    mutants::are_reported(&mut Shop::open());
 }
 
 fn beside_traffic(shop: &Shop, lasts: Duration) -> u64 {

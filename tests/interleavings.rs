@@ -72,7 +72,7 @@ async fn random_traffic_stays_coherent_for_long() {
 async fn mistakes_beneath_a_whole_system_are_seen() {
     let (witness, seed) = (Arc::default(), seed());
     let chain = Chain::open().await;
-    let unseen = mutants::unseen(&chain, &witness, seed, &mutants::SEEN).await;
+    let unseen = mutants::unseen(&chain, &witness, seed, &mistakes::MET_BY_READERS).await;
     assert!(unseen.is_empty(), "seed {seed}: nobody saw {unseen:?}");
 }
 

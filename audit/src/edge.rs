@@ -57,7 +57,7 @@ impl Edge {
             _ => Fields::from([("_neg".to_owned(), "1".to_owned())]),
         };
         fields.insert("_low".to_owned(), low.unwrap_or(Position::LEAST).to_string());
-        Ok(Copy { fields, is_endless: false })
+        Ok(Copy { fields, ..Copy::default() })
     }
 }
 

@@ -10,7 +10,7 @@ use lockstep_process::config::{Config, RedisServers};
 use lockstep_schemas::policy::{Policy, TierName, View};
 
 use crate::AuditError;
-use crate::backwards::Lows;
+use crate::backwards::{Bounds, LastSeen};
 use crate::edge::Edge;
 use crate::findings::Findings;
 use crate::look::{Place, Slow, look};
@@ -74,7 +74,7 @@ pub struct Auditor {
     pub(crate) l1: RedisServers,
     /// None where the policy has no view there.
     pub(crate) edge: Option<Edge>,
-    lows: Mutex<Lows>,
+    last_seen: Mutex<LastSeen>,
     of_l2: Spent,
     of_l1: Spent,
 }
@@ -92,7 +92,7 @@ impl Auditor {
             l2: config.l2()?.clone(),
             l1: RedisServers::Cluster(config.l1()?.to_vec()),
             edge,
-            lows: Mutex::new(Lows::new()),
+            last_seen: Mutex::new(LastSeen::new()),
             of_l2: Spent::default(),
             of_l1: Spent::default(),
         })
@@ -131,10 +131,10 @@ impl Auditor {
     /// How many of these entries have gone backwards since they were seen before.
     pub(crate) fn backwards(&self, tier: &str, began: Instant, subjects: &[&Subject], found: &[Found]) -> u64 {
         let (ended, mut count) = (Instant::now(), 0);
-        let mut lows = self.lows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (subject, found) in subjects.iter().zip(found) {
-            if let Some(low) = found.copy.fields.get("_low").and_then(|low| low.parse().ok()) {
-                count += u64::from(lows.backwards(tier, &subject.key, low, began, ended));
+            if let Some(bounds) = Bounds::of(&found.copy.fields) {
+                count += u64::from(last_seen.backwards(tier, &subject.key, bounds, began, ended));
             }
         }
         count

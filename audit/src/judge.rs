@@ -23,6 +23,8 @@ pub struct Copy {
     pub fields: Fields,
     /// Whether it has no end.
     pub is_endless: bool,
+    /// Whether one and the same lease lay beside it all the while: somebody may still fill it with what he read long ago.
+    pub is_leased: bool,
 }
 
 /// A row as the database has it.
@@ -117,6 +119,9 @@ pub struct Difference {
 /// The field under which a copy without an end is told.
 pub const END: &str = "_end";
 
+/// The field under which a lease is told that lies beside an entry (docs/protocol.md, [14]).
+pub const LEASE: &str = "_lease";
+
 /// The field that every entry of ours has.
 const LOW: &str = "_low";
 
@@ -137,6 +142,10 @@ pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenien
     if copy.is_endless && is_ours {
         let end = Difference { field: END.to_owned(), copy: Some("never".to_owned()), row: None };
         return Verdict::Wrong(Wrong::Stale, vec![end]);
+    }
+    if copy.is_leased && is_ours {
+        let lease = Difference { field: LEASE.to_owned(), copy: Some("beside it".to_owned()), row: None };
+        return Verdict::Wrong(Wrong::Orphan, vec![lease]);
     }
     let mut differences = differences(copy, after.fields.as_ref(), lenient);
     if !is_ours {

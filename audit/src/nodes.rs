@@ -132,24 +132,48 @@ impl Node {
         text.lines().find_map(|line| line.strip_prefix("total_commands_processed:"))?.trim().parse().ok()
     }
 
-    /// For each subject its watermark, then the entry, then how long that lives.
+    /// For each subject its watermark, then the lease beside the entry, the entry, how long that lives, and the lease again
+    /// where there was one.
     pub async fn read(&mut self, subjects: &[&Subject]) -> Result<Vec<Found>, AuditError> {
         if subjects.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
+        // Somebody else's value under a lease's name is no lease, and no error either.
+        pipe.ignore_errors();
         for subject in subjects {
             pipe.cmd("HMGET").arg(&subject.mark).arg(&["pos", "floor", "at", "offset"]);
+            pipe.cmd("HGET").arg(subject.lease()).arg("nonce");
             pipe.cmd("HGETALL").arg(&subject.key).cmd("PTTL").arg(&subject.key);
         }
         let answers: Vec<Value> = self.pipe(&pipe).await?;
         let mut answers = answers.into_iter();
         let mut found = Vec::with_capacity(subjects.len());
-        while let (Some(mark), Some(fields), Some(life)) = (answers.next(), answers.next(), answers.next()) {
+        let mut leased = Vec::new();
+        while let (Some(mark), Some(lease), Some(fields), Some(life)) =
+            (answers.next(), answers.next(), answers.next(), answers.next())
+        {
             let mark: Vec<Option<String>> = self.form(from_redis_value(mark).map_err(Into::into))?;
             let fields: Fields = self.form(from_redis_value(fields).map_err(Into::into))?;
             let pttl_ms: i64 = self.form(from_redis_value(life).map_err(Into::into))?;
-            found.push(Found { mark: mark_of(&mark, 0), copy: Copy { fields, is_endless: pttl_ms == -1 } });
+            let lease = from_redis_value::<Option<Vec<u8>>>(lease).ok().flatten();
+            if let Some(lease) = lease.filter(|_| !fields.is_empty()) {
+                leased.push((found.len(), lease));
+            }
+            let copy = Copy { fields, is_endless: pttl_ms == -1, is_leased: false };
+            found.push(Found { mark: mark_of(&mark, 0), copy });
+        }
+        if !leased.is_empty() {
+            let mut pipe = redis::pipe();
+            pipe.ignore_errors();
+            for (at, _) in &leased {
+                pipe.cmd("HGET").arg(subjects[*at].lease()).arg("nonce");
+            }
+            let again: Vec<Value> = self.pipe(&pipe).await?;
+            for ((at, lease), again) in leased.into_iter().zip(again) {
+                let again = from_redis_value::<Option<Vec<u8>>>(again).ok().flatten();
+                found[at].copy.is_leased = again.as_ref() == Some(&lease);
+            }
         }
         Ok(found)
     }

@@ -32,6 +32,13 @@ pub(crate) struct Subject {
     pub mark: String,
 }
 
+impl Subject {
+    /// Where the lease of whoever fills the copy lies.
+    pub fn lease(&self) -> String {
+        format!("{}{MARKER_SUFFIX}", self.key)
+    }
+}
+
 impl Names {
     pub fn new(policy: &Policy, namespace: &str, partitions: u32) -> Self {
         let tags = policy.groups.keys().map(|group| (group.clone(), hash_tags(namespace, group, partitions)));

@@ -3,42 +3,157 @@
 use std::time::{Duration, Instant};
 
 use crate::found::audit;
-use crate::harness::until;
-use crate::mistakes::{LIBRARY, with_mistake};
-use crate::shop::{Shop, Writer, connect};
+use crate::harness::cut::{Cut, Mode};
+use crate::harness::process::send;
+use crate::harness::{Program, until};
+use crate::mistakes::{LIBRARY, MET_BY_READERS, with_mistake};
+use crate::role::Role;
+use crate::shop::{PRODUCTS, Shop, Writer, connect};
 
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
-/// Between two audits.
-const CHANGES: u64 = 3_000;
+/// Of one part of a round.
+const PART_LIMIT: Duration = Duration::from_secs(60);
+const CHANGES: u64 = 1_500;
+/// Entries that are evicted and asked for at once.
+const EVICTED: usize = 8;
+/// From the gateway to the database and back, each: so long is what it has read on its way into a tier.
+const READERS_DELAY: Duration = Duration::from_millis(200);
+/// The same of the engine, which fills what it has dropped while somebody waited for it.
+const ENGINES_DELAY: Duration = Duration::from_millis(40);
+/// Copies that the role looks at before the engine may go on.
+const LOOKS: f64 = 100.0;
 
-/// Those that leave wrong copies behind without a fail-over or a second engine. Others cost misses only, or show to readers
-/// that follow one key, which the auditor is not: where what lies in between is refreshed, an entry goes back to an older
-/// state, but comes to the newest again with the changes that follow.
-const SEEN: [&str; 3] = ["absent is created", "nulls stay", "a drop leaves the entry"];
+/// What a mistake shows in; rows rest wherever it is looked at, or the changes that follow would hide it.
+#[derive(Clone, Copy)]
+enum Play {
+    /// Rows change while what was read of them is on its way into a tier.
+    LateFills,
+    /// The same, and the engine's own fills are late too.
+    AllFillsLate,
+    /// Entries are filled with changes that the engine, which stands still, has yet to apply.
+    EarlyFills,
+    /// A floor rises, and pages are made before what lies beneath it has been swept away.
+    Truncate,
+}
 
-/// Plants each of them in turn, and fails for those that nobody has reported.
-pub fn are_reported(shop: &Shop) {
+fn play_of(name: &str) -> Play {
+    match name {
+        "in between is refreshed" => Play::EarlyFills,
+        "a fill takes anybody's lease" => Play::AllFillsLate,
+        "the floor kills nothing" | "a call without a floor lowers it" => Play::Truncate,
+        _ => Play::LateFills,
+    }
+}
+
+/// Plants each of them in turn, and fails for those that nobody has reported within a minute.
+pub fn are_reported(shop: &mut Shop) {
+    let way = || {
+        let way = Cut::open(shop.runtime.handle());
+        let url = &shop.endpoints().database_url;
+        let host = url.split('@').next_back().and_then(|rest| rest.split('/').next()).expect("a host");
+        way.lead_to(host);
+        let url = url.replacen(host, &format!("127.0.0.1:{}", way.port), 1);
+        (way, shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &url))
+    };
+    let ((readers_way, gateway), (engines_way, engine)) = (way(), way());
+    shop.run_only("ingest");
+    let engine = engine.start(&["run", "--role", "engine"]);
+    let _gateway = gateway.start(&["run", "--role", "gateway"]);
+    shop.is_ready();
+    let role = Role::start(shop);
+    role.looks_at_every_tier();
+
     let mut unseen = Vec::new();
-    for name in SEEN {
+    for name in MET_BY_READERS {
         clear(shop);
+        let clean = audit(&shop.lockstep);
+        assert_eq!(clean.code, Some(0), "before `{name}`: {clean:?}");
+        let before = role.complaints();
         load(shop, &with_mistake(name));
-        let began = Instant::now();
-        let mut is_seen = false;
-        while !is_seen && began.elapsed() < UNSEEN_MAX {
-            // What a mistake has left behind stays there; rows that change all the time would hide it.
-            let writer = Writer::start(shop);
-            until("some changes", UNSEEN_MAX, || (writer.changes() >= CHANGES).then_some(()));
-            writer.end();
+        let (began, mut seen) = (Instant::now(), None);
+        while seen.is_none() && began.elapsed() < UNSEEN_MAX {
+            match play_of(name) {
+                Play::LateFills => late_fills(shop, &[(&readers_way, READERS_DELAY)]),
+                Play::AllFillsLate => {
+                    late_fills(shop, &[(&readers_way, READERS_DELAY), (&engines_way, ENGINES_DELAY)]);
+                }
+                Play::EarlyFills => early_fills(shop, &engine, &role),
+                Play::Truncate => truncate(shop),
+            }
             shop.settle();
-            is_seen = audit(&shop.lockstep).code == Some(1);
+            let by_command = audit(&shop.lockstep).code == Some(1);
+            let by_role = role.complaints() > before;
+            seen = by_command.then_some("the command").or(by_role.then_some("the role"));
         }
-        eprintln!("{name}: {} after {:.1?}", if is_seen { "seen" } else { "unseen" }, began.elapsed());
+        eprintln!("{name}: seen by {} after {:.1?}", seen.unwrap_or("nobody"), began.elapsed());
         load(shop, LIBRARY);
-        if !is_seen {
+        if seen.is_none() {
             unseen.push(name);
         }
     }
-    assert!(unseen.is_empty(), "nobody saw {unseen:?}");
+    assert!(unseen.is_empty(), "nobody reported {unseen:?}");
+}
+
+fn late_fills(shop: &Shop, slow: &[(&Cut, Duration)]) {
+    slow.iter().for_each(|(way, delay)| way.set(Mode::Slow(*delay)));
+    let writer = Writer::start(shop);
+    until("some changes", PART_LIMIT, || {
+        fetch(shop, &evict(shop, EVICTED));
+        (writer.changes() >= CHANGES).then_some(())
+    });
+    writer.end();
+    slow.iter().for_each(|(way, _)| way.set(Mode::Pass));
+}
+
+fn early_fills(shop: &Shop, engine: &Program, role: &Role) {
+    let role_looks = || {
+        let looks = role.looks_at_l2();
+        until("the role to look", PART_LIMIT, || (role.looks_at_l2() >= looks + LOOKS).then_some(()));
+    };
+    send(engine.pid(), libc::SIGSTOP);
+    let writer = Writer::start(shop);
+    until("some changes", PART_LIMIT, || (writer.changes() >= CHANGES / 5).then_some(()));
+    writer.end();
+    fetch(shop, &evict(shop, PRODUCTS));
+    role_looks();
+    send(engine.pid(), libc::SIGCONT);
+    shop.settle();
+    role_looks();
+}
+
+fn truncate(shop: &Shop) {
+    shop.sql(&format!(
+        "INSERT INTO prices (product_id, price_pence) SELECT 'P' || n, n FROM generate_series(1, {PRODUCTS}) n \
+         ON CONFLICT (product_id) DO UPDATE SET price_pence = excluded.price_pence"
+    ));
+    shop.settle();
+    fetch(shop, &evict(shop, PRODUCTS));
+    shop.sql("TRUNCATE prices");
+    shop.settle();
+    shop.fill_edge();
+}
+
+/// Removes entries from L2 as a node without memory would. The products.
+fn evict(shop: &Shop, count: usize) -> Vec<String> {
+    let first = fastrand::usize(..PRODUCTS);
+    let products: Vec<String> = (first..first + count).map(|n| format!("P{}", 1 + n % PRODUCTS)).collect();
+    let keys: Vec<String> = products.iter().map(|product| format!("product:all:{product}")).collect();
+    let () = redis::cmd("UNLINK").arg(keys).query(&mut shop.l2()).expect("fewer entries");
+    products
+}
+
+/// Asks the gateway for all of these at once.
+fn fetch(shop: &Shop, products: &[String]) {
+    let page = |product: &String| {
+        let request = shop.http.get(format!("{}/v1/product/{product}", shop.endpoints().gateway));
+        shop.runtime.spawn(async { request.send().await })
+    };
+    let pages: Vec<_> = products.iter().map(page).collect();
+    shop.runtime.block_on(async {
+        for page in pages {
+            page.await.expect("a task that ends").expect("an answer");
+        }
+    });
 }
 
 fn primaries(shop: &Shop) -> impl Iterator<Item = redis::Connection> {
@@ -49,11 +164,15 @@ fn primaries(shop: &Shop) -> impl Iterator<Item = redis::Connection> {
     })
 }
 
-/// Nothing of an earlier mistake is left.
+/// Nothing of an earlier mistake is left, in any tier. Watermarks stay: nothing is to be lost.
 fn clear(shop: &Shop) {
     for mut node in primaries(shop) {
-        let () = redis::cmd("FLUSHALL").query(&mut node).expect("an empty node");
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut node).expect("keys");
+        for key in keys.iter().filter(|key| !key.ends_with(":_w")) {
+            let () = redis::cmd("UNLINK").arg(key).query(&mut node).expect("no entry");
+        }
     }
+    (1..=PRODUCTS).for_each(|n| shop.purge(&format!("P{n}")));
     shop.settle();
 }
 

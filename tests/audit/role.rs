@@ -57,6 +57,16 @@ impl Role {
         WRONG.iter().map(of).sum()
     }
 
+    /// Wrong copies, and what went backwards, so far.
+    pub fn complaints(&self) -> f64 {
+        self.wrong().expect("metrics") + self.sum("lockstep_audit_regressions_total", &[]).expect("metrics")
+    }
+
+    /// Copies in L2 that it has looked at so far.
+    pub fn looks_at_l2(&self) -> f64 {
+        self.sum("lockstep_audit_checks_total", &["tier=\"l2\""]).expect("metrics")
+    }
+
     pub fn looks_at_every_tier(&self) {
         for tier in ["l2", "l1", "l3"] {
             let of_tier = format!("tier=\"{tier}\"");

@@ -64,8 +64,7 @@ impl Shop {
         let roles = lockstep.start(&["run", "--role", "ingest,engine,gateway"]);
         let http = reqwest::Client::builder().timeout(PAGE_LIMIT).no_proxy().build().expect("a client");
         let shop = Shop { lockstep, pool, runtime, http, roles: Some(roles), replica, stack, folder };
-        let ready = format!("{}/readyz", shop.endpoints().gateway);
-        until("the gateway to be ready", READY_LIMIT, || (shop.get(&ready)?.0 == 200).then_some(()));
+        shop.is_ready();
         shop.sql(&format!(
             "INSERT INTO products (product_id, name, category) SELECT 'P' || n, 'bowl ' || n, 'bowls' FROM generate_series(1, {PRODUCTS}) n; \
              INSERT INTO prices (product_id, price_pence) SELECT 'P' || n, 100 + n FROM generate_series(1, {PRODUCTS}) n; \
@@ -79,6 +78,12 @@ impl Shop {
         }
         shop.fill_edge();
         shop
+    }
+
+    /// Waits for the gateway.
+    pub fn is_ready(&self) {
+        let ready = format!("{}/readyz", self.endpoints().gateway);
+        until("the gateway to be ready", READY_LIMIT, || (self.get(&ready)?.0 == 200).then_some(()));
     }
 
     pub fn endpoints(&self) -> &Endpoints {

@@ -4,6 +4,19 @@ use serde::Deserialize;
 
 /// As it is.
 pub const LIBRARY: &str = include_str!("../../tiers/src/lockstep.lua");
+/// Those that readers of a whole system meet. Of the others some need a node that fails over, or two engines; some cost misses
+/// only, and some are healed by the engine's own fill before anybody looks.
+pub const MET_BY_READERS: [&str; 9] = [
+    "absent is created",
+    "nulls stay",
+    "in between is refreshed",
+    "a drop leaves the entry",
+    "a drop leaves the marker",
+    "a fill takes anybody's lease",
+    "a fill leaves its marker",
+    "the floor kills nothing",
+    "a call without a floor lowers it",
+];
 const TABLE: &str = include_str!("../../tiers/mutants/lockstep.toml");
 
 #[derive(Deserialize)]

@@ -19,20 +19,6 @@ const UNSEEN_MAX: Duration = Duration::from_secs(40);
 
 /// Those that show at once.
 pub const SUREST: [&str; 2] = ["absent is created", "a drop leaves the entry"];
-/// Those that a whole system shows. Of the others some need a node that fails over, or two engines; some cost misses only,
-/// and some are healed by the engine's own fill before anybody looks.
-pub const SEEN: [&str; 9] = [
-    "absent is created",
-    "nulls stay",
-    "in between is refreshed",
-    "a drop leaves the entry",
-    "a drop leaves the marker",
-    "a fill takes anybody's lease",
-    "a fill leaves its marker",
-    "the floor kills nothing",
-    "a call without a floor lowers it",
-];
-
 /// Plants each of them in turn. The names of those that nobody has seen.
 pub async fn unseen(chain: &Chain, witness: &Arc<Witness>, seed: u64, names: &[&'static str]) -> Vec<&'static str> {
     let mut unseen = Vec::new();

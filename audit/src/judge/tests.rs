@@ -18,7 +18,7 @@ fn row(of: Option<&[(&str, &str)]>, version: &str, read_at: u64) -> Row {
 fn entry(of: &[(&str, &str)]) -> Copy {
     let mut fields = fields(of);
     fields.insert("_low".to_owned(), at(50).to_string());
-    Copy { fields, is_endless: false }
+    Copy { fields, ..Copy::default() }
 }
 
 fn mark(position: u64) -> Mark {
@@ -53,7 +53,8 @@ fn a_settled_copy_is_the_same_or_wrong_in_one_way() {
     is(&entry(&[("_neg", "1")]), None, None);
     is(&entry(&[("_neg", "1")]), Some(SHOWN), Some(Wrong::Missing));
     is(&Copy { is_endless: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Stale));
-    let planted = Copy { fields: fields(SHOWN), is_endless: true };
+    is(&Copy { is_leased: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Orphan));
+    let planted = Copy { fields: fields(SHOWN), is_endless: true, is_leased: false };
     is(&planted, Some(SHOWN), Some(Wrong::Orphan));
 }
 
