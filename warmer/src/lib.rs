@@ -19,3 +19,4 @@ mod pace;
 mod pages;
 mod refused;
 mod select;
+mod shop_time;
