@@ -20,3 +20,4 @@ mod pages;
 mod refused;
 mod select;
 mod shop_time;
+mod told;
