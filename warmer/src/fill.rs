@@ -180,7 +180,28 @@ impl Load for Timed {
 
 #[cfg(test)]
 mod tests {
+    use lockstep_schemas::position::Position;
+    use lockstep_tiers::Mark;
+
     use super::*;
+
+    #[test]
+    fn each_trouble_has_its_own_reason() {
+        let mark = |at| Mark { at, position: Position::LEAST, timeline: String::new(), l3_begun: None };
+        let answer = |by, mark| Answer { by, asked: Vec::new(), fields: None, mark };
+        let (l1, bound) = (AnsweredBy::Tier(TierName::L1), Duration::from_secs(5));
+        let late = 1 + 6_000_000;
+        for (verdict, answer, now, expected) in [
+            (Verdict::Halt, None, 1, Some(Halted::Database)),
+            (Verdict::GoOn, Some(answer(AnsweredBy::Database, None)), 1, Some(Halted::Tier)),
+            (Verdict::GoOn, Some(answer(AnsweredBy::Database, Some(mark(1)))), 1, None),
+            (Verdict::Halt, Some(answer(AnsweredBy::Database, Some(mark(1)))), late, Some(Halted::Database)),
+            (Verdict::Slower, Some(answer(l1, Some(mark(1)))), 1, None),
+            (Verdict::GoOn, Some(answer(l1, Some(mark(1)))), late, Some(Halted::Behind)),
+        ] {
+            assert_eq!(trouble(verdict, answer.as_ref(), now, bound), expected, "{verdict:?} {answer:?} {now}");
+        }
+    }
 
     #[test]
     fn a_tier_is_behind_by_its_own_time() {

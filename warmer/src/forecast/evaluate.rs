@@ -122,11 +122,8 @@ impl Evaluation {
         if self.span.from <= hour && sum >= HOUR_LINES_MIN {
             self.measure(hour, sum, &lines);
         }
-        let mut numbered = Vec::with_capacity(lines.len());
-        for (product, count) in &lines {
-            numbered.push(Sold { product: self.baselines.number(product), lines: *count });
-        }
-        self.baselines.sold(hour, numbered);
+        let sold = numbered(&mut self.baselines, &lines);
+        self.baselines.sold(hour, sold);
         self.forecast.sold_many(hour, lines);
     }
 
@@ -143,8 +140,7 @@ impl Evaluation {
             let Some(result) = results.next() else { return };
             result.hours.push((hour, sum, covered(expected, &cut, &sold)));
         }
-        let numbered = lines.iter().map(|(name, lines)| Sold { product: self.baselines.number(name), lines: *lines });
-        let sold: Vec<Sold> = numbered.collect();
+        let sold = numbered(&mut self.baselines, lines);
         for expected in self.baselines.expected(hour) {
             for k in &self.sizes {
                 let cut = Cut::of(&expected, *k, &mut self.room);
@@ -153,6 +149,13 @@ impl Evaluation {
             }
         }
     }
+}
+
+/// By the baselines' numbers; new ones are given in the order of names, so that of equals the same are chosen each time.
+fn numbered(baselines: &mut Baselines, lines: &HashMap<Arc<str>, u32>) -> Vec<Sold> {
+    let mut named: Vec<(&Arc<str>, &u32)> = lines.iter().collect();
+    named.sort_unstable();
+    named.into_iter().map(|(name, lines)| Sold { product: baselines.number(name), lines: *lines }).collect()
 }
 
 #[cfg(test)]

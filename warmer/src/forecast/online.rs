@@ -134,7 +134,7 @@ impl Forecast {
         self.look_through(hour);
     }
 
-    /// Once a week forgets products that have not sold for a year. What is kept of them goes with the next round.
+    /// Once a week forgets products that have not sold for two years. What is kept of them goes with the next round.
     fn look_through(&mut self, hour: Hour) {
         let week = hour.get().div_euclid(WEEK_HOURS);
         if week <= self.looked_through {

@@ -96,7 +96,7 @@ fn state_of_another_form_is_refused() {
 fn what_is_forgotten_leaves_the_topic() {
     let (mut topic, mut forecast) = (Topic::default(), Forecast::new(&[SIZE]));
     forecast.sold("old", Hour::new(START));
-    for hour in 1..9_000 {
+    for hour in 1..18_000 {
         forecast.sold(&(hour % 10).to_string(), Hour::new(START + hour));
         forecast.advance(Hour::new(START + hour));
         if hour == 200 {
@@ -107,7 +107,7 @@ fn what_is_forgotten_leaves_the_topic() {
     topic.keep(&mut forecast, &[]);
     assert!(!topic.0.contains_key(&b"bold"[..]));
     let (restored, _) = restore(&topic.0, SIZE).expect("good state").expect("state");
-    let end = Hour::new(START + 9_001);
+    let end = Hour::new(START + 18_001);
     assert_eq!(scores(&restored, end), scores(&forecast, end));
     assert_eq!(restored.products.len(), 10);
 }
