@@ -36,7 +36,7 @@ const CHOICES_MAX: usize = 3;
 /// The catalogue is counted this often, where the set is a share of it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(600);
 /// What is done beside looking at members, letting entries go and asking for pages, has so long of a round each; the rest
-/// is the next round's, so that new scores never wait for it.
+/// is the next round's, so that new scores wait for seconds at most.
 const BESIDE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The warmer says this often how it does.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
