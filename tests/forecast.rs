@@ -12,6 +12,8 @@ mod graded;
 mod harness;
 #[path = "forecast/kills.rs"]
 mod kills;
+#[path = "forecast/quiet.rs"]
+mod quiet;
 #[path = "forecast/shop.rs"]
 mod shop;
 #[path = "forecast/warms.rs"]

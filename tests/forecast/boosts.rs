@@ -1,5 +1,6 @@
-//! Promotions: what an operator writes down is in the scores while it lasts.
+//! Promotions: what an operator writes down is in the scores while it lasts; and scores of a shop that is quiet.
 
+use crate::quiet;
 use crate::shop::Shop;
 
 #[test]
@@ -16,4 +17,5 @@ fn a_promotion_lifts_a_product_that_has_not_sold_while_it_lasts() {
     assert!(!scores.contains_key("P51"), "that one is over");
     shop.sql("DELETE FROM lockstep.boosts");
     shop.scores("the promotion's end", |scores| !scores.is_empty() && !scores.contains_key("P50"));
+    quiet::the_forecast_is_for_the_hour_that_comes(&shop);
 }

@@ -8,20 +8,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockstep_schemas::scores::{SCHEMA, SUBJECT, Score};
 use lockstep_schemas::topics;
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use serde_json::Value;
+use rdkafka::{ClientConfig, TopicPartitionList};
+use serde_json::{Value, json};
 
-use crate::harness::until;
+use crate::harness::{Program, until};
 use crate::shop::{Shop, WAIT_MAX};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/feed_scores.py");
 pub const SECOND: i64 = 1_000_000;
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Five seconds each are more than [`WAIT_MAX`].
+const UNKNOWN_SCHEMAS: u32 = 40;
 
 #[test]
 fn bad_scores_are_parked_and_the_last_good_set_stays() {
     let shop = Shop::with_tiers();
-    let _warmer = shop.role("warmer");
+    let warmer = shop.role("warmer");
     let feed = Feed::of(&shop);
     let now = now();
     feed.scores(&[("P1", 3.0), ("P2", 2.0), ("P3", 1.0)], now);
@@ -53,6 +57,65 @@ fn bad_scores_are_parked_and_the_last_good_set_stays() {
         (words.iter().filter(|word| word["reason"] == "score").count() >= 2).then_some(())
     });
     assert_eq!(shop.values(topics::HOT).len(), sets, "the last good set stays");
+    let refused = schemas_that_are_not_there_hold_nothing_up(&shop, &feed);
+    what_was_parked_is_not_parked_again(&shop, &feed, warmer, refused);
+}
+
+/// Each waited for by itself, they would take longer than anything may. Returns the offset behind the last of them.
+fn schemas_that_are_not_there_hold_nothing_up(shop: &Shop, feed: &Feed) -> Option<i64> {
+    let score = Score { product: "P1".into(), hour: 0, score: 9.0, model: "m".into(), made_at: now() };
+    (0..UNKNOWN_SCHEMAS).for_each(|number| feed.raw("P1", &score.encode(900_000 + number)));
+    let end = end_of_scores(shop);
+    feed.scores(&[("P5", 5.0)], now() + 9 * SECOND);
+    until_hot(shop, "P5");
+    end
+}
+
+fn until_hot(shop: &Shop, product: &str) {
+    until("a set with it", WAIT_MAX, || {
+        let newest = shop.values(topics::HOT).pop()?;
+        newest.as_array().is_some_and(|set| set.contains(&json!(product))).then_some(())
+    });
+}
+
+/// A warmer that begins anew reads all scores again, and says of none of them what has been said.
+fn what_was_parked_is_not_parked_again(shop: &Shop, feed: &Feed, mut warmer: Program, refused: Option<i64>) {
+    until("Kafka to know what was parked", WAIT_MAX, || (told(shop) >= refused).then_some(()));
+    warmer.terminate();
+    assert_eq!(warmer.exit_code(WAIT_MAX), Some(0));
+    let before = parked(shop);
+    let _warmer = shop.role("warmer");
+    feed.scores(&[("P6", 6.0)], now() + 9 * SECOND);
+    until_hot(shop, "P6");
+    feed.scores(&[("P7", f64::NAN)], now());
+    let after =
+        until("a word of what is new", WAIT_MAX, || Some(parked(shop)).filter(|after| after.len() > before.len()));
+    assert_eq!(after[before.len()..], ["score"], "nothing else was parked again");
+}
+
+/// Reasons of the words that do not come again by themselves: an unknown product is looked for each minute.
+fn parked(shop: &Shop) -> Vec<String> {
+    let reasons = shop.values(topics::PARKED).into_iter().filter_map(|word| word["reason"].as_str().map(str::to_owned));
+    reasons.filter(|reason| reason != "unknown_product").collect()
+}
+
+/// The offset that the warmer has committed.
+fn told(shop: &Shop) -> Option<i64> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topics::SCORES, 0);
+    let told = consumer(shop, "lockstep-warmer-refused").committed_offsets(list, ANSWER_MAX).expect("an answer");
+    told.elements().first().and_then(|element| element.offset().to_raw())
+}
+
+fn end_of_scores(shop: &Shop) -> Option<i64> {
+    let ends = consumer(shop, "test-ends").fetch_watermarks(topics::SCORES, 0, ANSWER_MAX);
+    ends.ok().map(|(_, end)| end)
+}
+
+fn consumer(shop: &Shop, group: &str) -> BaseConsumer {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", shop.kafka()).set("group.id", group).set("enable.auto.commit", "false");
+    settings.create().expect("a consumer")
 }
 
 #[test]

@@ -22,6 +22,7 @@ use self::hours::Hours;
 use crate::forecast::hour::Hour;
 use crate::forecast::log::{Line, Log};
 use crate::forecast::state::Place;
+use crate::shop_time::ShopTime;
 
 pub(crate) mod grade;
 pub(crate) mod hours;
@@ -30,8 +31,6 @@ pub(crate) mod hours;
 const FRESH_MAX: usize = 50_000;
 /// Orders reach us so late, at most; an hour is graded only then.
 const LATE: Duration = Duration::from_secs(30);
-/// Orders that are older than this by the clock are no live ones: time is then what they say.
-const LIVE_HOURS: i64 = 2;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where an ask was seen.
@@ -47,6 +46,7 @@ pub(crate) enum Source {
 pub(crate) struct Demand {
     pub hours: Hours,
     pub grade: Grade,
+    time: ShopTime,
     /// Asked for since this was taken last.
     fresh: HashSet<String>,
     /// The log has been read to its end: what comes from now on is new.
@@ -56,8 +56,20 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
+    fn new(members: usize) -> Self {
+        Demand {
+            hours: Hours::default(),
+            grade: Grade::new(members),
+            time: ShopTime::default(),
+            fresh: HashSet::new(),
+            is_live: false,
+            settled: None,
+        }
+    }
+
     /// What is asked for now and no set was fixed for yet is not graded.
-    fn asked(&mut self, source: Source, product: String, hour: Hour, count: u32) {
+    fn asked(&mut self, source: Source, product: String, hour: Hour, count: u32, committed_at: i64) {
+        self.time.came(hour, committed_at);
         self.hours.asked(hour, count.into());
         self.grade.asked(source, &product, hour, count, self.is_live);
         if self.fresh.len() < FRESH_MAX {
@@ -72,16 +84,23 @@ impl Demand {
 
     /// The hour that it is for the shop; `None` while its past is still being read.
     pub fn now(&self) -> Option<Hour> {
-        self.is_live.then(|| shop_hour(self.hours.newest(), now_micros()))
+        self.now_at(now_micros())
+    }
+
+    fn now_at(&self, now: i64) -> Option<Hour> {
+        self.is_live.then(|| self.time.hour(now))
     }
 
     /// The hour before which every hour has all its orders. Partitions are not read in step: where no clock tells, an hour
     /// is over once an order of a later one has come and all that lay in the log by then has been read.
     pub fn over(&self) -> Option<Hour> {
+        self.over_at(now_micros())
+    }
+
+    fn over_at(&self, now: i64) -> Option<Hour> {
         let late = i64::try_from(LATE.as_micros()).unwrap_or(i64::MAX);
-        let clock = Hour::of_micros(now_micros() - late);
-        let is_played = shop_hour(self.hours.newest(), now_micros()) != Hour::of_micros(now_micros());
-        if is_played { self.settled } else { self.settled.map(|_| clock) }
+        let clock = Hour::of_micros(now - late);
+        if self.time.played(now).is_some() { self.settled } else { self.settled.map(|_| clock) }
     }
 
     /// All that lay in the log has been read, when the newest order was of this hour.
@@ -93,12 +112,6 @@ impl Demand {
     }
 }
 
-/// By the clock where orders are live, by the newest of them where they are not: a trace may be played at any time.
-fn shop_hour(newest: Option<Hour>, now_micros: i64) -> Hour {
-    let clock = Hour::of_micros(now_micros);
-    newest.filter(|newest| clock.since(*newest).abs() > LIVE_HOURS).unwrap_or(clock)
-}
-
 /// The same, shared between who reads and who decides.
 #[derive(Clone)]
 pub(crate) struct Asked(Arc<Mutex<Demand>>);
@@ -106,14 +119,7 @@ pub(crate) struct Asked(Arc<Mutex<Demand>>);
 impl Asked {
     /// Nothing yet; the shadow holds so many.
     pub fn new(members: usize) -> Self {
-        let demand = Demand {
-            hours: Hours::default(),
-            grade: Grade::new(members),
-            fresh: HashSet::new(),
-            is_live: false,
-            settled: None,
-        };
-        Asked(Arc::new(Mutex::new(demand)))
+        Asked(Arc::new(Mutex::new(Demand::new(members))))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Demand> {
@@ -170,8 +176,8 @@ impl Asked {
                         Err(error) => return Err(error),
                     };
                     fresh = true;
-                    if let Some(Line { product, hour }) = line {
-                        self.lock().asked(Source::Lines, product, hour, 1);
+                    if let Some(Line { product, hour, committed_at }) = line {
+                        self.lock().asked(Source::Lines, product, hour, 1, committed_at);
                     }
                 }
                 _ = look.tick() => {
@@ -192,8 +198,8 @@ impl Asked {
     pub async fn follow_views(self, kafka: KafkaConfig, shutdown: Shutdown) {
         let take = |message: rdkafka::message::OwnedMessage| {
             if let Some(event) = ViewEvent::from_json(message.payload().unwrap_or_default()) {
-                let hour = Hour::of_micros(event.at.min(now_micros()));
-                self.lock().asked(Source::Views, event.product, hour, event.weight);
+                let at = event.at.min(now_micros());
+                self.lock().asked(Source::Views, event.product, Hour::of_micros(at), event.weight, at);
             }
         };
         tail::follow(kafka, "warmer-views", topics::VIEWS, Begin::Newest, shutdown, take).await;
@@ -202,15 +208,46 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use super::hours::Phase;
     use super::*;
 
-    #[test]
-    fn the_shops_time_is_the_clocks_where_orders_are_live() {
-        let at = |hour: i64| Hour::new(hour).micros() + 1;
-        for (newest, clock, expected) in
-            [(None, 9, 9), (Some(9), 9, 9), (Some(8), 10, 10), (Some(3), 10, 3), (Some(20), 9, 20)]
-        {
-            assert_eq!(shop_hour(newest.map(Hour::new), at(clock)), Hour::new(expected), "{newest:?} {clock}");
+    const MONDAY: i64 = 473_352;
+
+    fn at(hour: i64) -> i64 {
+        Hour::new(MONDAY + hour).micros() + 60_000_000
+    }
+
+    /// Two weeks that were busy from nine to five, read at a start: `committed` tells from an hour when its lines were.
+    fn read(committed: impl Fn(i64) -> i64) -> Demand {
+        let mut demand = Demand::new(9);
+        for hour in (0..2 * 168).filter(|hour| (9..17).contains(&(hour % 24))) {
+            demand.asked(Source::Lines, "P1".to_owned(), Hour::new(MONDAY + hour), 100, committed(hour));
         }
+        let newest = demand.hours.newest();
+        demand.settle(newest);
+        demand
+    }
+
+    #[test]
+    fn after_a_quiet_night_the_warmer_is_ahead_of_the_morning() {
+        let demand = read(at);
+        // The last line was sold before five; these are the hours of the night after it, and the morning.
+        for (hour, expected) in [(17, Phase::Calm), (20, Phase::Calm), (24 + 8, Phase::Ahead), (24 + 9, Phase::Busy)] {
+            let now = at(13 * 24 + hour);
+            assert_eq!(demand.hours.phase(demand.now_at(now).expect("read")), expected, "{hour} o'clock");
+            assert_eq!(demand.over_at(now), Some(Hour::new(MONDAY + 13 * 24 + hour)), "hours end by the clock");
+        }
+    }
+
+    #[test]
+    fn sales_of_long_ago_that_are_played_have_hours_of_their_own() {
+        let (demand, newest) = (read(|_| at(90_000)), Hour::new(MONDAY + 13 * 24 + 16));
+        assert_eq!(demand.now_at(at(90_000)), Some(newest));
+        assert_eq!(demand.over_at(at(90_000)), Some(newest));
+    }
+
+    #[test]
+    fn before_the_past_is_read_it_is_no_hour() {
+        assert_eq!(Demand::new(9).now_at(at(0)), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::entry::{Fields, Load, Loading};
 use lockstep_schemas::policy::{TierName, View, Warming};
-use lockstep_tiers::{AnsweredBy, Tiers};
+use lockstep_tiers::{Answer, AnsweredBy, Tiers};
 use tokio::time::Instant;
 
 use crate::demand::hours::Phase;
@@ -38,7 +38,11 @@ pub(crate) enum Filled {
 /// Why nothing more is to be done for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Halted {
+    /// A tier is further behind than its bound.
     Behind,
+    /// L2 did not answer, or is of another history than the database: nothing was filled.
+    Tier,
+    /// The database is slow, or failed.
     Database,
 }
 
@@ -47,6 +51,7 @@ impl Halted {
     pub fn as_str(self) -> &'static str {
         match self {
             Halted::Behind => "tier_behind",
+            Halted::Tier => "tier_failed",
             Halted::Database => "database_slow",
         }
     }
@@ -81,16 +86,19 @@ impl Filler {
         self.pace.rate()
     }
 
-    /// Waits for its turn.
-    pub async fn turn(&mut self) {
+    /// Waits for its turn; where that comes only after `until`, not at all, and says no.
+    pub async fn turn(&mut self, until: Instant) -> bool {
+        if self.next > until {
+            return false;
+        }
         tokio::time::sleep_until(self.next).await;
         let now = Instant::now();
         self.next = self.next.max(now.checked_sub(BURST).unwrap_or(now)) + self.pace.between();
+        now < until
     }
 
-    /// Looks at an entry, and fills it where it is missing.
+    /// Looks at an entry, and fills it where it is missing. It needs a turn.
     pub async fn fill(&mut self, product: &str) -> (Filled, Option<Halted>) {
-        self.turn().await;
         let answer = self.tiers.get_through(&self.view, &self.beneath, product).await;
         let load = self.timed.last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let verdict = match (load, &answer) {
@@ -102,24 +110,19 @@ impl Filler {
             (_, Err(_)) => self.pace.failed(),
             (None, Ok(_)) => Verdict::GoOn,
         };
-        let mut halted = (verdict == Verdict::Halt).then_some(Halted::Database);
+        let bound = self.view.staleness.or(self.beneath.staleness).map_or(BEHIND_MAX, |staleness| staleness.bound);
+        let halted = trouble(verdict, answer.as_ref().ok(), now_micros(), bound);
         let filled = match answer {
             Err(error) => {
                 tracing::debug!(key = %self.view.key.key(product), %error, "a hot product was not filled; a reader will");
                 Filled::Failed
             }
-            Ok(answer) => {
-                let bound =
-                    self.view.staleness.or(self.beneath.staleness).map_or(BEHIND_MAX, |staleness| staleness.bound);
-                if answer.mark.as_ref().is_some_and(|mark| is_behind(mark.at, now_micros(), bound)) {
-                    halted = halted.or(Some(Halted::Behind));
-                }
-                match (answer.fields, answer.by) {
-                    (None, _) => Filled::Absent,
-                    (Some(fields), AnsweredBy::Tier(TierName::L1)) => Filled::There(bytes(&fields)),
-                    (Some(fields), _) => Filled::Missing(bytes(&fields)),
-                }
-            }
+            Ok(answer) => match (answer.fields, answer.by) {
+                (None, _) => Filled::Absent,
+                (Some(fields), AnsweredBy::Tier(TierName::L1)) => Filled::There(bytes(&fields)),
+                (Some(_), AnsweredBy::Database) if answer.mark.is_none() => Filled::Failed,
+                (Some(fields), _) => Filled::Missing(bytes(&fields)),
+            },
         };
         if halted.is_some() {
             self.next = Instant::now() + HALT;
@@ -128,14 +131,25 @@ impl Filler {
     }
 
     /// Removes the entry of a product that has left the set, as if it were beyond its age. (The lease that comes with it is
-    /// left to run out: until then readers of what is not hot any more go to L2, where they go anyway.)
+    /// left to run out: until then readers of what is not hot any more go to L2, where they go anyway.) It needs a turn.
     pub async fn let_go(&mut self, product: &str) {
-        self.turn().await;
         let l1 = &self.tiers.l1;
         let (place, key) = (l1.layout().place(&self.view.group, product), self.view.key.key(product));
         if let Err(error) = l1.read_within(&place, &key, None, Some(ANY_AGE)).await {
             tracing::debug!(%error, "an entry was not let go; its time will end");
         }
+    }
+}
+
+/// Why nothing more is to be done for a while. `answer` is `None` where the database gave none; one of the database that no
+/// tier could keep is the tiers' trouble, however quick.
+fn trouble(verdict: Verdict, answer: Option<&Answer>, now: i64, bound: Duration) -> Option<Halted> {
+    let Some(Answer { by, mark, .. }) = answer else { return Some(Halted::Database) };
+    match mark {
+        None if *by == AnsweredBy::Database => Some(Halted::Tier),
+        _ if verdict == Verdict::Halt => Some(Halted::Database),
+        Some(mark) if is_behind(mark.at, now, bound) => Some(Halted::Behind),
+        _ => None,
     }
 }
 
@@ -166,7 +180,28 @@ impl Load for Timed {
 
 #[cfg(test)]
 mod tests {
+    use lockstep_schemas::position::Position;
+    use lockstep_tiers::Mark;
+
     use super::*;
+
+    #[test]
+    fn each_trouble_has_its_own_reason() {
+        let mark = |at| Mark { at, position: Position::LEAST, timeline: String::new(), l3_begun: None };
+        let answer = |by, mark| Answer { by, asked: Vec::new(), fields: None, mark };
+        let (l1, bound) = (AnsweredBy::Tier(TierName::L1), Duration::from_secs(5));
+        let late = 1 + 6_000_000;
+        for (verdict, answer, now, expected) in [
+            (Verdict::Halt, None, 1, Some(Halted::Database)),
+            (Verdict::GoOn, Some(answer(AnsweredBy::Database, None)), 1, Some(Halted::Tier)),
+            (Verdict::GoOn, Some(answer(AnsweredBy::Database, Some(mark(1)))), 1, None),
+            (Verdict::Halt, Some(answer(AnsweredBy::Database, Some(mark(1)))), late, Some(Halted::Database)),
+            (Verdict::Slower, Some(answer(l1, Some(mark(1)))), 1, None),
+            (Verdict::GoOn, Some(answer(l1, Some(mark(1)))), late, Some(Halted::Behind)),
+        ] {
+            assert_eq!(trouble(verdict, answer.as_ref(), now, bound), expected, "{verdict:?} {answer:?} {now}");
+        }
+    }
 
     #[test]
     fn a_tier_is_behind_by_its_own_time() {

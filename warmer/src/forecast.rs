@@ -43,8 +43,10 @@ use self::publish::Publisher;
 use crate::metrics::ForecastMetrics;
 use crate::select::HOT_SET_DEFAULT;
 
-/// Scores are published this often, where lines came meanwhile.
+/// Scores are published this often, where lines came meanwhile or the shop's hour is another.
 pub const INTERVAL: Duration = Duration::from_secs(5);
+/// And this often where nothing happens: whoever wrote a newer score has made all others old.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked at whether there is anything to do.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Of two forecasts the younger one works; the other leaves it alone for so long, then takes over in its turn. Either goes
@@ -137,26 +139,28 @@ impl Role {
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The ends are known from the opening, so that the first scores need no other question.
-        let (mut fresh, mut told, mut asked) = (true, None::<Instant>, true);
+        let (mut fresh, mut told, mut asked) = (true, None::<(Instant, Hour)>, true);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = &mut deaf => return Err(KeepError::Deaf),
-                record = log.recv() => if let Some(Line { product, hour }) = log.line(record?).await {
+                record = log.recv() => if let Some(Line { product, hour, committed_at }) = log.line(record?).await {
                     forecast.sold(&product, hour);
+                    forecast.time.came(hour, committed_at);
                     self.metrics.lines.inc();
                     fresh = true;
                 },
                 Some(event) = self.views.recv() => {
-                    let hour = Hour::of_micros(event.at.min(now_micros()));
-                    forecast.sold_many(hour, Lines::from([(event.product.into(), event.weight)]));
+                    let at = event.at.min(now_micros());
+                    forecast.sold_many(Hour::of_micros(at), Lines::from([(event.product.into(), event.weight)]));
+                    forecast.time.came(Hour::of_micros(at), at);
                     self.metrics.views.inc_by(event.weight.into());
                     fresh = true;
                 },
                 _ = tick.tick() => {
                     fresh |= self.boosts.changed();
-                    let due = told.is_none_or(|told| told.elapsed() >= INTERVAL);
-                    if !fresh || !due {
+                    let hour = forecast.time.hour(now_micros());
+                    if !is_due(told.map(|(told, of)| (told.elapsed(), of)), hour, fresh) {
                         continue;
                     }
                     // Partitions are not read in step, and an hour half read would be judged by half its lines.
@@ -166,10 +170,10 @@ impl Role {
                     if !asked || !log.caught_up() {
                         continue;
                     }
-                    (fresh, told, asked) = (false, Some(Instant::now()), false);
-                    let told = async { self.tell(&mut forecast, &keep, &log).await };
+                    (fresh, told, asked) = (false, Some((Instant::now(), hour)), false);
+                    let tell = async { self.tell(&mut forecast, &keep, &log, hour).await };
                     tokio::select! {
-                        done = told => fresh |= !done?,
+                        done = tell => fresh |= !done?,
                         () = shutdown.cancelled() => return Ok(()),
                     }
                 }
@@ -177,15 +181,16 @@ impl Role {
         }
     }
 
-    /// Keeps what was learnt, then publishes; whether the scores are out.
-    async fn tell(&mut self, forecast: &mut Forecast, keep: &Keep, log: &Log) -> Result<bool, KeepError> {
+    /// Keeps what was learnt (also where that is nothing new: a forecast that another has shut out learns of it here), then
+    /// publishes what is expected of the hour after `now`; whether the scores are out.
+    async fn tell(&mut self, forecast: &mut Forecast, keep: &Keep, log: &Log, now: Hour) -> Result<bool, KeepError> {
         let Some(newest) = forecast.newest() else { return Ok(true) };
         forecast.advance(newest.plus(-LATE_HOURS));
         let touched = forecast.take_touched();
         self.metrics.products.set(i64::try_from(forecast.products().len()).unwrap_or(i64::MAX));
         self.metrics.half_life_seconds.set(HALF_LIVES[forecast.chosen(0).half_life] * 3_600);
         keep.write(state::changes(forecast, &touched, log.places())).await?;
-        match self.publisher.publish(forecast, newest.plus(1), &self.boosts.now()).await {
+        match self.publisher.publish(forecast, now.plus(1), &self.boosts.now()).await {
             Ok(published) => {
                 self.metrics.scores.inc_by(published.unwrap_or(0) as u64);
                 Ok(published.is_some())
@@ -194,6 +199,33 @@ impl Role {
                 tracing::warn!(%error, "scores were not published");
                 Ok(false)
             }
+        }
+    }
+}
+
+/// Whether scores are to be published in the hour `now`, `told` being how long ago and in which hour they last were.
+fn is_due(told: Option<(Duration, Hour)>, now: Hour, fresh: bool) -> bool {
+    told.is_none_or(|(ago, hour)| ago >= REFRESH_INTERVAL || (ago >= INTERVAL && (fresh || hour != now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_come_with_lines_with_the_hour_and_at_last_by_themselves() {
+        let (now, seconds) = (Hour::new(400_000), Duration::from_secs);
+        let told = |ago, hours| Some((seconds(ago), now.plus(hours)));
+        for (told, fresh, expected) in [
+            (None, false, true),
+            (told(4, 0), true, false),
+            (told(5, 0), true, true),
+            (told(59, 0), false, false),
+            (told(60, 0), false, true),
+            (told(4, -1), false, false),
+            (told(5, -1), false, true),
+        ] {
+            assert_eq!(is_due(told, now, fresh), expected, "{told:?} {fresh}");
         }
     }
 }

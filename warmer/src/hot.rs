@@ -24,6 +24,7 @@ use crate::members::Members;
 use crate::metrics::WarmerMetrics;
 use crate::pages::Pages;
 use crate::select::HOT_SET_DEFAULT;
+use crate::told::Told;
 use crate::warm;
 
 /// Scores of one forecast come together: the set is chosen when none came for so long.
@@ -34,8 +35,9 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the warmer until shutdown.
 pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
-    let (kafka, incoming) =
-        (config.kafka()?.clone(), Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX)));
+    let kafka = config.kafka()?.clone();
+    let told = Told::open(&kafka).map_err(|error| Failure::unavailable("Kafka").because(error))?;
+    let incoming = Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX), told);
     let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
     let mut keeper = keeper(config, policy, metrics, &incoming, switched, &shutdown).await?;
     let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());

@@ -35,6 +35,9 @@ const ANNOUNCE_WAIT_MAX: Duration = INTERVAL;
 const CHOICES_MAX: usize = 3;
 /// The catalogue is counted this often, where the set is a share of it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(600);
+/// What is done beside looking at members, letting entries go and asking for pages, has so long of a round each; the rest
+/// is the next round's, so that new scores wait for seconds at most.
+const BESIDE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The warmer says this often how it does.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -185,21 +188,27 @@ impl Keeper {
         let until = Instant::now() + INTERVAL;
         let busy = self.progress.phase == Phase::Busy;
         self.look(if busy { LOOK_INTERVAL_BUSY } else { LOOK_INTERVAL }, until).await;
-        for product in self.members.take_left(self.progress.began.elapsed()) {
-            if self.shutdown.is_cancelled() {
-                return Ok(());
-            }
-            self.filler.let_go(&product).await;
-            self.metrics.let_go.inc();
-        }
+        self.let_go(Instant::now() + BESIDE_WAIT_MAX).await;
         if self.progress.looked.elapsed() >= LOOK_INTERVAL {
             self.progress.looked = Instant::now();
             self.progress.unknown.clear();
             self.progress.pages.clear();
             self.members.forget_some();
         }
-        self.warm_pages().await;
+        self.warm_pages(Instant::now() + BESIDE_WAIT_MAX).await;
         self.tell().await
+    }
+
+    /// Lets go of what has left the set, until nothing is left, or `until`, or the warmer has to stop.
+    async fn let_go(&mut self, until: Instant) {
+        for product in self.members.left(self.progress.began.elapsed()) {
+            if self.shutdown.is_cancelled() || !self.filler.turn(until).await {
+                return;
+            }
+            self.filler.let_go(&product).await;
+            self.members.let_go(&product);
+            self.metrics.let_go.inc();
+        }
     }
 
     /// What was asked for, and what hour it is.
@@ -224,7 +233,7 @@ impl Keeper {
     /// Looks at members, until there is nothing to look at, or `until`, or the warmer has to stop.
     async fn look(&mut self, interval: Duration, until: Instant) {
         for product in self.members.due(self.progress.began.elapsed(), interval) {
-            if Instant::now() >= until || self.shutdown.is_cancelled() {
+            if self.shutdown.is_cancelled() || !self.filler.turn(until).await {
                 return;
             }
             let (filled, halted) = self.filler.fill(&product).await;
@@ -264,7 +273,8 @@ impl Keeper {
         }
     }
 
-    async fn warm_pages(&mut self) {
+    /// Asks the edge for pages that it has not been asked for lately, until there are none, or `until`.
+    async fn warm_pages(&mut self, until: Instant) {
         let Some(pages) = &self.pages else { return };
         for product in self.hot.iter().take(pages.count) {
             if self.progress.pages.contains(product) {
@@ -273,8 +283,7 @@ impl Keeper {
             if self.shutdown.is_cancelled() || self.progress.halted.is_some() {
                 return;
             }
-            self.filler.turn().await;
-            if !pages.ask(product).await {
+            if !self.filler.turn(until).await || !pages.ask(product).await {
                 return;
             }
             self.metrics.pages.inc();
@@ -334,12 +343,16 @@ impl Keeper {
     }
 
     async fn park(&self) -> Result<(), KafkaError> {
-        let words = self.incoming.lock().1.take();
+        let (words, next) = self.incoming.lock().1.take();
+        if words.is_empty() {
+            return Ok(());
+        }
         for (word, count) in words {
             self.metrics.refused.get_or_create(&[("why", word.reason)]).inc_by(count);
             tracing::warn!(reason = word.reason, cause = %word.cause, remedy = word.remedy, "scores that can't be used were parked");
             self.publisher.publish(topics::PARKED, topics::SCORES.as_bytes(), &word.to_json()).await?;
         }
+        self.incoming.told.tell(next);
         Ok(())
     }
 }

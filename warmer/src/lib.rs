@@ -19,3 +19,5 @@ mod pace;
 mod pages;
 mod refused;
 mod select;
+mod shop_time;
+mod told;

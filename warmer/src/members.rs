@@ -121,13 +121,18 @@ impl Members {
         self.by_name.remove(name);
     }
 
-    /// Whose entries are to be let go now.
-    pub fn take_left(&mut self, now: Duration) -> Vec<String> {
-        let over = |since: &Duration| now.saturating_sub(*since) >= LEAVE_AFTER;
-        let left: Vec<String> =
-            self.leaving.iter().filter(|(_, since)| over(since)).map(|(name, _)| name.clone()).collect();
-        self.leaving.retain(|_, since| !over(since));
-        left
+    /// Whose entries are to be let go by now, those first that left first.
+    pub fn left(&self, now: Duration) -> Vec<String> {
+        let over = |since: Duration| now.saturating_sub(since) >= LEAVE_AFTER;
+        let mut left: Vec<(Duration, &String)> =
+            self.leaving.iter().map(|(name, since)| (*since, name)).filter(|(since, _)| over(*since)).collect();
+        left.sort_unstable();
+        left.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// Its entry has been let go.
+    pub fn let_go(&mut self, name: &str) {
+        self.leaving.remove(name);
     }
 
     /// How many of these fit into so many bytes, the average standing for those never seen.
@@ -185,13 +190,14 @@ mod tests {
         members.asked("a");
         members.choose(&set(&[("d", 1.0)]), at(10));
         assert_eq!((members.filled_bytes, members.wasted_bytes), (11, 10), "a was asked for, c was there before");
-        assert!(members.take_left(at(20)).is_empty());
+        assert!(members.left(at(20)).is_empty());
         members.choose(&set(&[("b", 1.0)]), at(20));
         assert_eq!(members.due(at(21), LOOK), Vec::<String>::new(), "it was there a moment ago");
-        let mut left = members.take_left(at(25));
-        left.sort_unstable();
-        assert_eq!(left, ["a", "c"]);
-        assert_eq!(members.take_left(at(200)), ["d"]);
+        assert_eq!(members.left(at(25)), ["a", "c"]);
+        members.let_go("a");
+        assert_eq!(members.left(at(200)), ["c", "d"], "what a round had no time for comes first in the next one");
+        members.let_go("c");
+        assert_eq!(members.left(at(200)), ["d"]);
     }
 
     #[test]

@@ -68,18 +68,37 @@ impl Refusal {
 
 /// Refusals since they were last parked: a model that goes wrong does so a thousand times a round, and one word is enough.
 #[derive(Default)]
-pub(crate) struct Refused(BTreeMap<Refusal, (u64, i64)>);
+pub(crate) struct Refused {
+    by_reason: BTreeMap<Refusal, (u64, i64)>,
+    /// Of records before this offset, an earlier life has parked a word.
+    told: i64,
+    /// All records before it have been taken in, or refused.
+    next: i64,
+}
 
 impl Refused {
-    /// Counts one, of the record at that offset.
-    pub fn add(&mut self, why: Refusal, offset: i64) {
-        self.0.entry(why).or_insert((0, offset)).0 += 1;
+    /// An earlier life has said all that is to be said of records before this offset.
+    pub fn told_before(&mut self, told: i64) {
+        self.told = told;
     }
 
-    /// A word for each reason with how often it was one, and nothing counted any more.
-    pub fn take(&mut self) -> Vec<(Parked<'static>, u64)> {
+    /// The record at that offset was taken in, or refused.
+    pub fn read(&mut self, offset: i64) {
+        self.next = offset + 1;
+    }
+
+    /// Counts one, of the record at that offset; below 0 where no record is at hand.
+    pub fn add(&mut self, why: Refusal, offset: i64) {
+        if offset < 0 || offset >= self.told {
+            self.by_reason.entry(why).or_insert((0, offset)).0 += 1;
+        }
+    }
+
+    /// A word for each reason with how often it was one, and nothing counted any more; and the offset before which there is
+    /// nothing else to say.
+    pub fn take(&mut self) -> (Vec<(Parked<'static>, u64)>, i64) {
         let parked = |(why, (count, offset)): (Refusal, (u64, i64))| (word(why, count, offset), count);
-        std::mem::take(&mut self.0).into_iter().map(parked).collect()
+        (std::mem::take(&mut self.by_reason).into_iter().map(parked).collect(), self.next)
     }
 }
 
@@ -105,12 +124,24 @@ mod tests {
         for (why, offset) in [(Refusal::Old, 7), (Refusal::Schema, 8), (Refusal::Old, 9)] {
             refused.add(why, offset);
         }
-        let words = refused.take();
+        refused.read(9);
+        let (words, next) = refused.take();
         let said: Vec<(&str, bool)> = words
             .iter()
             .map(|(word, _)| (word.reason, word.cause.ends_with("2 records of forecast.scores, the first at offset 7")))
             .collect();
         assert_eq!(said, [("schema", false), ("old", true)]);
-        assert!(refused.take().is_empty());
+        assert_eq!((refused.take(), next), ((Vec::new(), 10), 10));
+    }
+
+    #[test]
+    fn what_an_earlier_life_has_parked_is_not_said_again() {
+        let mut refused = Refused::default();
+        refused.told_before(8);
+        for offset in [6, 7, 8] {
+            refused.add(Refusal::Score, offset);
+        }
+        let words = refused.take().0;
+        assert_eq!(words.iter().map(|(word, count)| (word.reason, *count)).collect::<Vec<_>>(), [("score", 1)]);
     }
 }

@@ -11,6 +11,8 @@ use crate::output;
 const PARTS: [usize; 9] = [1, 2, 5, 10, 20, 40, 60, 80, 100];
 /// A node's one thread that is busier than this makes its readers wait.
 const BUSY_MAX: f64 = 0.6;
+/// Of fewer asks that count, hit ratios are told with a warning: they are off by more than three points in a case of twenty.
+const ASKED_MIN: u64 = 1_000;
 /// The hit ratio of which the fewest entries are told.
 const HIT_RATIO_WANTED: f64 = 0.8;
 
@@ -64,6 +66,8 @@ pub(super) struct Size {
     pub l1_share: f64,
     pub nodes: Vec<Nodes>,
     pub how: Vec<String>,
+    /// Why hit ratios, and what follows from them, are not to be relied on; `null`: they are.
+    pub warning: Option<String>,
 }
 
 impl Curve {
@@ -109,8 +113,8 @@ impl Size {
             nodes(cost, &views, requests as f64 * share, hot_entries)
         });
         let nodes = nodes.collect();
-        let how = how(&asked, requests, l1_share);
-        Size { views, asked, curve, costs, requests_per_second: requests, hot_entries, l1_share, nodes, how }
+        let (how, warning) = (how(&asked, requests, l1_share), warning(&asked));
+        Size { views, asked, curve, costs, requests_per_second: requests, hot_entries, l1_share, nodes, how, warning }
     }
 }
 
@@ -130,6 +134,18 @@ fn nodes(cost: &Cost, views: &[ViewSize], requests: f64, hot_entries: usize) -> 
         bytes,
         by_memory: bytes.zip(a_node).map(|(bytes, a_node)| whole(bytes / a_node)),
     }
+}
+
+fn warning(asked: &Asked) -> Option<String> {
+    let Asked { asked, names, .. } = asked;
+    // Half the width of the interval that holds 19 of 20, where it is widest.
+    let points = 98.0 / (*asked as f64).max(1.0).sqrt();
+    (*asked < ASKED_MIN).then(|| {
+        format!(
+            "only {asked} asks for {names} products count, so that each hit ratio may be {points:.0} points off, and the nodes \
+             with it; let the shop sell for a while, or name a trace with --trace"
+        )
+    })
 }
 
 fn how(asked: &Asked, requests: u64, l1_share: f64) -> Vec<String> {
@@ -190,6 +206,9 @@ pub(super) fn print(size: &Size) {
     }
     output::line("");
     size.how.iter().for_each(|line| output::line(line));
+    if let Some(warning) = &size.warning {
+        output::line(&format!("warning: {warning}"));
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +227,15 @@ mod tests {
         assert_eq!((l1.by_cpu, l1.bytes, l1.by_memory), (Some(2), Some(30_000.0), Some(6)));
         let l2 = nodes(&cost("l2", None, None), &views, 100_000.0, 300);
         assert_eq!((l2.by_cpu, l2.bytes, l2.by_memory), (None, Some(100_000.0), None));
+    }
+
+    #[test]
+    fn few_asks_are_said_to_be_few() {
+        let warning = |asked| super::warning(&Asked { by: "lines".to_owned(), asked, names: 9 });
+        assert_eq!(warning(1_000), None);
+        for (asked, points) in [(1, "98 points"), (100, "10 points"), (999, "3 points")] {
+            assert!(warning(asked).is_some_and(|text| text.contains(points)), "{asked}");
+        }
     }
 
     #[test]

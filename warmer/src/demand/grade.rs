@@ -12,6 +12,9 @@ use crate::lru::Lru;
 const SETS_MAX: usize = 4;
 /// Hours that get asks at the same time, at most.
 const OPEN_MAX: usize = 4;
+/// Where it is so many hours earlier than it was, the shop's time is another: old sales are played. (Four weeks: partitions
+/// that are not read in step are days apart at most, however fast sales are played.)
+const BACK_HOURS: i64 = 672;
 /// Graded hours kept: a day.
 const GRADED_MAX: usize = 24;
 /// How heavy an older hour is beside the next, where the fewest members are sought that would have been enough.
@@ -103,14 +106,16 @@ impl Grade {
         }
     }
 
-    /// The set is this one from now on. It counts for the hours after `now`.
+    /// The set is this one from now on. It counts for the hours after `now`, up to the moment in which the next is set: unlike
+    /// in an evaluation, it may have been made of lines of the very hour before.
     pub fn set(&mut self, now: Hour, set: Ranked) {
         self.lines.resize(set.members);
         self.views.resize(set.members);
-        match self.sets.back_mut().filter(|(hour, _)| *hour >= now) {
-            Some((_, last)) => *last = Arc::new(set),
-            None => self.sets.push_back((now, Arc::new(set))),
+        // Those of later hours were set in another time, or in this hour.
+        while self.sets.back().is_some_and(|(hour, _)| *hour >= now) {
+            self.sets.pop_back();
         }
+        self.sets.push_back((now, Arc::new(set)));
         while self.sets.len() > SETS_MAX {
             self.sets.pop_front();
         }
@@ -167,6 +172,10 @@ impl Grade {
 
     /// All hours before `over` have all that was asked for in them; how many were graded by that.
     pub fn close(&mut self, over: Hour) -> usize {
+        if self.over.since(over) >= BACK_HOURS {
+            self.open.clear();
+            self.over = over;
+        }
         let mut count = 0;
         while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < over) {
             let (hour, Open { set, lines, views, asked }) = entry.remove_entry();
@@ -285,6 +294,18 @@ mod tests {
         check(90, Some(4));
         check(95, None);
         assert_eq!(grade.fewest_covering(50, 11), None, "too little is known");
+    }
+
+    #[test]
+    fn old_sales_that_are_played_are_graded_too() {
+        let mut grade = Grade::new(1);
+        grade.set(hour(9_000), ranked(&["a"], 1));
+        grade.close(hour(9_001));
+        grade.set(hour(0), ranked(&["a"], 1));
+        assert_eq!(grade.close(hour(1)), 0);
+        ask(&mut grade, 1, &["a", "b"]);
+        assert_eq!(grade.close(hour(2)), 1);
+        assert_eq!(grade.last().map(|last| (last.hour, last.coverage())), Some((hour(1), 0.5)));
     }
 
     #[test]

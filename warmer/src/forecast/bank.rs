@@ -10,6 +10,11 @@ pub const FIRST: usize = 4;
 /// Lines in the same hour of earlier weeks count half as much after so many hours: four weeks, the bank's longest.
 const WEEKLY_HALF_LIFE: i64 = 672;
 const WEEK: usize = 168;
+/// A product whose lines together weigh less than this (2^-26) by the longest half-life, beside 1 of a line sold now, may be
+/// forgotten: it has not sold for 26 of those half-lives, two years, so that what sells once a year is known for ever. By any
+/// shorter half-life it weighs still less beside a line sold two years ago (a sum of powers is at most the power of the sum),
+/// so whatever has sold since comes before it.
+const FORGOTTEN: f64 = 1.0 / 67_108_864.0;
 
 /// All columns.
 #[derive(Clone)]
@@ -89,6 +94,22 @@ impl Bank {
             };
             column.restore(product, value);
         }
+    }
+
+    /// Forgets what has not sold for two years, as of `hour`, where at least `most` products are left; whether each was kept.
+    /// `None`: nothing is to be forgotten.
+    pub fn forget(&mut self, hour: Hour, most: usize) -> Option<Vec<bool>> {
+        let longest = &self.plain[HALF_LIVES.len() - 1];
+        let is_kept: Vec<bool> = (0..self.products).map(|product| longest.weight(product, hour) >= FORGOTTEN).collect();
+        let kept = is_kept.iter().filter(|kept| **kept).count();
+        if kept == self.products || kept < most {
+            return None;
+        }
+        self.plain.iter_mut().chain(&mut self.weekly).for_each(|ewma| ewma.retain(&is_kept));
+        let mut first = is_kept.iter();
+        self.first.retain(|_| first.next().copied().unwrap_or(true));
+        self.products = kept;
+        Some(is_kept)
     }
 
     fn columns(&self) -> impl Iterator<Item = &Ewma> + '_ {

@@ -8,7 +8,7 @@ use super::hour::{Hour, Sold};
 use super::online::LEAD_HOURS;
 use super::products::Products;
 
-/// Their names, in the order of [`Baselines::expect`].
+/// Their names, in the order of [`Baselines::expected`].
 pub const NAMES: [&str; 3] = ["all-time", "last-7-days", "ewma-7d"];
 const WEEK_HOURS: i64 = 168;
 
@@ -34,8 +34,8 @@ impl Baselines {
         self.products.number_or_new(name)
     }
 
-    /// Each baseline's values for `hour`, from what is a lead older.
-    pub fn expect(&mut self, hour: Hour) -> [Vec<f64>; 3] {
+    /// It is `hour`: what is a lead older has been learnt.
+    pub fn advance(&mut self, hour: Hour) {
         let known_before = hour.plus(-LEAD_HOURS);
         while self.waiting.front().is_some_and(|(hour, _)| *hour < known_before) {
             let Some((hour, lines)) = self.waiting.pop_front() else { break };
@@ -48,6 +48,16 @@ impl Baselines {
             let Some((_, lines)) = self.week.pop_front() else { break };
             add(&mut self.last_week, &lines, -1.0);
         }
+    }
+
+    /// Hours whose lines are kept one by one: those of a week.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.waiting.len() + self.week.len()
+    }
+
+    /// Each baseline's values for `hour`, to which it was advanced.
+    pub fn expected(&self, hour: Hour) -> [Vec<f64>; 3] {
         let mut fixed = Vec::new();
         if let Some(ewma) = &self.fixed {
             ewma.expect(hour, self.products.len(), &mut fixed);

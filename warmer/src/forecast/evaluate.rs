@@ -112,20 +112,22 @@ impl Evaluation {
     fn end_hour(&mut self) {
         let Some(hour) = self.hour else { return };
         let lines = std::mem::take(&mut self.lines);
+        if hour >= self.span.to {
+            return;
+        }
+        // Also where the hour does not count: what is learnt at once need not be kept until one does.
+        self.forecast.advance(hour);
+        self.baselines.advance(hour);
         let sum: u64 = lines.values().map(|count| u64::from(*count)).sum();
-        if self.span.from <= hour && hour < self.span.to && sum >= HOUR_LINES_MIN {
+        if self.span.from <= hour && sum >= HOUR_LINES_MIN {
             self.measure(hour, sum, &lines);
         }
-        let mut numbered = Vec::with_capacity(lines.len());
-        for (product, count) in &lines {
-            numbered.push(Sold { product: self.baselines.number(product), lines: *count });
-        }
-        self.baselines.sold(hour, numbered);
+        let sold = numbered(&mut self.baselines, &lines);
+        self.baselines.sold(hour, sold);
         self.forecast.sold_many(hour, lines);
     }
 
     fn measure(&mut self, hour: Hour, sum: u64, lines: &HashMap<Arc<str>, u32>) {
-        self.forecast.advance(hour);
         let mut results = self.results.iter_mut();
         let known = |(name, lines): (&Arc<str>, &u32)| {
             Some(Sold { product: self.forecast.products().number(name)?, lines: *lines })
@@ -138,14 +140,38 @@ impl Evaluation {
             let Some(result) = results.next() else { return };
             result.hours.push((hour, sum, covered(expected, &cut, &sold)));
         }
-        let numbered = lines.iter().map(|(name, lines)| Sold { product: self.baselines.number(name), lines: *lines });
-        let sold: Vec<Sold> = numbered.collect();
-        for expected in self.baselines.expect(hour) {
+        let sold = numbered(&mut self.baselines, lines);
+        for expected in self.baselines.expected(hour) {
             for k in &self.sizes {
                 let cut = Cut::of(&expected, *k, &mut self.room);
                 let Some(result) = results.next() else { return };
                 result.hours.push((hour, sum, covered(&expected, &cut, &sold)));
             }
         }
+    }
+}
+
+/// By the baselines' numbers; new ones are given in the order of names, so that of equals the same are chosen each time.
+fn numbered(baselines: &mut Baselines, lines: &HashMap<Arc<str>, u32>) -> Vec<Sold> {
+    let mut named: Vec<(&Arc<str>, &u32)> = lines.iter().collect();
+    named.sort_unstable();
+    named.into_iter().map(|(name, lines)| Sold { product: baselines.number(name), lines: *lines }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_that_do_not_count_are_learnt_from_and_not_kept() {
+        let hour = |hour: i64| Hour::new(400_000 + hour);
+        let mut evaluation = Evaluation::new(&[1], Span { from: hour(1_000), to: hour(1_001) });
+        for at in 0..1_100 {
+            (0..HOUR_LINES_MIN).for_each(|_| evaluation.sold("a", hour(at)));
+            let kept = evaluation.forecast.open.len() + evaluation.forecast.judged.len() + evaluation.baselines.kept();
+            assert!(kept < 200, "{kept} hours are kept at {at}");
+        }
+        let results = evaluation.finish();
+        assert!(results.iter().all(|coverage| coverage.mean() == Some(1.0) && coverage.hours.len() == 1));
     }
 }

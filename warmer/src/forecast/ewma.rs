@@ -67,6 +67,17 @@ impl Ewma {
         self.values[product] = if value.is_finite() && value > 0.0 { value } else { 0.0 };
     }
 
+    /// The weight of all lines of a product in `hour`: one that is sold in it weighs 1.
+    pub fn weight(&self, product: usize, hour: Hour) -> f64 {
+        self.values.get(product).map_or(0.0, |value| value * (-self.doublings(hour)).exp2())
+    }
+
+    /// Only products for which `is_kept` is true remain, in their order.
+    pub fn retain(&mut self, is_kept: &[bool]) {
+        let mut kept = is_kept.iter();
+        self.values.retain(|_| kept.next().copied().unwrap_or(true));
+    }
+
     fn scale(&self, hour: Hour) -> f64 {
         ((1.0 / self.half_life as f64).exp2() - 1.0) * (-self.doublings(hour)).min(0.0).exp2()
     }

@@ -29,6 +29,8 @@ const LINES: &str = "public.order_lines";
 pub(crate) struct Line {
     pub product: String,
     pub hour: Hour,
+    /// When it was committed, microseconds since 1970.
+    pub committed_at: i64,
 }
 
 /// The group's topic, being read.
@@ -90,7 +92,8 @@ impl Log {
     /// The line that a record tells of, where it tells of one that has not been counted.
     pub async fn line(&mut self, record: Option<OwnedMessage>) -> Option<Line> {
         let record = record?;
-        let read = self.reader.read(&RawRecord::of(&record)).await;
+        let raw = RawRecord::of(&record);
+        let read = self.reader.read(&raw).await;
         let place = self.places.get_mut(usize::try_from(record.partition()).ok()?)?;
         place.next = record.offset() + 1;
         match read {
@@ -100,7 +103,7 @@ impl Log {
                     return None;
                 }
                 place.newest = Some(change.position);
-                line_of(&change)
+                line_of(&change, raw.published_at)
             }
             Ok(_) => None,
             Err(why) => {
@@ -180,7 +183,7 @@ fn begin(partition: i32, next: i64, oldest: i64, end: i64) -> i64 {
     next.max(oldest)
 }
 
-fn line_of(change: &Change) -> Option<Line> {
+fn line_of(change: &Change, published_at: Option<i64>) -> Option<Line> {
     // What was ordered was asked for, also where the order is changed or deleted later.
     if change.op != Op::Insert || &*change.table != LINES {
         return None;
@@ -188,7 +191,11 @@ fn line_of(change: &Change) -> Option<Line> {
     let row = change.row()?;
     let placed_at = instant_micros(row.text("placed_at")?)?;
     // A line from the future would make all others look old.
-    Some(Line { product: row.text("product_id")?.to_owned(), hour: Hour::of_micros(placed_at.min(now_micros())) })
+    let now = now_micros();
+    // Another writer of envelopes may leave the time of the commit out.
+    let committed_at = Some(change.committed_at).filter(|at| *at > 0).or(published_at).unwrap_or(now);
+    let hour = Hour::of_micros(placed_at.min(now));
+    Some(Line { product: row.text("product_id")?.to_owned(), hour, committed_at })
 }
 
 #[cfg(test)]

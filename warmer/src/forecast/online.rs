@@ -12,9 +12,13 @@ use super::cut::Cut;
 use super::hour::{Hour, Sold};
 use super::products::Products;
 use super::terms::TERMS;
+use crate::shop_time::ShopTime;
 
 /// A set is fixed so many hours before the hour that it is for: what is judged then could have been warmed in time.
 pub const LEAD_HOURS: i64 = 1;
+const WEEK_HOURS: i64 = 168;
+/// Nothing is forgotten below so many products for each place of the set: as many as are published.
+const KEPT_FOR_A_PLACE: usize = 2;
 
 /// Lines of one hour by product.
 pub type Lines = HashMap<Arc<str>, u32>;
@@ -33,6 +37,10 @@ pub struct Forecast {
     pub(super) over: Hour,
     /// What has changed since it was last asked.
     pub(super) touched: Touched,
+    /// What lines say of the time; only who tells it of them knows it.
+    pub(super) time: ShopTime,
+    /// The week in which products were last looked through for those to forget.
+    pub(super) looked_through: i64,
     room: Room,
 }
 
@@ -72,6 +80,8 @@ impl Forecast {
             judged: VecDeque::new(),
             over: Hour::EARLIEST,
             touched: Touched::default(),
+            time: ShopTime::default(),
+            looked_through: i64::MIN,
             room: Room::default(),
         }
     }
@@ -114,12 +124,27 @@ impl Forecast {
                 continue;
             }
             self.learn_before(over.plus(-LEAD_HOURS));
+            self.look_through(over);
             let covered = self.judge(over, &lines);
             self.judged.push_back(Judged { hour: over, lines, covered });
             self.over = over.plus(1);
         }
         self.over = self.over.max(hour);
         self.learn_before(hour.plus(-LEAD_HOURS));
+        self.look_through(hour);
+    }
+
+    /// Once a week forgets products that have not sold for two years. What is kept of them goes with the next round.
+    fn look_through(&mut self, hour: Hour) {
+        let week = hour.get().div_euclid(WEEK_HOURS);
+        if week <= self.looked_through {
+            return;
+        }
+        self.looked_through = week;
+        let places = self.choosers.iter().map(|(size, _)| *size).max().unwrap_or_default();
+        if let Some(is_kept) = self.bank.forget(Hour::new(week * WEEK_HOURS), places.saturating_mul(KEPT_FOR_A_PLACE)) {
+            self.touched.banks.extend(self.products.retain(&is_kept));
+        }
     }
 
     /// The way that is best now, of the chooser at that place.

@@ -17,6 +17,7 @@ use super::chooser::{Chooser, WAYS};
 use super::hour::Hour;
 use super::online::{Forecast, Judged, Lines, Touched};
 use super::products::Products;
+use crate::shop_time::ShopTime;
 
 /// The form of all records. Another one is not read: the forecast then learns anew from what the log still holds.
 const VERSION: i64 = 1;
@@ -60,7 +61,7 @@ pub enum StateError {
 
 /// Records of all that was touched, and the head.
 pub fn changes(forecast: &Forecast, touched: &Touched, places: &[Place]) -> Vec<StateRecord> {
-    let banks = touched.banks.iter().map(|product| record(BANK, product, Some(bank_value(forecast, product))));
+    let banks = touched.banks.iter().map(|product| record(BANK, product, bank_value(forecast, product)));
     let lines = touched.lines.iter().map(|product| record(LINES, product, lines_value(forecast, product)));
     let head = StateRecord { key: HEAD.to_vec(), value: Some(head_value(forecast, places)) };
     banks.chain(lines).chain([head]).collect()
@@ -73,7 +74,7 @@ pub fn restore(
 ) -> Result<Option<(Forecast, Vec<Place>)>, StateError> {
     let Some(head) = records.get(HEAD) else { return Ok(None) };
     let mut forecast = Forecast::new(&[size]);
-    let places = read_head(head, &mut forecast, size)?;
+    let (places, products) = read_head(head, &mut forecast, size)?;
     let mut banks = Vec::new();
     for (key, value) in records {
         let Some((kind, name)) = key.split_first().filter(|_| key != HEAD) else { continue };
@@ -84,15 +85,20 @@ pub fn restore(
             _ => return Err(StateError::Odd("a key of an unknown kind")),
         }
     }
-    banks.sort_unstable_by_key(|(number, ..)| *number);
-    if banks.iter().enumerate().any(|(at, (number, ..))| at != *number) {
+    banks.sort_unstable_by_key(|(ordinal, ..)| *ordinal);
+    if banks.windows(2).any(|two| two[0].0 == two[1].0) {
+        return Err(StateError::Odd("two products have one place"));
+    }
+    // Older heads do not say how many there are: those products have no gaps between them.
+    let wanted = products.unwrap_or_else(|| banks.last().map_or(0, |(ordinal, ..)| ordinal.saturating_add(1)));
+    if banks.len() != wanted {
         return Err(StateError::Odd("products are missing"));
     }
-    for (number, _, first, values) in &banks {
-        forecast.bank.sold_in(*number, *first);
-        forecast.bank.restore(*number, values.iter().copied());
+    for (number, (_, _, first, values)) in banks.iter().enumerate() {
+        forecast.bank.sold_in(number, *first);
+        forecast.bank.restore(number, values.iter().copied());
     }
-    forecast.products = Products::numbered(banks.into_iter().map(|(_, name, ..)| name).collect());
+    forecast.products = Products::ordered(banks.into_iter().map(|(ordinal, name, ..)| (ordinal, name)).collect());
     forecast.take_touched();
     Ok(Some((forecast, places)))
 }
@@ -102,10 +108,11 @@ fn record(kind: u8, product: &str, value: Option<Vec<u8>>) -> StateRecord {
     StateRecord { key, value }
 }
 
-fn bank_value(forecast: &Forecast, product: &str) -> Vec<u8> {
-    let number = forecast.products.number(product).unwrap_or_default();
+/// `None`: the product has been forgotten.
+fn bank_value(forecast: &Forecast, product: &str) -> Option<Vec<u8>> {
+    let number = forecast.products.number(product)?;
     let mut writer = versioned();
-    writer.long(number as i64);
+    writer.long(forecast.products.ordinal(number) as i64);
     let values: Vec<_> = forecast.bank.values(number).enumerate().filter(|(_, (_, value))| *value > 0.0).collect();
     writer.long(values.len() as i64);
     for (column, (base, value)) in values {
@@ -114,21 +121,21 @@ fn bank_value(forecast: &Forecast, product: &str) -> Vec<u8> {
         writer.double(value);
     }
     writer.long(forecast.bank.first(number).get());
-    writer.bytes
+    Some(writer.bytes)
 }
 
 type BankRecord = (usize, Arc<str>, Hour, Vec<(usize, (Hour, f64))>);
 
 fn read_bank(name: &Arc<str>, value: &[u8]) -> Result<BankRecord, StateError> {
     let mut reader = open(value)?;
-    let number = size(&mut reader)?;
+    let ordinal = size(&mut reader)?;
     let mut values = Vec::new();
     for _ in 0..size(&mut reader)?.min(Bank::COLUMNS) {
         values.push((size(&mut reader)?, (Hour::new(reader.long()?), reader.double()?)));
     }
     // Older records do not say it: those products have been there for long.
     let first = if reader.is_empty() { Hour::EARLIEST } else { Hour::new(reader.long()?) };
-    Ok((number, Arc::clone(name), first, values))
+    Ok((ordinal, Arc::clone(name), first, values))
 }
 
 fn lines_value(forecast: &Forecast, product: &str) -> Option<Vec<u8>> {
@@ -166,7 +173,6 @@ fn head_value(forecast: &Forecast, places: &[Place]) -> Vec<u8> {
         writer.blob(place.newest.map(|position| position.to_string()).unwrap_or_default().as_bytes());
     }
     writer.long(forecast.over.get());
-    // Sums of another number of ways, or for a set of another size, are not comparable, and are left behind.
     writer.long(WAYS as i64);
     let (size, chooser) = &forecast.choosers[0];
     writer.long(*size as i64);
@@ -178,10 +184,20 @@ fn head_value(forecast: &Forecast, places: &[Place]) -> Vec<u8> {
         writer.long(judged.hour.get());
         judged.covered[0].iter().for_each(|lines| writer.long(*lines as i64));
     }
+    writer.long(forecast.products.len() as i64);
+    writer.long(forecast.looked_through);
+    let time = forecast.time.kept();
+    writer.long(i64::from(time.is_some()));
+    if let Some((newest, is_live, last)) = time {
+        writer.long(newest.get());
+        writer.long(i64::from(is_live));
+        writer.long(last);
+    }
     writer.bytes
 }
 
-fn read_head(value: &[u8], forecast: &mut Forecast, wanted: usize) -> Result<Vec<Place>, StateError> {
+/// The places, and how many products are remembered, where it says so.
+fn read_head(value: &[u8], forecast: &mut Forecast, wanted: usize) -> Result<(Vec<Place>, Option<usize>), StateError> {
     let mut reader = open(value)?;
     let mut places = Vec::new();
     for _ in 0..size(&mut reader)? {
@@ -194,25 +210,48 @@ fn read_head(value: &[u8], forecast: &mut Forecast, wanted: usize) -> Result<Vec
     }
     forecast.over = Hour::new(reader.long()?);
     let ways = size(&mut reader)?;
-    let same = ways == WAYS && size(&mut reader)? == wanted;
-    if !same {
-        return Ok(places);
-    }
+    // Sums of another number of ways, or for a set of another size, are not comparable, and are left behind.
+    let is_same = size(&mut reader)? == wanted && ways == WAYS;
     let at = Hour::new(reader.long()?);
-    let mut covered = [0.0; WAYS];
-    for sum in &mut covered {
-        *sum = Some(reader.double()?).filter(|sum| sum.is_finite()).ok_or(StateError::Odd("a sum is no number"))?;
+    let covered = row(ways, || {
+        let sum = reader.double()?;
+        Some(sum).filter(|sum| sum.is_finite()).ok_or(StateError::Odd("a sum is no number"))
+    })?;
+    if let Some(covered) = covered.filter(|_| is_same) {
+        forecast.choosers = vec![(wanted, Chooser::restored(at, covered))];
     }
-    forecast.choosers = vec![(wanted, Chooser::restored(at, covered))];
     for _ in 0..size(&mut reader)? {
         let hour = Hour::new(reader.long()?);
-        let mut covered = [0; WAYS];
-        for lines in &mut covered {
-            *lines = u64::try_from(reader.long()?).map_err(|_| StateError::Odd("a count out of range"))?;
+        let covered = row(ways, || u64::try_from(reader.long()?).map_err(|_| StateError::Odd("a count out of range")))?;
+        if let Some(covered) = covered.filter(|_| is_same) {
+            forecast.judged.push_back(Judged { hour, lines: Lines::new(), covered: vec![covered] });
         }
-        forecast.judged.push_back(Judged { hour, lines: Lines::new(), covered: vec![covered] });
     }
-    Ok(places)
+    // Older heads end here: nothing had been forgotten, and what hour it was is for the next lines to say.
+    if reader.is_empty() {
+        return Ok((places, None));
+    }
+    let products = size(&mut reader)?;
+    forecast.looked_through = reader.long()?;
+    if reader.long()? != 0 {
+        forecast.time = ShopTime::restored(Hour::new(reader.long()?), reader.long()? != 0, reader.long()?);
+    }
+    Ok((places, Some(products)))
+}
+
+/// Reads a value of each way; `None` where there are not as many ways as ours.
+fn row<T: Copy + Default>(
+    ways: usize,
+    mut read: impl FnMut() -> Result<T, StateError>,
+) -> Result<Option<[T; WAYS]>, StateError> {
+    let mut values = [T::default(); WAYS];
+    for at in 0..ways {
+        let value = read()?;
+        if let Some(own) = values.get_mut(at) {
+            *own = value;
+        }
+    }
+    Ok((ways == WAYS).then_some(values))
 }
 
 fn versioned() -> Writer {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::forecast::bank::HALF_LIVES;
+use crate::forecast::cut::top;
 use crate::forecast::ewma::Ewma;
 
 const START: i64 = 350_000;
@@ -73,7 +74,78 @@ fn terms_are_chosen_only_while_they_win() {
     assert_eq!(chooser.chosen().name(), "ewma-12h");
 }
 
+/// The best of a way, by name.
+fn best(forecast: &mut Forecast, way: Way, hour: Hour, k: usize) -> Vec<String> {
+    let column = forecast.expect(way, hour).to_vec();
+    let best = top(&column, k, &mut Vec::new());
+    best.into_iter().map(|number| forecast.products().name(number).to_string()).collect()
+}
+
+#[test]
+fn what_has_not_sold_for_two_years_is_forgotten_and_no_set_changes() {
+    const YEARS: i64 = 104 * 168;
+    let mut forecast = Forecast::new(&[3]);
+    forecast.sold("once", Hour::new(START));
+    forecast.sold_many(Hour::new(START), Lines::from([("often".into(), 4)]));
+    let is_known = |forecast: &Forecast, product: &str| forecast.products().number(product).is_some();
+    for hour in 0..YEARS + 9 * 168 {
+        forecast.sold(&format!("P{}", hour % 10), Hour::new(START + hour));
+        let mut unforgetting = ((START + hour) % WEEK_HOURS == 0).then(|| forecast.clone());
+        let before = forecast.products().len();
+        forecast.advance(Hour::new(START + hour));
+        if hour == YEARS - 168 {
+            assert!(is_known(&forecast, "once"), "it has sold within two years");
+        }
+        if forecast.products().len() < before {
+            let unforgetting = unforgetting.as_mut().expect("a week begins");
+            unforgetting.looked_through = i64::MAX;
+            unforgetting.advance(Hour::new(START + hour));
+            assert_eq!(unforgetting.products().len(), before);
+            for way in every_way() {
+                let [ours, all] = [&mut forecast, &mut *unforgetting]
+                    .map(|forecast| best(forecast, way, Hour::new(START + hour), 3 * KEPT_FOR_A_PLACE));
+                assert_eq!(ours, all, "{}", way.name());
+            }
+        }
+        if hour == YEARS + 168 {
+            assert!(!is_known(&forecast, "once") && is_known(&forecast, "often"), "more lines are known for longer");
+            assert!(forecast.touched.banks.contains("once"), "what is kept of it has to go");
+        }
+    }
+    assert_eq!((forecast.products().len(), forecast.bank.products()), (10, 10));
+    let end = Hour::new(START + YEARS + 9 * 168);
+    forecast.sold("once", end);
+    forecast.advance(end.plus(3));
+    let number = forecast.products().number("once").expect("it is sold again");
+    assert_eq!((number, forecast.bank.first(number)), (10, end), "as a new one");
+}
+
+#[test]
+fn of_few_products_none_is_forgotten() {
+    let mut forecast = Forecast::new(&[3]);
+    for product in 0..6 {
+        forecast.sold(&product.to_string(), Hour::new(START + product / 5 * 40_000));
+    }
+    forecast.advance(Hour::new(START + 60_000));
+    assert_eq!(forecast.products().len(), 6, "all of them are published, however old");
+}
+
 proptest! {
+    /// What makes it safe to forget by the longest half-life alone.
+    #[test]
+    fn what_is_light_by_the_longest_half_life_is_lighter_by_all_others(
+        lines in prop::collection::vec((16_000_i64..60_000, 1_u32..20), 1..9),
+    ) {
+        let weight = |half_life: i64| -> f64 {
+            lines.iter().map(|(age, count)| f64::from(*count) * (-(*age as f64) / half_life as f64).exp2()).sum()
+        };
+        prop_assume!(weight(672) < (-26.0_f64).exp2());
+        for half_life in HALF_LIVES {
+            let two_years_ago = (-17_472.0 / half_life as f64).exp2();
+            prop_assert!(weight(half_life) <= two_years_ago, "{half_life}");
+        }
+    }
+
     #[test]
     fn decay_is_exact_however_lazy(
         lines in prop::collection::vec((0_i64..3_000, 1_u32..50), 1..40),

@@ -38,14 +38,18 @@ proptest! {
         lines in prop::collection::vec((0_i64..900, 0_u8..12), 1..200),
         cuts in prop::collection::vec(0_usize..200, 0..4),
         late in 0_i64..3,
+        // In years, products are forgotten too.
+        stride in prop::sample::select(vec![1_i64, 40]),
     ) {
         let mut sorted = lines;
         sorted.sort_by_key(|(hour, product)| hour + i64::from(*product) % (late + 1));
+        sorted.iter_mut().for_each(|(hour, _)| *hour *= stride);
         let (mut whole, mut cut, mut topic) = (Forecast::new(&[SIZE]), Forecast::new(&[SIZE]), Topic::default());
         for (at, (hour, product)) in sorted.iter().enumerate() {
             for forecast in [&mut whole, &mut cut] {
                 forecast.sold(&product.to_string(), Hour::new(START + hour));
                 forecast.advance(Hour::new(START + hour - 1));
+                forecast.time.came(Hour::new(START + hour), Hour::new(START + hour + 5 * late).micros());
             }
             if cuts.contains(&at) {
                 let places = [Place { next: at as i64, newest: Some(Position::before(3, lockstep_schemas::position::Lsn(7))) }];
@@ -57,9 +61,10 @@ proptest! {
                 cut = restored;
             }
         }
-        let end = Hour::new(START + 905);
+        let end = Hour::new(START + 905 * stride);
         whole.advance(end);
         cut.advance(end);
+        prop_assert_eq!((whole.time, whole.looked_through), (cut.time, cut.looked_through));
         prop_assert_eq!(&whole.choosers, &cut.choosers);
         prop_assert_eq!(scores(&whole, end), scores(&cut, end));
     }
@@ -84,6 +89,47 @@ fn state_of_another_form_is_refused() {
     topic.keep(&mut forecast, &[]);
     assert!(topic.0.values().all(|value| value.len() < 4_096));
     topic.0.remove(&b"ba"[..]);
+    assert_eq!(restore(&topic.0, SIZE).map(drop), Err(StateError::Odd("products are missing")));
+}
+
+#[test]
+fn what_is_forgotten_leaves_the_topic() {
+    let (mut topic, mut forecast) = (Topic::default(), Forecast::new(&[SIZE]));
+    forecast.sold("old", Hour::new(START));
+    for hour in 1..18_000 {
+        forecast.sold(&(hour % 10).to_string(), Hour::new(START + hour));
+        forecast.advance(Hour::new(START + hour));
+        if hour == 200 {
+            topic.keep(&mut forecast, &[]);
+            assert!(topic.0.contains_key(&b"bold"[..]));
+        }
+    }
+    topic.keep(&mut forecast, &[]);
+    assert!(!topic.0.contains_key(&b"bold"[..]));
+    let (restored, _) = restore(&topic.0, SIZE).expect("good state").expect("state");
+    let end = Hour::new(START + 18_001);
+    assert_eq!(scores(&restored, end), scores(&forecast, end));
+    assert_eq!(restored.products.len(), 10);
+}
+
+#[test]
+fn heads_of_before_products_were_forgotten_are_gone_on_with() {
+    let (mut topic, mut forecast) = (Topic::default(), Forecast::new(&[SIZE]));
+    for product in ["a", "b", "c"] {
+        forecast.sold(product, Hour::new(START));
+    }
+    forecast.advance(Hour::new(START + 9));
+    topic.keep(&mut forecast, &[]);
+    let mut tail = Writer::default();
+    tail.long(3);
+    tail.long(forecast.looked_through);
+    tail.long(0);
+    let head = topic.0.get_mut(HEAD).expect("a head");
+    assert!(head.ends_with(&tail.bytes));
+    head.truncate(head.len() - tail.bytes.len());
+    let (restored, _) = restore(&topic.0, SIZE).expect("good state").expect("state");
+    assert_eq!((restored.products.len(), restored.time), (3, ShopTime::default()));
+    topic.0.remove(&b"bb"[..]);
     assert_eq!(restore(&topic.0, SIZE).map(drop), Err(StateError::Odd("products are missing")));
 }
 

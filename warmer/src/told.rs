@@ -1,0 +1,52 @@
+//! Up to where of the scores a word has been parked of all that could not be used: as a committed offset, so that a restart,
+//! which reads the same records again, says nothing twice. It lives in Kafka as long as the scores do, a week.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::topics;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The client's id; the group is `lockstep-` and this.
+const ID: &str = "warmer-refused";
+
+/// The place, in Kafka.
+pub(crate) struct Told {
+    consumer: Arc<BaseConsumer>,
+}
+
+impl Told {
+    pub fn open(kafka: &KafkaConfig) -> Result<Self, KafkaError> {
+        Ok(Told { consumer: Arc::new(topics::reader(kafka, ID).create()?) })
+    }
+
+    /// The offset before which all has been said; 0 where nothing has.
+    pub async fn before(&self) -> Result<i64, KafkaError> {
+        let consumer = Arc::clone(&self.consumer);
+        let ask = move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(topics::SCORES, 0);
+            let told = consumer.committed_offsets(list, ANSWER_WAIT_MAX)?;
+            let offset = told.elements().first().map(|element| element.offset());
+            Ok(if let Some(Offset::Offset(next)) = offset { next } else { 0 })
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled))
+    }
+
+    /// All before that offset has been said. What Kafka does not take is said once more after a restart.
+    pub fn tell(&self, next: i64) {
+        let mut list = TopicPartitionList::new();
+        let commit = list
+            .add_partition_offset(topics::SCORES, 0, Offset::Offset(next))
+            .and_then(|()| self.consumer.commit(&list, CommitMode::Async));
+        if let Err(error) = commit {
+            tracing::debug!(%error, "Kafka was not told up to where refused scores were parked");
+        }
+        // Serves the client's answers; it has nothing assigned, so no record comes.
+        let _ = self.consumer.poll(Duration::ZERO);
+    }
+}
