@@ -1,6 +1,9 @@
 //! Mistakes in the functions, loaded in the library's place beneath a system at work: the auditor reports each of them.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
 
 use crate::found::audit;
 use crate::harness::cut::{Cut, Mode};
@@ -8,16 +11,16 @@ use crate::harness::process::send;
 use crate::harness::{Program, until};
 use crate::mistakes::{LIBRARY, MET_BY_READERS, with_mistake};
 use crate::role::Role;
-use crate::shop::{PRODUCTS, Shop, Writer, connect};
+use crate::shop::{BUSY, PRODUCTS, Shop, Writer, connect};
 
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
 /// Of one part of a round.
 const PART_LIMIT: Duration = Duration::from_secs(60);
-const CHANGES: u64 = 1_500;
+const CHANGES: RangeInclusive<u64> = 200..=900;
 /// Entries that are evicted and asked for at once.
-const EVICTED: usize = 8;
+const EVICTED: usize = 20;
 /// From the gateway to the database and back, each: so long is what it has read on its way into a tier.
-const READERS_DELAY: Duration = Duration::from_millis(200);
+const READERS_DELAY: Duration = Duration::from_millis(250);
 /// The same of the engine, which fills what it has dropped while somebody waited for it.
 const ENGINES_DELAY: Duration = Duration::from_millis(40);
 /// Copies that the role looks at before the engine may go on.
@@ -39,7 +42,7 @@ enum Play {
 fn play_of(name: &str) -> Play {
     match name {
         "in between is refreshed" => Play::EarlyFills,
-        "a fill takes anybody's lease" => Play::AllFillsLate,
+        "a fill takes anybody's lease" | "a drop leaves the entry" => Play::AllFillsLate,
         "the floor kills nothing" | "a call without a floor lowers it" => Play::Truncate,
         _ => Play::LateFills,
     }
@@ -95,13 +98,17 @@ pub fn are_reported(shop: &mut Shop) {
 }
 
 fn late_fills(shop: &Shop, slow: &[(&Cut, Duration)]) {
+    // As many connections as it takes: by the slow way, opening one takes longer than a reader waits.
+    answered(shop, ask(shop, &evict(shop, EVICTED)));
     slow.iter().for_each(|(way, delay)| way.set(Mode::Slow(*delay)));
     let writer = Writer::start(shop);
-    until("some changes", PART_LIMIT, || {
-        fetch(shop, &evict(shop, EVICTED));
-        (writer.changes() >= CHANGES).then_some(())
-    });
+    let pages = ask(shop, &evict(shop, EVICTED));
+    // Some changes are to reach the tier before what was read without them, and none that would mend it afterwards: how long
+    // they take depends on the machine.
+    let changes = fastrand::u64(CHANGES);
+    until("some changes", PART_LIMIT, || (writer.changes() >= changes).then_some(()));
     writer.end();
+    answered(shop, pages);
     slow.iter().for_each(|(way, _)| way.set(Mode::Pass));
 }
 
@@ -112,9 +119,9 @@ fn early_fills(shop: &Shop, engine: &Program, role: &Role) {
     };
     send(engine.pid(), libc::SIGSTOP);
     let writer = Writer::start(shop);
-    until("some changes", PART_LIMIT, || (writer.changes() >= CHANGES / 5).then_some(()));
+    until("some changes", PART_LIMIT, || (writer.changes() >= *CHANGES.end()).then_some(()));
     writer.end();
-    fetch(shop, &evict(shop, PRODUCTS));
+    answered(shop, ask(shop, &evict(shop, PRODUCTS)));
     role_looks();
     send(engine.pid(), libc::SIGCONT);
     shop.settle();
@@ -127,28 +134,34 @@ fn truncate(shop: &Shop) {
          ON CONFLICT (product_id) DO UPDATE SET price_pence = excluded.price_pence"
     ));
     shop.settle();
-    fetch(shop, &evict(shop, PRODUCTS));
+    answered(shop, ask(shop, &evict(shop, PRODUCTS)));
     shop.sql("TRUNCATE prices");
     shop.settle();
     shop.fill_edge();
 }
 
-/// Removes entries from L2 as a node without memory would. The products.
+/// Removes entries from L2 as a node without memory would; those that change most among them. The products.
 fn evict(shop: &Shop, count: usize) -> Vec<String> {
-    let first = fastrand::usize(..PRODUCTS);
-    let products: Vec<String> = (first..first + count).map(|n| format!("P{}", 1 + n % PRODUCTS)).collect();
+    let mut others: Vec<usize> = (BUSY + 1..=PRODUCTS).collect();
+    fastrand::shuffle(&mut others);
+    let products: Vec<String> = (1..=BUSY).chain(others).take(count).map(|n| format!("P{n}")).collect();
     let keys: Vec<String> = products.iter().map(|product| format!("product:all:{product}")).collect();
     let () = redis::cmd("UNLINK").arg(keys).query(&mut shop.l2()).expect("fewer entries");
     products
 }
 
+type Pages = Vec<JoinHandle<reqwest::Result<reqwest::Response>>>;
+
 /// Asks the gateway for all of these at once.
-fn fetch(shop: &Shop, products: &[String]) {
+fn ask(shop: &Shop, products: &[String]) -> Pages {
     let page = |product: &String| {
         let request = shop.http.get(format!("{}/v1/product/{product}", shop.endpoints().gateway));
         shop.runtime.spawn(async { request.send().await })
     };
-    let pages: Vec<_> = products.iter().map(page).collect();
+    products.iter().map(page).collect()
+}
+
+fn answered(shop: &Shop, pages: Pages) {
     shop.runtime.block_on(async {
         for page in pages {
             page.await.expect("a task that ends").expect("an answer");

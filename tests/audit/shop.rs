@@ -15,6 +15,8 @@ use tokio::runtime::Runtime;
 use crate::harness::{Lockstep, Program, until};
 
 pub const PRODUCTS: usize = 120;
+/// The first of them, of which every other change is.
+pub const BUSY: usize = 5;
 pub const USERS: usize = 40;
 /// Part of every customer's name, which is private.
 pub const NAME: &str = "Amberly";
@@ -244,7 +246,7 @@ impl Writer {
 
 /// Mostly of few products, so that many a copy is read while its row changes.
 fn change() -> String {
-    let product = if fastrand::bool() { fastrand::usize(1..=5) } else { fastrand::usize(1..=PRODUCTS) };
+    let product = if fastrand::bool() { fastrand::usize(1..=BUSY) } else { fastrand::usize(1..=PRODUCTS) };
     let (user, value) = (fastrand::usize(1..=USERS), fastrand::u32(1..1_000));
     match fastrand::u8(..11) {
         10 => {
