@@ -7,6 +7,9 @@ use lockstep_schemas::partition::partition_of;
 use crate::pgoutput::{Field, OldTuple, Tuple};
 use crate::tables::PublishedTable;
 
+/// A value's text is at most so many times as long as its encoding (a time of day with its zone); of long values, two.
+const TEXT_BYTES_PER_BYTE_MAX: usize = 4;
+
 /// What the log allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -177,10 +180,16 @@ impl Maker<'_> {
         };
         let keyed = table.columns.iter().any(|column| column.identity);
         let key = if keyed { Some(table.key(self.table.key_schema, row).ok_or_else(identity)?) } else { None };
-        let mut value = table.envelope(self.table.value_schema, op, before, after, stamp);
-        let is_hollow = value.len() > self.limits.record_bytes_max;
+        let text_bytes = |row: Option<&[Datum<'_>]>| row.unwrap_or_default().iter().map(text_bytes).sum::<usize>();
+        let least = (text_bytes(before) + text_bytes(after)) / TEXT_BYTES_PER_BYTE_MAX;
+        let encode = || table.envelope(self.table.value_schema, op, before, after, stamp);
+        // What is certain to be too large need not be encoded, and held twice, to find that out.
+        let whole = (least <= self.limits.record_bytes_max).then(encode);
+        let bytes = whole.as_ref().map_or(least, Vec::len);
+        let is_hollow = bytes > self.limits.record_bytes_max;
+        let mut value = whole.unwrap_or_default();
         if is_hollow {
-            tracing::warn!(table = %table.full_name(), bytes = value.len(), "a row too large for a record is published without its values");
+            tracing::warn!(table = %table.full_name(), bytes, "a row too large for a record is published without its values");
             let (before, after) = (before.map(|row| self.hollow(row)), after.map(|row| self.hollow(row)));
             let stamp = Stamp { incomplete: true, ..stamp.clone() };
             value = table.envelope(self.table.value_schema, op, before.as_deref(), after.as_deref(), &stamp);
@@ -195,4 +204,8 @@ impl Maker<'_> {
         let columns = &self.table.record.columns;
         row.iter().zip(columns).map(|(datum, column)| if column.identity { *datum } else { Datum::Unknown }).collect()
     }
+}
+
+fn text_bytes(datum: &Datum<'_>) -> usize {
+    if let Datum::Text(text) = datum { text.len() } else { 0 }
 }

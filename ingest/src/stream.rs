@@ -37,6 +37,7 @@ const EVENTS_AT_ONCE: usize = 128;
 /// Where nothing came since the last one, the next tick may be so late; what comes brings it forward.
 const TICK_QUIET: Duration = Duration::from_millis(250);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+const YIELD_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why streaming stopped before shutdown. All are tried again, from what Kafka has acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +110,7 @@ impl Stream {
         let mut open: Option<Open> = None;
         let mut previous_commit = Lsn(0);
         let (mut tick_at, mut is_quiet) = (Instant::now(), false);
-        let mut saved_at = Instant::now();
+        let (mut saved_at, mut yielded_at) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 biased;
@@ -135,6 +136,12 @@ impl Stream {
                     filled?;
                     is_quiet = false;
                     self.take_events(transport, &mut open, &mut previous_commit).await?;
+                    // In a flow nothing here ever waits, and the runtime's own limit is far: whoever shares this thread, as
+                    // feedback may, would be heard of too late.
+                    if yielded_at.elapsed() >= YIELD_INTERVAL {
+                        tokio::task::yield_now().await;
+                        yielded_at = Instant::now();
+                    }
                 }
             }
             if !is_quiet {

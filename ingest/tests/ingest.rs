@@ -141,6 +141,11 @@ fn a_broken_history_is_a_new_epoch() {
 }
 
 #[test]
+fn a_server_put_back_is_a_new_epoch() {
+    epochs::a_server_put_back_is_a_new_epoch(&mut Shop::open());
+}
+
+#[test]
 fn a_snapshot_beside_changes() {
     Shop::open().run(snapshots::a_snapshot_beside_changes);
 }

@@ -1,5 +1,7 @@
 //! The epoch: one unbroken history of the source. The table `lockstep.epoch` outlives every topic.
 
+use lockstep_schemas::position::Lsn;
+
 use crate::database::{Database, DatabaseError, literal, required};
 
 /// An epoch, and how to recognise its history.
@@ -40,6 +42,13 @@ pub async fn begin(database: &Database, epoch: &Epoch, reason: &str) -> Result<(
         literal(reason)
     );
     database.execute(sql).await
+}
+
+/// Up to where the server's log is safe on its disk; what was streamed to anybody lies before it.
+pub async fn log_end(database: &Database) -> Result<Lsn, DatabaseError> {
+    let rows = database.texts("SELECT pg_current_wal_flush_lsn()::text".to_owned()).await?;
+    let text = required(rows.first().map_or(&[][..], Vec::as_slice), 0, "an LSN")?;
+    text.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: text.to_owned() })
 }
 
 /// Identity of the server that answers now: system identifier and timeline.

@@ -1,5 +1,6 @@
 //! Whether this is the history that we read before.
 
+use lockstep_schemas::position::Lsn;
 use lockstep_source::epoch::Epoch;
 use lockstep_source::preflight;
 
@@ -31,7 +32,7 @@ impl LogState {
 pub(super) fn doubt(
     known: Option<&Epoch>,
     (system_identifier, timeline, slot_name): (&str, &str, &str),
-    slot: Option<&preflight::Slot>,
+    (slot, log_end): (Option<&preflight::Slot>, Lsn),
     log: &LogState,
 ) -> Option<&'static str> {
     let Some(known) = known else { return Some("first start") };
@@ -61,6 +62,8 @@ pub(super) fn doubt(
         None => Some("the checkpoint is gone"),
         Some(checkpoint) if checkpoint.epoch != known.number => Some("the checkpoint is of another epoch"),
         Some(checkpoint) if slot.confirmed_flush > checkpoint.confirmed => Some("the slot is past our checkpoint"),
+        // The server was put back to an older state of itself, with the same name and timeline.
+        Some(checkpoint) if log_end < checkpoint.confirmed => Some("the server's log ends before our checkpoint"),
         Some(_) => None,
     }
 }
@@ -69,7 +72,6 @@ pub(super) fn doubt(
 mod tests {
     use std::collections::BTreeMap;
 
-    use lockstep_schemas::position::Lsn;
     use lockstep_schemas::snapshot::Snapshots;
 
     use super::*;
@@ -106,7 +108,7 @@ mod tests {
             ends: vec![("g".to_owned(), vec![7, 12])],
         };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
-            doubt(Some(&known), (system, timeline, "s"), slot.as_ref(), &log(checkpoint))
+            doubt(Some(&known), (system, timeline, "s"), (slot.as_ref(), Lsn(12)), &log(checkpoint))
         };
         let good = || Some(slot(10, "reserved"));
         assert_eq!(check("7", "00000001", good(), checkpoint(3, 10)), None);
@@ -116,16 +118,17 @@ mod tests {
         assert!(check("7", "00000001", None, checkpoint(3, 10)).is_some());
         assert!(check("7", "00000001", Some(slot(10, "lost")), checkpoint(3, 10)).is_some());
         assert!(check("7", "00000001", Some(slot(11, "reserved")), checkpoint(3, 10)).is_some(), "a gap");
+        assert!(check("7", "00000001", good(), checkpoint(3, 13)).is_some(), "a server that was put back");
         assert!(check("7", "00000001", good(), checkpoint(4, 10)).is_some());
         assert!(check("7", "00000001", good(), None).is_some());
-        let another = doubt(Some(&known), ("7", "00000001", "t"), good().as_ref(), &log(checkpoint(3, 10)));
+        let another = doubt(Some(&known), ("7", "00000001", "t"), (good().as_ref(), Lsn(12)), &log(checkpoint(3, 10)));
         assert!(another.is_some(), "a slot of another name has another history");
         let anew = LogState { made_anew: true, ..log(checkpoint(3, 10)) };
         let cut = LogState { ends: vec![("g".to_owned(), vec![7, 8])], ..log(checkpoint(3, 10)) };
         let gone = LogState { schemas_gone: true, ..log(checkpoint(3, 10)) };
         for log in [anew, cut, gone] {
             assert!(
-                doubt(Some(&known), ("7", "00000001", "s"), good().as_ref(), &log).is_some(),
+                doubt(Some(&known), ("7", "00000001", "s"), (good().as_ref(), Lsn(12)), &log).is_some(),
                 "places in the log are void"
             );
         }

@@ -23,10 +23,11 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     let known = epoch::current(database).await.map_err(away)?;
     let (system_identifier, timeline) = epoch::server_identity(database).await.map_err(away)?;
     let slot = preflight::slot(database, slot_name).await.map_err(away)?;
+    let log_end = epoch::log_end(database).await.map_err(away)?;
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
         return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}")));
     }
-    let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), slot.as_ref(), log);
+    let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), (slot.as_ref(), log_end), log);
     if let (None, Some(epoch), Some(checkpoint)) = (&doubt, &known, &log.checkpoint) {
         // After a crash the server's slot may stand where it stood at its last checkpoint; ours is further.
         return Ok(History { epoch: epoch.clone(), confirmed: checkpoint.confirmed, new_because: None });

@@ -12,6 +12,8 @@ pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 /// A message of a row is never longer: PostgreSQL allocates no more at once.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const HEAD: usize = 5;
+/// A buffer that had to grow beyond this is given back once it is all but empty.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 /// What the stream says next.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ impl Inbox {
     pub fn make_room(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.advance(self.next);
         self.next = 0;
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT && self.buffer.len() < bytes {
+            // One long row is no reason to hold its memory for good.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
@@ -158,6 +164,17 @@ mod tests {
                 }
             }
             prop_assert_eq!(heard, messages);
+        }
+
+        #[test]
+        fn a_long_message_leaves_no_large_buffer(bytes in (BUFFER_BYTES_KEPT + 1)..(BUFFER_BYTES_KEPT * 2)) {
+            let (mut inbox, feedback) = (Inbox::new(BytesMut::new()), Feedback::deaf());
+            inbox.make_room(8).extend_from_slice(&log(7, &vec![b'x'; bytes]));
+            prop_assert!(inbox.next(&feedback).expect("well-formed").is_some());
+            inbox.make_room(8).extend_from_slice(&log(8, b"y"));
+            prop_assert!(inbox.buffer.capacity() <= BUFFER_BYTES_KEPT);
+            let next = inbox.next(&feedback).expect("well-formed");
+            prop_assert_eq!(next, Some(LogEvent::Data { lsn: Lsn(8), message: b"y" }));
         }
 
         #[test]

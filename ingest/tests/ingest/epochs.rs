@@ -1,6 +1,8 @@
 //! Another history: nothing is taken for granted that may not be so.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use lockstep_schemas::control::ControlKind;
 use lockstep_schemas::topics::{self, TopicSpec};
@@ -36,6 +38,41 @@ pub async fn a_broken_history_is_a_new_epoch(shop: &Shop) {
     create_topics(shop, &schemas).await;
     check_after(shop, &before, "E-6", 5).await;
     check_after(shop, &before, "E-7", 5).await;
+}
+
+/// The same name, timeline and slot, but the log ends before what was read of it.
+pub fn a_server_put_back_is_a_new_epoch(shop: &mut Shop) {
+    shop.run(async |shop| {
+        shop.start().await.stop().await;
+        check(shop, "B-1", 1).await;
+    });
+    shop.while_postgres_is_down(|folder| move_folder(folder, &["cp", "-a"], "data", "kept"));
+    shop.run(async |shop| {
+        check(shop, "B-2", 1).await;
+        // What comes after the restore is less than what was lost by it.
+        let ingest = shop.start().await;
+        shop.execute(
+            "INSERT INTO products (product_id, name) SELECT 'B-3-' || n, 'bowl' FROM generate_series(1, 2000) n",
+        )
+        .await;
+        shop.progress_past(shop.now().await).await;
+        ingest.stop().await;
+    });
+    shop.while_postgres_is_down(|folder| {
+        move_folder(folder, &["rm", "-r"], "data", "");
+        move_folder(folder, &["mv"], "kept", "data");
+    });
+    shop.run(async |shop| check(shop, "B-4", 2).await);
+}
+
+/// Runs a command on folders of a server that is down.
+fn move_folder(within: &Path, command: &[&str], from: &str, to: &str) {
+    let mut run = Command::new(command[0]);
+    run.args(&command[1..]).arg(within.join(from));
+    if !to.is_empty() {
+        run.arg(within.join(to));
+    }
+    assert!(run.status().expect("a command").success(), "{run:?}");
 }
 
 async fn check(shop: &Shop, product: &str, epoch: u16) {

@@ -1,5 +1,6 @@
 //! A shop's database and its log, with ingest between them in this process.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::preflight::{self, Check};
-use lockstep_stack::{PostgresVersion, Services, Stack, StackOptions};
+use lockstep_stack::{PostgresVersion, Service, Services, Stack, StackOptions};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -155,6 +156,13 @@ impl Shop {
     pub fn with_snapshots(mut self) -> Self {
         self.config.ingest.snapshot_initial = true;
         self
+    }
+
+    /// Something is done to the data directory of a server that was killed, and is started again.
+    pub fn while_postgres_is_down(&mut self, change: impl FnOnce(&Path)) {
+        self.stack.kill(Service::Postgres).expect("a server");
+        change(&self.stack.endpoints().dir.join("postgresql"));
+        self.stack.restart(Service::Postgres).expect("a server again");
     }
 
     pub fn run(&self, test: impl AsyncFn(&Shop)) {
