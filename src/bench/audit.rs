@@ -1,6 +1,7 @@
 //! `lockstep bench audit`: what the auditor costs. The demo's shop, whose L2 and database answer as many reads as they can;
 //! with the auditor beside them and without, in turn. Then nobody reads: what the auditor takes of an idle shop.
 
+use std::collections::BTreeMap;
 use std::process::{ExitCode, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -42,12 +43,14 @@ pub(crate) struct AuditArgs {
     format: Format,
 }
 
-/// Reads a second, and the commands a second that L2 was sent by others than the readers.
+/// Reads a second, the commands a second that L2 was sent by others than the readers, and the auditor's part of the CPU time
+/// that the database's connections took, in percent.
 #[derive(Clone, Copy)]
 struct Measured {
     l2: f64,
     database: f64,
     others: f64,
+    of_database_cpu: f64,
 }
 
 /// Runs it on a private stack.
@@ -85,12 +88,16 @@ async fn story(args: &AuditArgs, servers: &Servers, roles: &mut Roles, output: &
     let cost = |of: fn(&Measured) -> f64| spread(rounds.iter().map(|(a, b)| 100.0 - of(b) * 100.0 / of(a).max(1.0)));
     let (l2, database) = (cost(|one| one.l2), cost(|one| one.database));
     let shares = spread(rounds.iter().map(|(without, with)| share(without, with)));
+    let cpu = spread(rounds.iter().map(|(_, with)| with.of_database_cpu));
     let idle = idle(args, servers, &readers, output).await.context("an idle shop")?;
     output.line("");
     output.line("what the auditor costs     median     least  greatest");
-    for (name, [median, least, greatest]) in
-        [("reads of L2", l2), ("reads of the database", database), ("share of L2's commands", shares)]
-    {
+    for (name, [median, least, greatest]) in [
+        ("reads of L2", l2),
+        ("reads of the database", database),
+        ("share of L2's commands", shares),
+        ("share of database's CPU", cpu),
+    ] {
         output.line(format!("{name:<24}{median:>7.2} %  {least:>6.2} %  {greatest:>6.2} %"));
     }
     let figures = |[median, least, greatest]: [f64; 3]| json!({"median": median, "least": least, "greatest": greatest});
@@ -98,6 +105,7 @@ async fn story(args: &AuditArgs, servers: &Servers, roles: &mut Roles, output: &
         "l2_cost_percent": figures(l2),
         "database_cost_percent": figures(database),
         "l2_commands_percent": figures(shares),
+        "database_cpu_percent": figures(cpu),
         "idle": idle,
     }))
 }
@@ -133,6 +141,15 @@ fn share(without: &Measured, with: &Measured) -> f64 {
     (with.others - without.others).max(0.0) * 100.0 / (with.l2 + with.others).max(1.0)
 }
 
+/// In percent of what all took between two looks.
+fn part_of_auditor(before: &BTreeMap<i32, (bool, f64)>, after: &BTreeMap<i32, (bool, f64)>) -> f64 {
+    let spent = |only_auditor: bool| -> f64 {
+        let of = after.iter().filter(|(_, (is_auditor, _))| *is_auditor || !only_auditor);
+        of.map(|(pid, (_, seconds))| seconds - before.get(pid).map_or(0.0, |(_, seconds)| *seconds)).sum()
+    };
+    spent(true) * 100.0 / spent(false).max(f64::EPSILON)
+}
+
 /// Of L2, a second.
 struct Idle {
     commands: f64,
@@ -157,7 +174,7 @@ impl Readers {
     /// As many reads as there can be.
     async fn read_for(&self, lasts: Duration) -> Result<Measured> {
         let (of_l2, of_database) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let before = self.commands().await?;
+        let (before, backends) = (self.commands().await?, self.backends().await?);
         let (began, mut readers) = (Instant::now(), JoinSet::new());
         for _ in 0..L2_READERS {
             let node = self.l2.get_multiplexed_async_connection().await?;
@@ -176,7 +193,17 @@ impl Readers {
             l2: l2 / seconds,
             database: of_database.load(Ordering::Relaxed) as f64 / seconds,
             others: (all - l2).max(0.0) / seconds,
+            of_database_cpu: part_of_auditor(&backends, &self.backends().await?),
         })
+    }
+
+    /// The CPU seconds of each of the database's connections so far, and whether it is the auditor's.
+    async fn backends(&self) -> Result<BTreeMap<i32, (bool, f64)>> {
+        let all = "SELECT pid, application_name = 'lockstep-audit' FROM pg_stat_activity WHERE backend_type = 'client backend'";
+        let all: Vec<(i32, bool)> = sqlx::query_as(all).fetch_all(&self.pool).await?;
+        // One that has ended meanwhile has no account any more.
+        let cost = |(pid, is_auditor): (i32, bool)| Some((pid, (is_auditor, cpu_seconds(&pid.to_string()).ok()?)));
+        Ok(all.into_iter().filter_map(cost).collect())
     }
 
     /// No reads.

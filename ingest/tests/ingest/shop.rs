@@ -165,6 +165,12 @@ impl Shop {
         self.stack.restart(Service::Postgres).expect("a server again");
     }
 
+    /// Whether this stands in PostgreSQL's own log.
+    pub fn postgres_said(&self, what: &str) -> bool {
+        let log = self.stack.endpoints().dir.join("logs/postgresql.log");
+        std::fs::read_to_string(log).expect("PostgreSQL's log").contains(what)
+    }
+
     pub fn run(&self, test: impl AsyncFn(&Shop)) {
         self.runtime.block_on(test(self));
     }

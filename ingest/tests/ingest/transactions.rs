@@ -97,6 +97,7 @@ pub async fn a_large_transaction<const ROWS: usize>(shop: &Shop) {
     );
     assert_eq!(rows, ROWS as i64, "each row once");
     assert!(grown_kb < GROWTH_KB_MAX, "{grown_kb} kB for {ROWS} rows");
+    assert!(!shop.postgres_said("terminating walsender"), "the server heard nothing of us while rows flowed");
     ingest.stop().await;
 }
 
