@@ -184,6 +184,11 @@ fn differences(copy: &Copy, row: Option<&Fields>, lenient: &Lenient) -> Vec<Diff
             differences.push(Difference { field: name.clone(), copy: of_copy, row: of_row });
         }
     }
+    if row.is_some() && is_absence {
+        // Readers take it for absent, whatever else it has.
+        let absence = Difference { field: "_neg".to_owned(), copy: copy.fields.get("_neg").cloned(), row: None };
+        differences.push(absence);
+    }
     if differences.is_empty() && row.is_none() && !is_absence {
         // An entry without fields of a row that is not there.
         differences.push(Difference { field: "_neg".to_owned(), copy: None, row: Some("1".to_owned()) });

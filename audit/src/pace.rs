@@ -1,7 +1,7 @@
 //! How fast the auditor may look, by how much there is to do for a tier and for the database. Pure.
 
-/// One copy costs about so many commands of its node: watermark, entry, life.
-pub(crate) const COMMANDS_PER_COPY: f64 = 3.0;
+/// One copy costs about so many commands of its node: watermark, lease, entry, life.
+pub(crate) const COMMANDS_PER_COPY: f64 = 4.0;
 /// Of the load of a tier, and of the database.
 const SHARE_MAX: f64 = 0.01;
 /// A look's rows count for so much of a transaction each: many are read by one statement.
@@ -48,15 +48,15 @@ mod tests {
     #[test]
     fn one_in_a_hundred_and_the_floor_where_there_is_next_to_nothing_to_do() {
         check(0.0, 0.0, 0.0, 1, 1.0, 0.5);
-        check(30_000.0, 10_000.0, 0.0, 1, 100.0, 50.0);
+        check(40_000.0, 10_000.0, 0.0, 1, 100.0, 50.0);
         check(300_000.0, 1_000.0, 0.0, 1, 100.0, 50.0);
-        check(1_500.0, 10_000.0, 0.0, 1, 5.0, 2.5);
+        check(2_000.0, 10_000.0, 0.0, 1, 5.0, 2.5);
         check(0.0, 0.0, 0.0, 400, 400.0, 200.0);
     }
 
     #[test]
     fn what_is_sent_beside_the_walk_is_part_of_the_share() {
-        check(30_000.0, 10_000.0, 120.0, 1, 60.0, 50.0);
-        check(30_000.0, 10_000.0, 900.0, 1, 0.5, 50.0);
+        check(40_000.0, 10_000.0, 160.0, 1, 60.0, 50.0);
+        check(40_000.0, 10_000.0, 1_200.0, 1, 0.5, 50.0);
     }
 }

@@ -41,15 +41,25 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &AuditArgs) -> a
     let findings = auditor.full(&scope, telling(&bar)).await.map_err(Failure::from)?;
     let evidence = evidence(config, policy, &findings).await;
     let repaired = if args.repair {
-        Some(repair::repair(config, policy, &findings.listed, findings.wrong(), args.timeout, &bar).await?)
+        let repaired = repair::repair(config, policy, &findings.listed, findings.wrong(), args.timeout, &bar).await;
+        Some(repaired)
     } else {
         None
     };
     bar.finish_and_clear();
+    // What was found is told, whatever became of its repair.
+    let (repaired, failed) = match repaired {
+        Some(Err(failure)) => (None, Some(failure)),
+        Some(Ok(repaired)) => (Some(repaired), None),
+        None => (None, None),
+    };
     let report = Report::new(&findings, evidence, repaired);
     match args.output.output {
         OutputFormat::Json => output::line(&serde_json::to_string(&report)?),
         OutputFormat::Text => report.lines().iter().for_each(|line| output::line(line)),
+    }
+    if let Some(failure) = failed {
+        return Err(failure.into());
     }
     Ok(if findings.wrong() > 0 { ExitCode::from(WRONG) } else { ExitCode::SUCCESS })
 }
