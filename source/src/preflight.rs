@@ -4,6 +4,7 @@
 mod completeness;
 mod demands;
 mod failover;
+mod hidden;
 mod holder;
 mod publication;
 mod rules;
@@ -52,6 +53,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
         checks.extend(demands::check(database, policy, view).await);
     }
     checks.push(rules::check(database, policy).await);
+    checks.push(hidden::check(database, policy).await);
     checks.extend(of_publication(database, config, policy).await);
     checks.extend(publication::signal_table(database, config).await);
     checks.extend(slot::checks(database, &config.slot).await);

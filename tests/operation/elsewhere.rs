@@ -74,6 +74,7 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     writes_go_on_and_are_followed(&shop);
     publications::no_secret_is_in_the_topic(&shop);
     snapshots::one_that_waits_says_for_whom(&shop);
+    snapshots::hidden_rows_are_told(&shop);
     let ingest = sleeper::a_woken_one_gives_out_no_schema_id(&shop, ingest);
     let ingest = anew::a_publication_made_anew_needs_a_new_slot(&shop, ingest);
     ends_though_kafka_is_away(&mut shop, ingest);

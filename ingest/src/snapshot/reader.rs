@@ -82,7 +82,11 @@ impl Reader {
                 match self.chunk(&order, open, rows_max).await {
                     Ok(rows) => break rows,
                     Err(ReadError::Database(error)) if error.is_forbidden() => {
-                        break self.refuse(&order, "our user may not read it; grant SELECT on it").await;
+                        let why = format!(
+                            "our user may not read it: {error}; grant SELECT on it, and where row-level security hides \
+                             its rows from our user, BYPASSRLS"
+                        );
+                        break self.refuse(&order, &why).await;
                     }
                     Err(ReadError::Gate(_)) => gate = None,
                     Err(error) => tracing::warn!(table = %order.table, %error, "a chunk can't be read; trying again"),
