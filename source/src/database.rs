@@ -57,6 +57,14 @@ impl DatabaseError {
         error.code().is_some_and(|code| OF_CONFIGURATION.contains(&code.as_str()))
     }
 
+    /// Whether the server refuses this statement for what lies in a table or a setting. Not: for an end of the connection,
+    /// for what others do at the same time, for lack of resources, or as a standby.
+    pub fn is_of_statement(&self) -> bool {
+        const OF_THE_HOUR: [&str; 8] = ["08", "25", "28", "3D", "40", "53", "55", "57P"];
+        let DatabaseError::Sql(error) = self else { return false };
+        error.code().is_some_and(|code| !OF_THE_HOUR.iter().any(|class| code.starts_with(class)))
+    }
+
     /// Whether a right is missing: no attempt will do better until somebody grants it.
     pub fn is_forbidden(&self) -> bool {
         const INSUFFICIENT_PRIVILEGE: &str = "42501";
