@@ -35,6 +35,8 @@ mod refusals;
 mod shop;
 #[path = "operation/sleeper.rs"]
 mod sleeper;
+#[path = "operation/slots.rs"]
+mod slots;
 #[path = "operation/snapshots.rs"]
 mod snapshots;
 #[path = "operation/standby.rs"]

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use lockstep_process::Shutdown;
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::signal::Edge;
 use lockstep_schemas::snapshot::Snapshots;
@@ -31,6 +32,8 @@ pub(crate) struct SnapshotKeeper {
     chunks: mpsc::Receiver<Chunk>,
     /// The chunk that is being read.
     ordered: Option<u64>,
+    /// Cancelled where the order is given up: its reader may be trying what will not do.
+    wanted: Shutdown,
     read: Option<Chunk>,
     window: Option<Window>,
 }
@@ -46,6 +49,7 @@ impl SnapshotKeeper {
             orders,
             chunks,
             ordered: None,
+            wanted: Shutdown::new(),
             read: None,
             window: None,
         };
@@ -72,6 +76,7 @@ impl SnapshotKeeper {
     pub fn stop(&mut self, id: Option<&str>, end: Lsn) {
         self.state.stop(id);
         // Whatever is being read was for one that may be gone.
+        self.wanted.cancel();
         (self.ordered, self.window, self.read) = (None, None, None);
         self.changed(end);
     }
@@ -91,8 +96,9 @@ impl SnapshotKeeper {
             return;
         }
         if let Some((table, after)) = self.state.table() {
-            let order = Order { chunk: fastrand::u64(..), table: table.to_owned(), after: after.map(<[_]>::to_vec) };
-            let chunk = order.chunk;
+            let (chunk, until) = (fastrand::u64(..), Shutdown::new());
+            self.wanted = until.clone();
+            let order = Order { chunk, table: table.to_owned(), after: after.map(<[_]>::to_vec), until };
             self.window = None;
             // The reader may be busy with one that was given up: then in the next turn.
             self.ordered = self.orders.try_send(order).is_ok().then_some(chunk);
@@ -157,5 +163,25 @@ impl SnapshotKeeper {
 
     fn changed(&mut self, end: Lsn) {
         self.pending.push_back((end, self.state.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_read_no_further() {
+        let (mut keeper, mut orders, _chunks) = SnapshotKeeper::new(Snapshots::default());
+        keeper.wish("a", &["s.t".to_owned()], Lsn(1));
+        keeper.turn(Lsn(1));
+        let order = orders.try_recv().expect("an order");
+        assert!(!order.until.is_cancelled());
+        keeper.stop(None, Lsn(2));
+        assert!(order.until.is_cancelled());
+        keeper.wish("b", &["s.u".to_owned()], Lsn(3));
+        keeper.turn(Lsn(3));
+        let next = orders.try_recv().expect("another");
+        assert_eq!((next.table.as_str(), next.until.is_cancelled()), ("s.u", false));
     }
 }

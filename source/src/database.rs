@@ -18,13 +18,15 @@ const CONNECTIONS_MAX: u32 = 12;
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 const ACQUIRE_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Session settings under which a value's text is the canonical one that the log carries.
-pub const SESSION: [(&str, &str); 5] = [
+/// Session settings under which a value's text is the canonical one that the log carries, and every row is there.
+pub const SESSION: [(&str, &str); 6] = [
     ("timezone", "UTC"),
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
+    // Rows that the log has must not be hidden: the server refuses instead.
+    ("row_security", "off"),
 ];
 
 /// A question to the database that went wrong.
@@ -53,6 +55,14 @@ impl DatabaseError {
         const OF_CONFIGURATION: [&str; 3] = ["42501", "53400", "55000"];
         let DatabaseError::Sql(error) = self else { return false };
         error.code().is_some_and(|code| OF_CONFIGURATION.contains(&code.as_str()))
+    }
+
+    /// Whether the server refuses this statement for what lies in a table or a setting. Not: for an end of the connection,
+    /// for what others do at the same time, for lack of resources, or as a standby.
+    pub fn is_of_statement(&self) -> bool {
+        const OF_THE_HOUR: [&str; 8] = ["08", "25", "28", "3D", "40", "53", "55", "57P"];
+        let DatabaseError::Sql(error) = self else { return false };
+        error.code().is_some_and(|code| !OF_THE_HOUR.iter().any(|class| code.starts_with(class)))
     }
 
     /// Whether a right is missing: no attempt will do better until somebody grants it.

@@ -4,6 +4,7 @@
 mod completeness;
 mod demands;
 mod failover;
+mod hidden;
 mod holder;
 mod publication;
 mod rules;
@@ -21,7 +22,7 @@ use crate::database::{Database, DatabaseError};
 pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{create as create_publication, needed_columns, options as publication_options, published_table};
 pub use secrets::{looks_secret, may_publish};
-pub use slot::{Slot, create as create_slot, find as slot};
+pub use slot::{Slot, create as create_slot, find as slot, insist as insist_on_slot};
 
 /// One check: what was looked at, and what was found.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ pub async fn checks(database: &Database, config: &DatabaseConfig, policy: &Polic
         checks.extend(demands::check(database, policy, view).await);
     }
     checks.push(rules::check(database, policy).await);
+    checks.push(hidden::check(database, policy).await);
     checks.extend(of_publication(database, config, policy).await);
     checks.extend(publication::signal_table(database, config).await);
     checks.extend(slot::checks(database, &config.slot).await);
@@ -79,6 +81,7 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
     for check in of_publication(database, config, policy).await {
         check.found?;
     }
+    slot::insist(database, &config.slot).await?;
     server::privileges(database).await.found?;
     // What would be forgotten only by a fail-over is no reason not to run.
     if let Some(Err(failure)) = failover::check(database, &config.slot).await.map(|check| check.found) {

@@ -11,7 +11,6 @@ use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
-use lockstep_source::{Database, preflight};
 use lockstep_tiers::{Layout, Place, Tier};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -22,11 +21,12 @@ use crate::cli::OutputFormat;
 use crate::output;
 
 mod audit;
+mod ingest;
 mod report;
 mod state;
 mod warmer;
 
-use report::{IngestStatus, PartitionStatus, Status, print};
+use report::{PartitionStatus, Status, print};
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -111,12 +111,12 @@ async fn look(config: &Config, policy: &Policy, watermarks: &Watermarks) -> Resu
 async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let watermarks = Watermarks::connect(config, policy).await?;
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
-    let (first_progress, first) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
+    let (ingest_before, first) = (ingest::Look::first(config).await?, look(config, policy, &watermarks).await?);
     let began = Instant::now();
     tokio::time::sleep(BETWEEN_LOOKS).await;
-    let (progress, second) = (newest_progress(config.kafka()?).await?, look(config, policy, &watermarks).await?);
+    let (ingest_now, second) = (ingest_before.again(config).await?, look(config, policy, &watermarks).await?);
     let between = began.elapsed().as_secs_f64();
-    let ingest = ingest(config, first_progress.as_ref(), progress.as_ref()).await;
+    let ingest = ingest::status(&ingest_before, &ingest_now, between).await;
     // Where nobody has ever audited there is nothing to tell, nor where the topic can't be read.
     let audit = lockstep_audit::kept(config.kafka()?).await.map(|kept| audit::windows(&kept)).unwrap_or_default();
     let switches = switches(config.kafka()?).await;
@@ -162,28 +162,6 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     }
     status.unapplied = slowest.values().sum();
     Ok(status)
-}
-
-/// What is known of ingest. A database that is away leaves its part unknown: status is for such hours.
-async fn ingest(config: &Config, before: Option<&Progress>, now: Option<&Progress>) -> IngestStatus {
-    let slot = async {
-        let config = config.database().ok()?;
-        let database = Database::connect(config, "lockstep-status").await.ok()?;
-        let slot = preflight::slot(&database, &config.slot).await.ok()?;
-        let standing_by = preflight::clients(&database, lockstep_ingest::STANDBY_APPLICATION).await.ok()?;
-        Some((slot, standing_by))
-    };
-    let (slot, standing_by) = slot.await.map_or((None, None), |(slot, count)| (slot, Some(count)));
-    let age = now.map(|progress| seconds_since(progress.at));
-    let moves = before.map(|progress| progress.position) != now.map(|progress| progress.position);
-    IngestStatus {
-        state: state::of_ingest(age, slot.as_ref().map(|slot| slot.unread_bytes), moves),
-        position: now.map(|progress| progress.position.to_string()),
-        seconds_behind: age,
-        retained_wal_bytes: slot.as_ref().map(|slot| slot.retained_bytes),
-        streaming_pid: slot.and_then(|slot| slot.active_pid),
-        standing_by,
-    }
 }
 
 async fn newest_progress(kafka: &KafkaConfig) -> Result<Option<Progress>, Failure> {

@@ -8,7 +8,7 @@ use lockstep_stack::{Service, Services, StackOptions};
 
 use crate::harness::{Lockstep, Program, until};
 use crate::shop::Shop;
-use crate::{anew, publications, sleeper, snapshots, topics};
+use crate::{anew, publications, sleeper, slots, snapshots, topics};
 
 pub const READY_LIMIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
@@ -58,6 +58,7 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     refused_by_check(&shop.lockstep, "FAIL  publication Goods to go: ", "`lockstep setup --print-sql`");
     as_printed(&shop);
 
+    slots::none_but_ours_is_read(&shop);
     topics::one_takes_no_writes(&shop);
     let ingest = start_ingest(&shop);
     topics::replicas_are_compared(&shop, POLICY);
@@ -73,6 +74,7 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     writes_go_on_and_are_followed(&shop);
     publications::no_secret_is_in_the_topic(&shop);
     snapshots::one_that_waits_says_for_whom(&shop);
+    snapshots::hidden_rows_are_told(&shop);
     let ingest = sleeper::a_woken_one_gives_out_no_schema_id(&shop, ingest);
     let ingest = anew::a_publication_made_anew_needs_a_new_slot(&shop, ingest);
     ends_though_kafka_is_away(&mut shop, ingest);

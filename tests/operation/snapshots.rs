@@ -1,7 +1,9 @@
-//! A snapshot that can't go on, since somebody writes.
+//! A snapshot that can't go on, since somebody writes, or since rows are hidden from it.
 
 use std::time::Duration;
 
+use crate::case::CONFIGURED_WRONGLY;
+use crate::elsewhere::refused_by_check;
 use crate::harness::{Program, until};
 use crate::shop::{Shop, psql};
 
@@ -33,4 +35,29 @@ pub fn one_that_waits_says_for_whom(shop: &Shop) {
     assert_eq!(ended.stderr.matches("waits for").count(), 1, "once is enough: {ended}");
     assert!(ended.stdout.starts_with("snapshot ") && ended.stdout.ends_with(" rows read\n"), "{ended}");
     assert_ne!(writer.wait(LIMIT).code, Some(0));
+}
+
+/// Without a refusal it would read no row, and say that all is well.
+pub fn hidden_rows_are_told(shop: &Shop) {
+    shop.sql(
+        "INSERT INTO boxes VALUES ('hidden'); GRANT SELECT ON boxes TO lockstep_ingest; \
+              ALTER TABLE boxes ENABLE ROW LEVEL SECURITY; CREATE POLICY none ON boxes USING (false)",
+    );
+    let as_ingest = shop.database_url().replace("//postgres@", "//lockstep_ingest@");
+    let as_ingest = shop.lockstep.clone().set("LOCKSTEP_DATABASE_URL", &as_ingest);
+    let line =
+        "FAIL  row-level security of the policy's tables: row-level security hides rows of Goods.boxes from our user";
+    refused_by_check(&as_ingest, line, "ALTER ROLE \"lockstep_ingest\" BYPASSRLS");
+
+    let snapshot = || shop.lockstep.start(&["snapshot", "Goods.boxes"]).wait(LIMIT);
+    let ended = snapshot();
+    assert_eq!(ended.code, Some(CONFIGURED_WRONGLY), "{ended}");
+    for says in ["Goods.boxes can't be snapshot", "row-level security policy for table \"boxes\"", "BYPASSRLS"] {
+        assert!(ended.stderr.contains(says), "{says}: {ended}");
+    }
+    shop.sql("ALTER ROLE lockstep_ingest BYPASSRLS");
+    let ended = snapshot();
+    let rows = shop.sql("SELECT count(*) FROM boxes");
+    assert!(ended.code == Some(0) && ended.stdout.contains(&format!(" {rows} rows read")), "{rows}: {ended}");
+    shop.sql("ALTER ROLE lockstep_ingest NOBYPASSRLS; DROP POLICY none ON boxes; ALTER TABLE boxes DISABLE ROW LEVEL SECURITY");
 }

@@ -17,6 +17,9 @@ const ROWS_MAX: usize = 4_096;
 const CHUNK_BYTES_AIM: usize = 2 << 20;
 /// Where rows grow along the key, a chunk ends before it has as many as the one before lets expect.
 const CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES_AIM;
+/// So many times in a row the server may refuse a chunk for what lies in the table or in a setting; some seconds, all in
+/// all. Then the table is given up, so that the others are read.
+const REFUSALS_MAX: u32 = 10;
 /// A gate that takes longer is worth a word: some transaction holds it up.
 const GATE_WORD_AFTER: Duration = Duration::from_secs(10);
 
@@ -29,6 +32,8 @@ pub(crate) struct Order {
     pub table: String,
     /// The key after which it begins.
     pub after: Option<Vec<String>>,
+    /// Cancelled where nobody wants it any more.
+    pub until: Shutdown,
 }
 
 /// What was read.
@@ -67,7 +72,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Works until shutdown. What may pass is tried again.
+    /// Works until shutdown. What may pass is tried again, while it is wanted.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut gate = None;
         let mut rows_max = ROWS_FIRST;
@@ -77,18 +82,41 @@ impl Reader {
                 rows_max = ROWS_FIRST;
             }
             let began = Instant::now();
+            let mut refusals = 0;
             let rows = loop {
                 let open: &Gate = gate.get_or_insert_with(|| Gate::start(self.database.clone(), shutdown.clone()).0);
                 match self.chunk(&order, open, rows_max).await {
                     Ok(rows) => break rows,
                     Err(ReadError::Database(error)) if error.is_forbidden() => {
-                        break self.refuse(&order, "our user may not read it; grant SELECT on it").await;
+                        let why = format!(
+                            "our user may not read it: {error}; grant SELECT on it, and where row-level security hides \
+                             its rows from our user, BYPASSRLS"
+                        );
+                        break self.refuse(&order, &why).await;
+                    }
+                    Err(ReadError::Database(error)) if error.is_of_statement() && refusals + 1 >= REFUSALS_MAX => {
+                        let why =
+                            format!("{REFUSALS_MAX} times in a row: {error}; mend it, and ask for the table again");
+                        break self.refuse(&order, &why).await;
                     }
                     Err(ReadError::Gate(_)) => gate = None,
-                    Err(error) => tracing::warn!(table = %order.table, %error, "a chunk can't be read; trying again"),
+                    Err(error) => {
+                        let is_refusal = matches!(&error, ReadError::Database(error) if error.is_of_statement());
+                        refusals = if is_refusal { refusals + 1 } else { 0 };
+                        tracing::warn!(table = %order.table, %error, "a chunk can't be read; trying again");
+                    }
                 }
-                if !pauses.wait(&shutdown).await {
-                    return;
+                let is_wanted = tokio::select! {
+                    goes_on = pauses.wait(&shutdown) => {
+                        if !goes_on {
+                            return;
+                        }
+                        true
+                    }
+                    () = order.until.cancelled() => false,
+                };
+                if !is_wanted {
+                    break None;
                 }
             };
             if let Some((rows, bytes)) = rows {

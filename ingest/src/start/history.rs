@@ -22,6 +22,7 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     let away = |error| Failure::unavailable("the database").because(error);
     let known = epoch::current(database).await.map_err(away)?;
     let (system_identifier, timeline) = epoch::server_identity(database).await.map_err(away)?;
+    preflight::insist_on_slot(database, slot_name).await?;
     let slot = preflight::slot(database, slot_name).await.map_err(away)?;
     let log_end = epoch::log_end(database).await.map_err(away)?;
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {

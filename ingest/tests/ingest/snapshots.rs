@@ -172,6 +172,7 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
     let count = shop.scalar::<i64>("SELECT count(*) FROM users").await as u64;
     assert_eq!(shop.finished("fourth").await.rows, count, "it begins at the beginning");
 
+    a_table_that_cannot_be_read_ends_alone(shop).await;
     let log = shop.log_now().await;
     ingest.stop().await;
     let read = log.changes().filter(|seen| seen.change().op == Op::Read && &*seen.change().table == "public.users");
@@ -182,6 +183,22 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
         sqlx::query_as("SELECT user_id, name FROM users").fetch_all(&shop.pool).await.expect("rows");
     let rows: BTreeMap<String, String> = rows.into_iter().map(|(key, name)| (key.to_string(), name)).collect();
     assert_eq!(consume(&log), rows);
+}
+
+/// A value that the server refuses to write as text, for good: the table is given up, and the next one read.
+async fn a_table_that_cannot_be_read_ends_alone(shop: &Shop) {
+    shop.execute(
+        "CREATE TYPE kind AS ENUM ('a'); CREATE TABLE unreadable (id int PRIMARY KEY, kind kind); \
+         INSERT INTO unreadable VALUES (1, 'a'); ALTER PUBLICATION lockstep ADD TABLE unreadable",
+    )
+    .await;
+    shop.execute("DELETE FROM pg_enum WHERE enumtypid = 'kind'::regtype").await;
+    let tables = vec!["public.unreadable".to_owned(), "public.products".to_owned()];
+    shop.ask(&Signal::Snapshot { id: "fifth".to_owned(), tables }).await;
+    let fifth = shop.finished("fifth").await;
+    assert_eq!(fifth.rows, shop.scalar::<i64>("SELECT count(*) FROM products").await as u64);
+    let [(table, why)] = &fifth.failed[..] else { panic!("{:?}", fifth.failed) };
+    assert!(table == "public.unreadable" && why.contains("SQLSTATE"), "{table}: {why}");
 }
 
 /// Rows that grow along the key: a chunk ends where it has the bytes, however many rows were hoped for.

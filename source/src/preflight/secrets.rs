@@ -9,7 +9,7 @@ use super::{Check, away, publication};
 use crate::database::Database;
 
 /// Words, or words in a row, of a column's name. A plural is the same word.
-const SECRETS: [&str; 22] = [
+const SECRETS: [&str; 19] = [
     "password",
     "passwd",
     "passphrase",
@@ -18,13 +18,10 @@ const SECRETS: [&str; 22] = [
     "token",
     "credential",
     "api_key",
-    "apikey",
     "access_key",
     "private_key",
-    "privatekey",
     "encryption_key",
     "card_number",
-    "cardnumber",
     "cvv",
     "cvc",
     "iban",
@@ -34,17 +31,51 @@ const SECRETS: [&str; 22] = [
     "totp",
 ];
 
+/// No other word holds these, so a name that is written together is known by them: `userpassword`, `myapikey`.
+const ANYWHERE: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "api_key",
+    "access_key",
+    "private_key",
+    "encryption_key",
+    "card_number",
+    "cvv",
+];
+/// These begin other words (tokenizer, secretary, credentialing). So they must end theirs, but for what stands before a
+/// tail: `accesstoken`, `tokenhash`.
+const AT_THE_END: [&str; 4] = ["pwd", "secret", "token", "credential"];
+const TAILS: [&str; 6] = ["hash", "salt", "digest", "value", "key", "id"];
+/// Words that only look as if they held one.
+const ORDINARY: [&str; 4] = ["passwordless", "betoken", "betokens", "foretoken"];
+
 /// Which secret a column is called like; `None`: like none.
 pub fn looks_secret(column: &str) -> Option<&'static str> {
     let words = words(column);
     SECRETS.into_iter().find(|secret| {
-        let secret: Vec<&str> = secret.split('_').collect();
-        words.windows(secret.len()).any(|run| run.iter().zip(&secret).all(|(word, secret)| is_word(word, secret)))
+        let parts: Vec<&str> = secret.split('_').collect();
+        words.windows(parts.len()).any(|run| run.iter().zip(&parts).all(|(word, part)| is_word(word, part)))
+            || words.iter().any(|word| is_within(word, secret))
     })
 }
 
 fn is_word(word: &str, secret: &str) -> bool {
     word == secret || word.strip_suffix('s') == Some(secret)
+}
+
+/// Whether a word is a compound of a secret and something else, or of its parts.
+fn is_within(word: &str, secret: &str) -> bool {
+    if ORDINARY.contains(&word) {
+        return false;
+    }
+    let joined = secret.replace('_', "");
+    if ANYWHERE.contains(&secret) {
+        return word.contains(&joined);
+    }
+    let word = word.strip_suffix('s').unwrap_or(word);
+    let ends = |tail: &str| word.strip_suffix(tail).is_some_and(|before| before.ends_with(&joined));
+    AT_THE_END.contains(&secret) && (ends("") || TAILS.into_iter().any(ends))
 }
 
 /// The words of `snake_case`, `camelCase` and `Any Other`, in lower case. Digits end a word.
@@ -112,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_by_whole_words() {
+    fn secrets_are_known_by_words_and_compounds() {
         for (column, expected) in [
             ("password", Some("password")),
             ("password_hash", Some("password")),
@@ -125,7 +156,40 @@ mod tests {
             ("ssn", Some("ssn")),
             ("cvv2", Some("cvv")),
             ("stripePrivateKey", Some("private_key")),
+            ("apikey", Some("api_key")),
+            ("apikeys", Some("api_key")),
+            ("myapikey_v2", Some("api_key")),
+            ("userpassword", Some("password")),
+            ("passwordhash", Some("password")),
+            ("OLDPASSWORDS", Some("password")),
+            ("dbpasswd", Some("passwd")),
+            ("userpwd", Some("pwd")),
+            ("accesstoken", Some("token")),
+            ("refreshtokens", Some("token")),
+            ("accesstokenhash", Some("token")),
+            ("tokenid", Some("token")),
+            ("clientsecret", Some("secret")),
+            ("secretkey", Some("secret")),
+            ("awscredentials", Some("credential")),
+            ("privatekeypem", Some("private_key")),
+            ("creditcardnumber", Some("card_number")),
+            ("cardcvv", Some("cvv")),
             ("passwordless", None),
+            ("passwordless_login", None),
+            ("compass", None),
+            ("passport", None),
+            ("bypass_word", None),
+            ("tokenized_text", None),
+            ("tokenization", None),
+            ("betokens", None),
+            ("undersecretary", None),
+            ("secretion", None),
+            ("credentialing", None),
+            ("monkey", None),
+            ("keyboard", None),
+            ("classname", None),
+            ("caliban", None),
+            ("footpath", None),
             ("tokenizer", None),
             ("secretary", None),
             ("card", None),

@@ -34,6 +34,8 @@ pub(super) struct IngestStatus {
     /// Everything before it is in Kafka; `null`: nothing is known.
     pub(super) position: Option<String>,
     pub(super) seconds_behind: Option<f64>,
+    /// `null` where it does not gain, or is not behind.
+    pub(super) catch_up_seconds: Option<f64>,
     /// Bytes of the log that the database keeps for us.
     pub(super) retained_wal_bytes: Option<u64>,
     /// The process of the database that streams to ingest.
@@ -59,10 +61,11 @@ pub(super) fn print(status: &Status) {
     let seconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
     let ingest = &status.ingest;
     output::line(&format!(
-        "ingest: {}, complete to {}, {} s behind, {} bytes of the log kept for it; streaming: {}, standing by: {}",
+        "ingest: {}, complete to {}, {} s behind{}, {} bytes of the log kept for it; streaming: {}, standing by: {}",
         name(ingest.state),
         ingest.position.as_deref().unwrap_or("nothing yet"),
         seconds(ingest.seconds_behind),
+        ingest.catch_up_seconds.map_or_else(String::new, |left| format!(", caught up in {left:.1} s")),
         ingest.retained_wal_bytes.map_or("?".to_owned(), |bytes| bytes.to_string()),
         ingest.streaming_pid.as_deref().map_or("nobody".to_owned(), |pid| format!("by process {pid} of the database")),
         ingest.standing_by.map_or("?".to_owned(), |count| count.to_string())

@@ -29,7 +29,8 @@ pub(crate) enum State {
 pub(crate) fn of_ingest(age_seconds: Option<f64>, unread_bytes: Option<u64>, moves: bool) -> State {
     match age_seconds {
         None => State::Unknown,
-        Some(age) if age > SILENT_SECONDS => State::Stalled,
+        // What drains a backlog is as old as what it has come to.
+        Some(age) if age > SILENT_SECONDS && !moves => State::Stalled,
         Some(age) if age > CURRENT_SECONDS || unread_bytes.is_some_and(|bytes| bytes > 16 << 20) => State::Behind,
         Some(_) if moves => State::Current,
         Some(_) => State::Idle,
@@ -43,6 +44,8 @@ pub(crate) fn of_lane(records_behind: i64, age_seconds: Option<f64>, moves: bool
     match age_seconds {
         None => State::Unknown,
         Some(_) if excused => State::Idle,
+        // It has all there is, and takes up to a second to say so.
+        Some(age) if age > SILENT_SECONDS && ingest == State::Behind && records_behind == 0 => State::Behind,
         Some(age) if age > SILENT_SECONDS && !moves => State::Stalled,
         Some(age) if age > CURRENT_SECONDS => State::Behind,
         Some(_) if moves && records_behind > 0 => State::Current,
@@ -67,6 +70,7 @@ mod tests {
         assert_eq!(of_ingest(Some(1.0), Some(0), true), State::Current);
         assert_eq!(of_ingest(Some(1.0), Some(1 << 30), true), State::Behind);
         assert_eq!(of_ingest(Some(60.0), Some(0), false), State::Stalled);
+        assert_eq!(of_ingest(Some(60.0), Some(1 << 30), true), State::Behind, "late, but it drains a backlog");
         assert_eq!(of_lane(0, Some(1.2), false, State::Idle), State::Idle);
         assert_eq!(of_lane(5, Some(0.1), true, State::Current), State::Current);
         assert_eq!(of_lane(900, Some(5.0), true, State::Current), State::Behind);
@@ -78,6 +82,8 @@ mod tests {
             "the source moves, the lane does not"
         );
         assert_eq!(of_lane(0, Some(50.0), false, State::Stalled), State::Idle, "there is nothing to move to");
+        assert_eq!(of_lane(0, Some(50.0), false, State::Behind), State::Behind, "it has all that ingest has");
+        assert_eq!(of_lane(9, Some(50.0), false, State::Behind), State::Stalled, "it has not");
         assert_eq!(of_lane(0, None, false, State::Idle), State::Unknown);
     }
 
