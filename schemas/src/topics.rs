@@ -59,6 +59,8 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     const DELETE: (&str, &str) = ("cleanup.policy", "delete");
     const COMPACT: (&str, &str) = ("cleanup.policy", "compact");
     const ELECTION: (&str, &str) = ("unclean.leader.election.enable", "false");
+    // Any model may write scores: when that was, the broker says, not the writer's clock.
+    const BY_BROKER: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
     let spec = |name: &str, partitions, settings: &[_]| TopicSpec {
         name: name.to_owned(),
         partitions,
@@ -66,10 +68,11 @@ pub fn all<'g>(groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Ve
     };
     let groups = groups.into_iter().map(|group| spec(&of_group(group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|name| spec(name, 1, &[COMPACT, ELECTION]));
-    let flow = [(PROGRESS, DAY), (SCORES, WEEK), (PARKED, MONTH), (SWITCHES, FOREVER), (VIEWS, DAY)]
+    let scores = spec(SCORES, 1, &[DELETE, WEEK, ELECTION, BY_BROKER]);
+    let flow = [(PROGRESS, DAY), (PARKED, MONTH), (SWITCHES, FOREVER), (VIEWS, DAY)]
         .map(|(name, keep)| spec(name, 1, &[DELETE, keep, ELECTION]));
     let kept = spec(AUDIT, 1, &[("cleanup.policy", "compact,delete"), MONTH, ELECTION]);
-    groups.chain(state).chain(flow).chain([kept]).collect()
+    groups.chain(state).chain(flow).chain([scores, kept]).collect()
 }
 
 /// Refuses to work with another partition count than that of the groups' topics: keys would be looked for in other

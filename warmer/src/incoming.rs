@@ -35,7 +35,7 @@ const IDS_MAX: usize = 1_000;
 pub(crate) struct Incoming {
     state: Mutex<(Scores, Refused)>,
     pub told: Told,
-    /// Rung at each record.
+    /// Rung at each record, once all have been read that stood there at the opening.
     pub arrived: Notify,
 }
 
@@ -70,12 +70,15 @@ impl Incoming {
                 }
                 // Where the topic is another one, nothing of it has been told.
                 self.lock().1.told_before(if tail.end() < before { 0 } else { before });
+                // What stood there at the opening is one set: nothing is chosen from a half of it.
+                while let Some(message) = tail.next_before_end().await? {
+                    self.take_new(&message, &mut schemas, &mut seen).await;
+                }
+                self.arrived.notify_one();
                 loop {
                     let message = tail.next().await?;
-                    if message.offset() >= seen {
-                        self.take(&message, &mut schemas).await;
-                        seen = message.offset() + 1;
-                    }
+                    self.take_new(&message, &mut schemas, &mut seen).await;
+                    self.arrived.notify_one();
                 }
             };
             let failed: Result<(), KafkaError> = tokio::select! {
@@ -88,6 +91,14 @@ impl Incoming {
             if !pauses.wait(&shutdown).await {
                 return;
             }
+        }
+    }
+
+    /// Takes a record in that has not been read before, by an earlier connection.
+    async fn take_new(&self, message: &OwnedMessage, schemas: &mut Schemas, seen: &mut i64) {
+        if message.offset() >= *seen {
+            self.take(message, schemas).await;
+            *seen = message.offset() + 1;
         }
     }
 
@@ -104,7 +115,6 @@ impl Incoming {
         if let Err(why) = read.and_then(|score| scores.take(score, message.offset(), written_at)) {
             refused.add(why, message.offset());
         }
-        self.arrived.notify_one();
     }
 }
 

@@ -283,10 +283,13 @@ impl Keeper {
             if self.shutdown.is_cancelled() || self.progress.halted.is_some() {
                 return;
             }
-            if !self.filler.turn(until).await || !pages.ask(product).await {
+            if !self.filler.turn(until).await {
                 return;
             }
-            self.metrics.pages.inc();
+            // One that can't be had is no reason to leave out those behind it; it is asked for again with all others.
+            if pages.ask(product).await {
+                self.metrics.pages.inc();
+            }
             self.progress.pages.insert(product.clone());
         }
     }

@@ -9,7 +9,7 @@ pub(crate) const LEAVE_AFTER: Duration = Duration::from_secs(15);
 /// Times are counted from the warmer's start.
 pub(crate) struct Members {
     by_name: HashMap<String, Member>,
-    leaving: HashMap<String, Duration>,
+    leaving: HashMap<String, Leaving>,
     /// How long an entry lives that nobody reads.
     ttl: Duration,
     /// Of all time between two looks at an entry, and how often it was missing at the second.
@@ -26,6 +26,13 @@ struct Member {
     bytes: Option<u64>,
     filled: bool,
     asked: bool,
+}
+
+/// A product that has left the set, and is still there.
+struct Leaving {
+    since: Duration,
+    /// When it was last looked at.
+    seen: Option<Duration>,
 }
 
 impl Members {
@@ -51,11 +58,12 @@ impl Members {
             if let Some(Member { filled: true, asked: false, bytes, .. }) = member {
                 self.wasted_bytes += bytes.unwrap_or(0);
             }
-            self.leaving.insert(name, now);
+            let seen = member.and_then(|member| member.seen);
+            self.leaving.insert(name, Leaving { since: now, seen });
         }
         for (name, score) in hottest {
-            let known = self.leaving.remove(name).is_some();
-            let new = Member { score: *score, seen: known.then_some(now), bytes: None, filled: false, asked: false };
+            let seen = self.leaving.remove(name).and_then(|leaving| leaving.seen);
+            let new = Member { score: *score, seen, bytes: None, filled: false, asked: false };
             self.by_name.entry(name.clone()).or_insert(new).score = *score;
         }
     }
@@ -124,8 +132,12 @@ impl Members {
     /// Whose entries are to be let go by now, those first that left first.
     pub fn left(&self, now: Duration) -> Vec<String> {
         let over = |since: Duration| now.saturating_sub(since) >= LEAVE_AFTER;
-        let mut left: Vec<(Duration, &String)> =
-            self.leaving.iter().map(|(name, since)| (*since, name)).filter(|(since, _)| over(*since)).collect();
+        let mut left: Vec<(Duration, &String)> = self
+            .leaving
+            .iter()
+            .map(|(name, leaving)| (leaving.since, name))
+            .filter(|(since, _)| over(*since))
+            .collect();
         left.sort_unstable();
         left.into_iter().map(|(_, name)| name.clone()).collect()
     }
