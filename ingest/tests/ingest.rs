@@ -80,6 +80,8 @@ share! {
     ODD = odd::open;
     checks::a_publication_has_whole_identities
     checks::a_signal_table_must_be_heard
+    checks::a_slot_of_somebody_else_is_refused
+    checks::hidden_rows_are_refused
     identities::an_old_row_says_what_its_identity_holds
     identities::a_long_key_that_did_not_change_is_known
     identities::a_key_has_no_included_columns

@@ -1,7 +1,10 @@
 //! What `lockstep check` says of a publication that leaves out what we need. Each fault has a line, and the line has a
 //! remedy that mends it.
 
+use lockstep_process::failure::FailureKind;
 use lockstep_schemas::policy::Policy;
+use lockstep_source::{chunk, preflight};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::relations::ALONE;
 use crate::shop::Shop;
@@ -96,4 +99,61 @@ pub async fn a_signal_table_must_be_heard(shop: &Shop) {
     shop.execute("ALTER PUBLICATION signals SET TABLE debezium_signal (id, type)").await;
     assert!(line().await.is_err());
     shop.execute("DROP PUBLICATION signals; DROP TABLE debezium_signal").await;
+}
+
+pub async fn a_slot_of_somebody_else_is_refused(shop: &Shop) {
+    const NAME: &str = "somebody_elses";
+    let _alone = ALONE.lock().await;
+    let database = shop.database().await;
+    assert!(preflight::insist_on_slot(&database, NAME).await.is_ok(), "there is none yet");
+    shop.execute("CREATE DATABASE other_shop").await;
+    let ours = shop.database_url();
+    let other = ours.replace("/shop", "/other_shop");
+    for (url, made, says) in [
+        (ours, format!("pg_create_physical_replication_slot('{NAME}')"), "is physical"),
+        (ours, format!("pg_create_logical_replication_slot('{NAME}', 'test_decoding')"), "of plugin test_decoding"),
+        (&other, format!("pg_create_logical_replication_slot('{NAME}', 'pgoutput')"), "of database other_shop"),
+    ] {
+        let mut connection = PgConnection::connect(url).await.expect("a connection");
+        let sql = |what: &str| sqlx::raw_sql(AssertSqlSafe(format!("SELECT {what}")));
+        sql(&made).execute(&mut connection).await.expect("a slot");
+        let failure = preflight::insist_on_slot(&database, NAME).await.expect_err(says);
+        let said = failure.to_string();
+        assert!(failure.kind == FailureKind::Configuration && said.contains(says), "{said}");
+        assert!(said.contains("[database] slot"), "{said}");
+        let drop = format!("pg_drop_replication_slot('{NAME}')");
+        sql(&drop).execute(&mut connection).await.expect("no slot");
+        connection.close().await.expect("an end");
+    }
+    shop.execute("DROP DATABASE other_shop").await;
+}
+
+pub async fn hidden_rows_are_refused(shop: &Shop) {
+    shop.execute(
+        "CREATE TABLE hidden (id int PRIMARY KEY); INSERT INTO hidden VALUES (1); \
+         ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; CREATE PUBLICATION hidden FOR TABLE hidden; \
+         CREATE ROLE half_blind LOGIN; GRANT SELECT ON hidden TO half_blind",
+    )
+    .await;
+    let policy = "[groups.hidden]\nentity_key = \"id\"\ntables = [\"public.hidden\"]\n";
+    let policy = Policy::parse(policy).expect("a policy");
+    for (role, is_blind) in [("half_blind", true), ("postgres", false)] {
+        let database = shop.database_as(role).await;
+        let shape = chunk::shape(&database, "hidden", "public.hidden").await.expect("an answer").expect("a table");
+        let read = shape.rows_after(&database, None, 10, 1 << 20).await;
+        let checks = shop.checks_by(&database, &policy, "hidden").await;
+        let line = checks.into_iter().find(|check| check.what == "row-level security of the policy's tables");
+        let said = line.expect("a line").found;
+        if is_blind {
+            let refused = read.expect_err("no row is shown");
+            assert!(refused.is_forbidden() && refused.to_string().contains("row-level security"), "{refused}");
+            let said = said.expect_err("hidden rows").to_string();
+            assert!(said.contains("hides rows of public.hidden from our user half_blind"), "{said}");
+            assert!(told(&said).starts_with("ALTER ROLE \"half_blind\" BYPASSRLS"), "{said}");
+        } else {
+            assert_eq!(read.expect("rows").rows.len(), 1);
+            assert!(said.is_ok());
+        }
+    }
+    shop.execute("DROP PUBLICATION hidden; DROP TABLE hidden; DROP ROLE half_blind").await;
 }

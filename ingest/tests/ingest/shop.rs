@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig, Url};
 use lockstep_process::{Failure, Metrics, Shutdown};
 use lockstep_schemas::policy::{DEFAULT, Policy};
 use lockstep_schemas::position::Lsn;
@@ -295,6 +295,14 @@ impl Shop {
         Database::connect(self.config.database().expect("a database"), "test-database").await.expect("the database")
     }
 
+    /// As another role has it.
+    pub async fn database_as(&self, role: &str) -> Database {
+        let mut config = self.config.database().expect("a database").clone();
+        let url = self.database_url().replace("//postgres@", &format!("//{role}@"));
+        config.url = Url::parse("the database", &url, &["postgres"]).expect("a URL");
+        Database::connect(&config, "test-database").await.expect("the database")
+    }
+
     pub fn database_url(&self) -> &str {
         &self.stack.endpoints().database_url
     }
@@ -306,9 +314,14 @@ impl Shop {
 
     /// And with this policy.
     pub async fn checks_of(&self, policy: &Policy, publication: &str) -> Vec<Check> {
+        self.checks_by(&self.database().await, policy, publication).await
+    }
+
+    /// And to another role.
+    pub async fn checks_by(&self, database: &Database, policy: &Policy, publication: &str) -> Vec<Check> {
         let mut config = self.config.database().expect("a database").clone();
         config.publication = publication.to_owned();
-        preflight::checks(&self.database().await, &config, policy).await
+        preflight::checks(database, &config, policy).await
     }
 
     pub fn policy_tables(&self) -> impl Iterator<Item = &str> {
