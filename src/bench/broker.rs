@@ -196,7 +196,10 @@ async fn consumer(kafka: &KafkaConfig, topic: &str, partitions: i32) -> Result<S
             // A topic that has just been made may have no leader for a moment.
             let (_, end) = loop {
                 match consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX) {
-                    Err(_) if began.elapsed() < METADATA_WAIT_MAX => std::thread::sleep(LEADER_INTERVAL),
+                    Err(_) if began.elapsed() < METADATA_WAIT_MAX => {
+                        #[expect(clippy::disallowed_methods, reason = "a thread of its own, which may wait")]
+                        std::thread::sleep(LEADER_INTERVAL);
+                    }
                     ends => break ends?,
                 }
             };
