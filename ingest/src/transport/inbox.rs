@@ -38,9 +38,10 @@ impl Inbox {
 
     /// The buffer, with room for at least one read.
     pub fn make_room(&mut self, bytes: usize) -> &mut BytesMut {
+        let held = self.buffer.capacity();
         self.buffer.advance(self.next);
         self.next = 0;
-        if self.buffer.capacity() > BUFFER_BYTES_KEPT && self.buffer.len() < bytes {
+        if held > BUFFER_BYTES_KEPT && self.buffer.len() < bytes {
             // One long row is no reason to hold its memory for good.
             self.buffer = BytesMut::from(&self.buffer[..]);
         }

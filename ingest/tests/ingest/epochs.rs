@@ -62,7 +62,21 @@ pub fn a_server_put_back_is_a_new_epoch(shop: &mut Shop) {
         move_folder(folder, &["rm", "-r"], "data", "");
         move_folder(folder, &["mv"], "kept", "data");
     });
-    shop.run(async |shop| check(shop, "B-4", 2).await);
+    shop.run(async |shop| {
+        // LSNs and transaction ids come again: only what is new in the log, and of a new epoch, is this change.
+        let before = ends(shop);
+        let ingest = shop.start().await;
+        let (transaction, xid) = shop.begin("INSERT INTO products (product_id, name) VALUES ('B-4', 'bowl')").await;
+        transaction.commit().await.expect("a commit");
+        shop.until("the change in a new epoch", async || {
+            let log = Log::read_between(&shop.kafka, &before, &ends(shop)).await;
+            let seen = log.of(xid);
+            let mut rows = seen.iter().filter(|seen| seen.control().is_none());
+            rows.any(|row| row.change().position.epoch == 2).then_some(())
+        })
+        .await;
+        ingest.stop().await;
+    });
 }
 
 /// Runs a command on folders of a server that is down.
