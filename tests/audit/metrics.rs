@@ -15,7 +15,7 @@ use crate::shop::{PRODUCTS, Shop};
 const VIEWS: usize = 50;
 const SERIES_MAX: usize = 3_000;
 const READY_LIMIT: Duration = Duration::from_secs(60);
-const WALK_LIMIT: Duration = Duration::from_secs(60);
+const WALK_LIMIT: Duration = Duration::from_secs(120);
 const ROLES: &str = "ingest,engine,gateway,forecast,warmer,audit";
 /// Part of a key that nobody else has.
 const PLANTED: &str = "CUCKOO";
