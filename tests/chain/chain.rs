@@ -191,6 +191,14 @@ impl Chain {
         self.answer(&self.stack.endpoints().edge, product).await
     }
 
+    /// Of a product's page, the position that it holds all up to, where the edge had it.
+    pub async fn kept_page(&self, product: &str) -> Option<String> {
+        let edge = &self.stack.endpoints().edge;
+        let answer = self.http.get(format!("{edge}/v1/product/{product}")).send().await.expect("an answer");
+        let header = |name| answer.headers().get(name).and_then(|text| text.to_str().ok()).map(str::to_owned);
+        header("x-cache").filter(|cache| cache == "HIT").and_then(|_| header("lockstep-position"))
+    }
+
     pub async fn answer(&self, from: &str, product: &str) -> (StatusCode, Fields, bool) {
         let answer = self.http.get(format!("{from}/v1/product/{product}")).send().await.expect("an answer");
         let (status, cached) = (answer.status(), answer.headers().get("x-cache").is_some_and(|known| known == "HIT"));

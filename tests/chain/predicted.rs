@@ -1,6 +1,6 @@
 //! What the plan says of a change that is tried and rolled back, beside what the engine does when it is made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use lockstep_coherence::{Effect, Planner};
@@ -36,7 +36,7 @@ pub async fn what_is_predicted_is_what_is_applied(chain: &mut Chain) {
         if sees_edge {
             chain.settled().await;
         }
-        let pages_before = if sees_edge { cached_pages(chain).await } else { BTreeSet::new() };
+        let pages_before = if sees_edge { kept_pages(chain).await } else { BTreeMap::new() };
         let before = entries(chain).await;
         let mut predicted = Touched::default();
         // Few entities a round, so that most entries must stay as they are.
@@ -57,9 +57,11 @@ pub async fn what_is_predicted_is_what_is_applied(chain: &mut Chain) {
         predicted.l1.retain(|key| before.l1.contains_key(key));
         if sees_edge {
             chain.settled().await;
-            let pages = cached_pages(chain).await;
-            applied.edge = pages_before.difference(&pages).cloned().collect();
-            predicted.edge.retain(|tag| pages_before.contains(tag));
+            // The engine may have looked at one that it had purged, to prove it: the edge then has another page.
+            let pages = kept_pages(chain).await;
+            let gone = pages_before.iter().filter(|(tag, position)| pages.get(*tag) != Some(*position));
+            applied.edge = gone.map(|(tag, _)| tag.clone()).collect();
+            predicted.edge.retain(|tag| pages_before.contains_key(tag));
         } else {
             predicted.edge.clear();
         }
@@ -140,12 +142,12 @@ fn differing(before: &Entries, after: &Entries) -> BTreeSet<String> {
 }
 
 /// Tags of the pages that the edge has. (Asking for one that it lacks makes it ask the gateway.)
-async fn cached_pages(chain: &Chain) -> BTreeSet<String> {
-    let mut cached = BTreeSet::new();
+async fn kept_pages(chain: &Chain) -> BTreeMap<String, String> {
+    let mut kept = BTreeMap::new();
     for n in 0..PRODUCTS {
-        if chain.page(&product(n)).await.2 {
-            cached.insert(format!("product:{}", product(n)));
+        if let Some(position) = chain.kept_page(&product(n)).await {
+            kept.insert(format!("product:{}", product(n)), position);
         }
     }
-    cached
+    kept
 }
