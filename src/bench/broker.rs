@@ -51,7 +51,7 @@ pub(super) struct BrokerWatch {
 pub(super) struct Reference {
     producer: FutureProducer,
     sent: Mutex<HashMap<u64, Instant>>,
-    /// A record of the catalogue, as the pattern of those that are sent at commits.
+    /// A record of the catalogue, as the pattern of those that are sent at commits; where they are not, there is none.
     bytes: OnceLock<Vec<u8>>,
     at_commits: bool,
 }
@@ -60,7 +60,7 @@ impl Reference {
     /// A probe was committed: its bytes set out at the very moment at which ingest may first see them. Records that were sent
     /// on as they arrive come in bursts, fill a request with several, and pass for a quicker broker than smooth ones find.
     pub fn committed(&self, number: u64) -> Result<()> {
-        let Some(pattern) = self.bytes.get().filter(|_| self.at_commits) else { return Ok(()) };
+        let Some(pattern) = self.bytes.get() else { return Ok(()) };
         let Some(at) = probe_at(pattern) else { return Ok(()) };
         let digits = pattern[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let record = [&pattern[..at], number.to_string().as_bytes(), &pattern[at + digits..]].concat();

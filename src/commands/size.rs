@@ -46,8 +46,7 @@ pub(crate) struct SizeArgs {
 pub(crate) async fn run(config: &Config, policy: &Policy, args: SizeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
-    // Without Kafka nothing is known of other versions; what is measured needs it, and says so.
-    let policy = &if config.kafka().is_ok() { as_read(config, policy).await? } else { policy.clone() };
+    let policy = &as_read(config, policy).await?;
     let measured = reads::measure(config, policy, args.sample as usize).await?;
     let (asked, distances) = match &args.trace {
         Some(path) => of_trace(path.clone()).await?,

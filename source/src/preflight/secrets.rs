@@ -8,44 +8,43 @@ use lockstep_schemas::policy::Policy;
 use super::{Check, away, publication};
 use crate::database::Database;
 
-/// Words, or words in a row, of a column's name. A plural is the same word.
-const SECRETS: [&str; 19] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "api_key",
-    "access_key",
-    "private_key",
-    "encryption_key",
-    "card_number",
-    "cvv",
-    "cvc",
-    "iban",
-    "ssn",
-    "social_security",
-    "otp",
-    "totp",
+/// Where in a word a secret is still known for one.
+#[derive(Clone, Copy)]
+enum Within {
+    /// Many words hold its letters: it must be the whole word, or its plural.
+    Alone,
+    /// No other word holds it, so a name that is written together is known by it: `userpassword`, `myapikey`.
+    Anywhere,
+    /// It begins other words (tokenizer, secretary, credentialing). So it must end its own, but for a tail: `accesstoken`,
+    /// `tokenhash`.
+    AtTheEnd,
+}
+
+use Within::{Alone, Anywhere, AtTheEnd};
+
+/// Words, or words in a row, of a column's name.
+const SECRETS: [(&str, Within); 19] = [
+    ("password", Anywhere),
+    ("passwd", Anywhere),
+    ("passphrase", Anywhere),
+    ("pwd", AtTheEnd),
+    ("secret", AtTheEnd),
+    ("token", AtTheEnd),
+    ("credential", AtTheEnd),
+    ("api_key", Anywhere),
+    ("access_key", Anywhere),
+    ("private_key", Anywhere),
+    ("encryption_key", Anywhere),
+    ("card_number", Anywhere),
+    ("cvv", Anywhere),
+    ("cvc", Alone),
+    ("iban", Alone),
+    ("ssn", Alone),
+    ("social_security", Alone),
+    ("otp", Alone),
+    ("totp", Alone),
 ];
 
-/// No other word holds these, so a name that is written together is known by them: `userpassword`, `myapikey`.
-const ANYWHERE: [&str; 9] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "api_key",
-    "access_key",
-    "private_key",
-    "encryption_key",
-    "card_number",
-    "cvv",
-];
-/// These begin other words (tokenizer, secretary, credentialing). So they must end theirs, but for what stands before a
-/// tail: `accesstoken`, `tokenhash`.
-const AT_THE_END: [&str; 4] = ["pwd", "secret", "token", "credential"];
 const TAILS: [&str; 6] = ["hash", "salt", "digest", "value", "key", "id"];
 /// Words that only look as if they held one.
 const ORDINARY: [&str; 4] = ["passwordless", "betoken", "betokens", "foretoken"];
@@ -53,11 +52,12 @@ const ORDINARY: [&str; 4] = ["passwordless", "betoken", "betokens", "foretoken"]
 /// Which secret a column is called like; `None`: like none.
 pub fn looks_secret(column: &str) -> Option<&'static str> {
     let words = words(column);
-    SECRETS.into_iter().find(|secret| {
+    let found = SECRETS.into_iter().find(|(secret, within)| {
         let parts: Vec<&str> = secret.split('_').collect();
         words.windows(parts.len()).any(|run| run.iter().zip(&parts).all(|(word, part)| is_word(word, part)))
-            || words.iter().any(|word| is_within(word, secret))
-    })
+            || words.iter().any(|word| is_within(word, secret, *within))
+    });
+    found.map(|(secret, _)| secret)
 }
 
 fn is_word(word: &str, secret: &str) -> bool {
@@ -65,17 +65,18 @@ fn is_word(word: &str, secret: &str) -> bool {
 }
 
 /// Whether a word is a compound of a secret and something else, or of its parts.
-fn is_within(word: &str, secret: &str) -> bool {
-    if ORDINARY.contains(&word) {
-        return false;
-    }
+fn is_within(word: &str, secret: &str, within: Within) -> bool {
     let joined = secret.replace('_', "");
-    if ANYWHERE.contains(&secret) {
-        return word.contains(&joined);
+    let word = if ORDINARY.contains(&word) { "" } else { word };
+    match within {
+        Alone => false,
+        Anywhere => word.contains(&joined),
+        AtTheEnd => {
+            let word = word.strip_suffix('s').unwrap_or(word);
+            let ends = |tail: &str| word.strip_suffix(tail).is_some_and(|before| before.ends_with(&joined));
+            ends("") || TAILS.into_iter().any(ends)
+        }
     }
-    let word = word.strip_suffix('s').unwrap_or(word);
-    let ends = |tail: &str| word.strip_suffix(tail).is_some_and(|before| before.ends_with(&joined));
-    AT_THE_END.contains(&secret) && (ends("") || TAILS.into_iter().any(ends))
 }
 
 /// The words of `snake_case`, `camelCase` and `Any Other`, in lower case. Digits end a word.
