@@ -197,7 +197,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, required_unless_present_any = ["shadow", "noted"], requires = "once")]
     pub full: bool,
     /// A cache of your own that Lockstep has nothing to do with: which keys it has, and which field is which column
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "once", "without_replicas"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "once", "without_replicas", "repair"])]
     pub shadow: Option<PathBuf>,
     /// Once, and then end; `run --role audit` goes on for ever
     #[arg(long)]

@@ -9,10 +9,11 @@ use lockstep_schemas::position::Position;
 use serde_json::{Map, Value as Json};
 
 use crate::AuditError;
-use crate::judge::{Copy, Fields};
+use crate::judge::{Copy, Fields, Form};
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const PAGES_AT_ONCE: usize = 8;
+const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// The edge.
 pub(crate) struct Edge {
@@ -51,14 +52,34 @@ impl Edge {
             return Ok(Copy::default());
         }
         let low = header("lockstep-position").and_then(|text| text.parse::<Position>().ok());
-        let body = response.bytes().await.map_err(failed)?;
+        let is_json = header("content-type").is_none_or(|kind| kind.to_ascii_lowercase().contains("json"));
+        let other = |form| Ok(Copy { form, ..Copy::default() });
         let mut fields = match status {
-            200 => columns(view, &serde_json::from_slice(&body).map_err(|_| AuditError::Answer("a page is no JSON"))?),
+            200 if !is_json => return other(Form::Opaque("the page is no JSON")),
+            200 => {
+                let Some(body) = body_of(response).await.map_err(failed)? else {
+                    return other(Form::Opaque("the page is too large to be compared"));
+                };
+                let Ok(body) = serde_json::from_slice(&body) else { return other(Form::Instead("no JSON object")) };
+                columns(view, &body)
+            }
             _ => Fields::from([("_neg".to_owned(), "1".to_owned())]),
         };
         fields.insert("_low".to_owned(), low.unwrap_or(Position::LEAST).to_string());
         Ok(Copy { fields, ..Copy::default() })
     }
+}
+
+/// `None`: it is too large.
+async fn body_of(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if body.len() + part.len() > BODY_BYTES_MAX {
+            return Ok(None);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Some(body))
 }
 
 /// A path with everything escaped that would end it or begin something else.

@@ -17,6 +17,7 @@ use crate::look::{Place, Slow, look};
 use crate::nodes::{self, Found, Node, Spent};
 use crate::rows::Rows;
 use crate::subject::{Names, Subject};
+use crate::waiting::Waiting;
 
 /// Keys that one SCAN looks at.
 const SCAN_COUNT: usize = 500;
@@ -75,6 +76,7 @@ pub struct Auditor {
     /// None where the policy has no view there.
     pub(crate) edge: Option<Edge>,
     last_seen: Mutex<LastSeen>,
+    pub(crate) waiting: Mutex<Waiting>,
     of_l2: Spent,
     of_l1: Spent,
 }
@@ -93,6 +95,7 @@ impl Auditor {
             l1: RedisServers::Cluster(config.l1()?.to_vec()),
             edge,
             last_seen: Mutex::new(LastSeen::new()),
+            waiting: Mutex::default(),
             of_l2: Spent::default(),
             of_l1: Spent::default(),
         })

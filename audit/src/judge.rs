@@ -25,6 +25,20 @@ pub struct Copy {
     pub is_endless: bool,
     /// Whether one and the same lease lay beside it all the while: somebody may still fill it with what he read long ago.
     pub is_leased: bool,
+    /// What it is.
+    pub form: Form,
+}
+
+/// What lies in a copy's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// An entry or a page, or nothing.
+    #[default]
+    Fields,
+    /// Something that nobody can read as one.
+    Instead(&'static str),
+    /// A page that we can't read, but others may; why.
+    Opaque(&'static str),
 }
 
 /// A row as the database has it.
@@ -122,11 +136,23 @@ pub const END: &str = "_end";
 /// The field under which a lease is told that lies beside an entry (docs/protocol.md, [14]).
 pub const LEASE: &str = "_lease";
 
+/// The field under which it is told what lies in a copy's place.
+pub const FORM: &str = "_form";
+
 /// The field that every entry of ours has.
 const LOW: &str = "_low";
 
 /// Judges a sample. `lenient` are fields whose changes need not reach the copy.
 pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenient: &Lenient) -> Verdict {
+    match copy.form {
+        Form::Fields => {}
+        // Readers by protocol take it for absent; others fail, or read it.
+        Form::Instead(form) => {
+            let form = Difference { field: FORM.to_owned(), copy: Some(form.to_owned()), row: None };
+            return Verdict::Wrong(Wrong::Orphan, vec![form]);
+        }
+        Form::Opaque(why) => return Verdict::Unknown(why),
+    }
     if copy.fields.is_empty() {
         return Verdict::Gone;
     }

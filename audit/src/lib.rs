@@ -27,6 +27,7 @@ mod shared;
 pub mod stalls;
 mod subject;
 mod sweep;
+mod waiting;
 mod watch;
 mod ways;
 

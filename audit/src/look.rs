@@ -1,6 +1,7 @@
 //! One look at some copies of one view: read, judged, and what differs looked at again until it is settled.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use lockstep_schemas::policy::TierName;
@@ -11,9 +12,9 @@ use crate::AuditError;
 use crate::edge::Edge;
 use crate::findings::{Findings, Violation, shown, shown_key};
 use crate::full::Auditor;
-use crate::judge::{Difference, Mark, Row, Verdict, differs, judge};
+use crate::judge::{Difference, Lenient, Mark, Row, Verdict, differs, judge};
 use crate::nodes::{Found, Node};
-use crate::subject::{Subject, lenient};
+use crate::subject::{Strictness, Subject};
 
 /// A copy that differs is looked at so often; one whose row never rests stays undecided.
 const LOOKS_MAX: usize = 6;
@@ -36,6 +37,7 @@ pub(crate) enum Place<'a> {
 /// A copy under judgement.
 struct Suspect<'s> {
     subject: &'s Subject,
+    lenient: &'s Lenient,
     /// The differences that the look before found to be wrong.
     wrong_before: Option<Vec<Difference>>,
 }
@@ -52,7 +54,8 @@ pub(crate) async fn look(
     findings: &mut Findings,
 ) -> Result<(), AuditError> {
     let Some(view) = subjects.first().map(|subject| &subject.view) else { return Ok(()) };
-    let (tier, is_replica, lenient) = (place.tier().as_str(), place.is_replica(), lenient(&auditor.policy, view));
+    let (tier, is_replica, strictness) =
+        (place.tier().as_str(), place.is_replica(), Strictness::of(&auditor.policy, view));
     let all: Vec<&Subject> = subjects.iter().collect();
     let before = read_rows(auditor, &all).await?;
     let began = std::time::Instant::now();
@@ -63,10 +66,12 @@ pub(crate) async fn look(
     }
     let mut suspects = Vec::new();
     for ((subject, before), found) in all.iter().copied().zip(&before).zip(&found) {
-        if differs(before, found.mark.as_ref(), &found.copy, &lenient) {
-            suspects.push(Suspect { subject, wrong_before: None });
+        if differs(before, found.mark.as_ref(), &found.copy, &strictness.at_first) {
+            suspects.push(Suspect { subject, lenient: &strictness.at_first, wrong_before: None });
+        } else if is_overdue(auditor, &place.name(), subject, before, found, &strictness) {
+            suspects.push(Suspect { subject, lenient: &strictness.at_last, wrong_before: None });
         } else {
-            let verdict = judge(before, found.mark.as_ref(), &found.copy, before, &lenient);
+            let verdict = judge(before, found.mark.as_ref(), &found.copy, before, &strictness.at_first);
             findings.count(tier, is_replica, view, &verdict);
         }
     }
@@ -81,7 +86,7 @@ pub(crate) async fn look(
         let after = read_rows(auditor, &subjects).await?;
         let mut left = Vec::new();
         for (((suspect, before), found), after) in suspects.into_iter().zip(&before).zip(&found).zip(&after) {
-            let verdict = judge(before, found.mark.as_ref(), &found.copy, after, &lenient);
+            let verdict = judge(before, found.mark.as_ref(), &found.copy, after, suspect.lenient);
             match verdict {
                 Verdict::InFlight => left.push(Suspect { wrong_before: None, ..suspect }),
                 Verdict::Wrong(kind, differences) if suspect.wrong_before.as_ref() == Some(&differences) => {
@@ -110,6 +115,31 @@ pub(crate) async fn look(
     }
     suspects.iter().for_each(|_| findings.count(tier, is_replica, view, &Verdict::InFlight));
     Ok(())
+}
+
+/// Whether a copy has been old in deferred columns for so long that a pass must have come.
+fn is_overdue(
+    auditor: &Auditor,
+    place: &str,
+    subject: &Subject,
+    row: &Row,
+    found: &Found,
+    strictness: &Strictness,
+) -> bool {
+    let Some(wait_max) = strictness.wait_max else { return false };
+    let mut waiting = auditor.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    match judge(row, found.mark.as_ref(), &found.copy, row, &strictness.at_last) {
+        Verdict::Wrong(_, differences) => {
+            let differs = format!("{differences:?}");
+            waiting.is_overdue((place, &subject.key), &row.version, &differs, wait_max, std::time::Instant::now())
+        }
+        // What the tier has not come to yet tells nothing.
+        Verdict::InFlight => false,
+        _ => {
+            waiting.is_right((place, &subject.key));
+            false
+        }
+    }
 }
 
 /// The rows of some subjects. A key that other columns of the row are part of is of no row once those have changed.

@@ -110,15 +110,16 @@ impl History {
         self.kept_hours = kept.kept_hours;
     }
 
-    /// What this process is to keep now: its slices of a minute and of its hour.
+    /// What this process is to keep now: its slices of a minute and of its hour; and of the minute before and its hour,
+    /// whose last counts may not have been kept yet.
     pub fn records(&self, minute: u64) -> Vec<Record> {
-        let record = |slices: &BTreeMap<u64, Slice>, at: u64, is_hour| {
-            Some(Record { at, is_hour, of: slices.get(&at)?.clone() })
+        let before = minute.saturating_sub(1);
+        let slices = |slices: &BTreeMap<u64, Slice>, from: u64, to: u64, is_hour| -> Vec<Record> {
+            slices.range(from..=to).map(|(at, of)| Record { at: *at, is_hour, of: of.clone() }).collect()
         };
-        [record(&self.minutes, minute, false), record(&self.hours, minute / MINUTES, true)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let mut records = slices(&self.minutes, before, minute, false);
+        records.extend(slices(&self.hours, before / MINUTES, minute / MINUTES, true));
+        records
     }
 
     /// What was checked over a window that ends with a minute, by tier and view.
@@ -168,16 +169,12 @@ mod tests {
         assert_eq!(Window::ALL.map(|window| over(&first, window)), expect);
 
         let mut second = History::default();
-        // Each minute was kept while it was the newest.
-        for minute in [now - 90, now - 30, now] {
-            let of_minute = first.records(minute);
-            of_minute.iter().filter(|record| !record.is_hour).for_each(|record| second.restore(record));
+        // Each was kept in the minute after it; of a slice that is kept again, the newer record counts.
+        let mut kept = BTreeMap::new();
+        for minute in [now - 89, now - 29, now] {
+            kept.extend(first.records(minute).into_iter().map(|record| ((record.is_hour, record.at), record)));
         }
-        for hour in [(now - 90) / 60, (now - 30) / 60, now / 60].into_iter().collect::<std::collections::BTreeSet<_>>()
-        {
-            let records = first.records(hour * 60);
-            records.iter().filter(|record| record.is_hour).for_each(|record| second.restore(record));
-        }
+        kept.values().for_each(|record| second.restore(record));
         second.add(now, of, checked(5, 5));
         assert_eq!(over(&second, Window::Hour), Some(checked(1_105, 10)));
         assert_eq!(over(&second, Window::Month), Some(checked(1_115, 11)));

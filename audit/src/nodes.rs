@@ -1,5 +1,6 @@
 //! Redis as anybody could read it: plain commands, every node asked by itself, replicas too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,10 +12,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, Value, from_redis_value};
 
 use crate::AuditError;
-use crate::judge::{Copy, Fields, Mark};
+use crate::judge::{Copy, Fields, Form, Mark};
 use crate::subject::Subject;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// As Redis answers who asks a string for its fields.
+const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// One node of a tier.
 pub(crate) struct Node {
@@ -54,6 +57,15 @@ struct Known {
 pub(crate) struct Found {
     pub mark: Option<Mark>,
     pub copy: Copy,
+}
+
+/// A value of somebody else's.
+pub(crate) struct Foreign {
+    /// `None`: it is gone, or of another form.
+    pub fields: Option<Fields>,
+    pub is_there: bool,
+    /// How long it lives; `None`: for ever.
+    pub left: Option<Duration>,
 }
 
 /// Connects to every node of a tier that answers; to all primaries, or not at all.
@@ -96,21 +108,10 @@ impl Node {
         !self.is_replica && (self.slots.is_empty() || self.slots.iter().any(|(from, to)| (*from..=*to).contains(&slot)))
     }
 
-    /// The next keys from a cursor; the walk is over when it is 0 again.
+    /// The next keys from a cursor, whatever lies under them; the walk is over when it is 0 again.
     pub async fn scan(&mut self, cursor: u64, pattern: &str, count: usize) -> Result<(u64, Vec<String>), AuditError> {
-        self.scan_for(cursor, pattern, count, "hash").await
-    }
-
-    /// The same, of keys of one type.
-    pub async fn scan_for(
-        &mut self,
-        cursor: u64,
-        pattern: &str,
-        count: usize,
-        kind: &str,
-    ) -> Result<(u64, Vec<String>), AuditError> {
         let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count).arg("TYPE").arg(kind);
+        scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
         self.spent.add(1);
         let (next, keys): (u64, Vec<Vec<u8>>) = ask(&mut self.connection, &self.name, &scan).await?;
         // What is no text is nobody's key of ours.
@@ -139,7 +140,7 @@ impl Node {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
-        // Somebody else's value under a lease's name is no lease, and no error either.
+        // Somebody else's value under a name of ours is a finding, or no lease; no error.
         pipe.ignore_errors();
         for subject in subjects {
             pipe.cmd("HMGET").arg(&subject.mark).arg(&["pos", "floor", "at", "offset"]);
@@ -153,14 +154,17 @@ impl Node {
         while let (Some(mark), Some(lease), Some(fields), Some(life)) =
             (answers.next(), answers.next(), answers.next(), answers.next())
         {
-            let mark: Vec<Option<String>> = self.form(from_redis_value(mark).map_err(Into::into))?;
-            let fields: Fields = self.form(from_redis_value(fields).map_err(Into::into))?;
+            let mark = self.form(texts_of(mark))?;
+            let (fields, form) = match fields {
+                Value::ServerError(error) if error.code() == WRONG_TYPE => (Fields::new(), Form::Instead("no hash")),
+                fields => (self.form(fields_of(fields))?, Form::Fields),
+            };
             let pttl_ms: i64 = self.form(from_redis_value(life).map_err(Into::into))?;
             let lease = from_redis_value::<Option<Vec<u8>>>(lease).ok().flatten();
             if let Some(lease) = lease.filter(|_| !fields.is_empty()) {
                 leased.push((found.len(), lease));
             }
-            let copy = Copy { fields, is_endless: pttl_ms == -1, is_leased: false };
+            let copy = Copy { fields, is_endless: pttl_ms == -1, is_leased: false, form };
             found.push(Found { mark: mark_of(&mark, 0), copy });
         }
         if !leased.is_empty() {
@@ -178,17 +182,13 @@ impl Node {
         Ok(found)
     }
 
-    /// Values of somebody else's, as fields, and how long each lives; `None`: for ever. What is gone, or of another form,
-    /// has no fields.
-    pub async fn values(
-        &mut self,
-        keys: &[String],
-        are_hashes: bool,
-    ) -> Result<Vec<(Option<Fields>, Option<Duration>)>, AuditError> {
+    /// Values of somebody else's.
+    pub async fn values(&mut self, keys: &[String], are_hashes: bool) -> Result<Vec<Foreign>, AuditError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
+        pipe.ignore_errors();
         for key in keys {
             pipe.cmd(if are_hashes { "HGETALL" } else { "GET" }).arg(key).cmd("PTTL").arg(key);
         }
@@ -196,9 +196,16 @@ impl Node {
         let mut values = Vec::with_capacity(keys.len());
         while let (Some(value), Some(life)) = (answers.next(), answers.next()) {
             let pttl_ms: i64 = self.form(from_redis_value(life).map_err(Into::into))?;
-            let fields = if are_hashes { from_redis_value::<Fields>(value).ok() } else { fields_of_json(value) };
+            let fields = match value {
+                Value::ServerError(error) if error.code() == WRONG_TYPE => None,
+                Value::ServerError(error) => return self.form(Err(error.into())),
+                value if are_hashes => Some(self.form(fields_of(value))?),
+                value => fields_of_json(value),
+            };
+            let is_there = pttl_ms != -2;
+            let fields = fields.filter(|fields| is_there && !(are_hashes && fields.is_empty()));
             let left = u64::try_from(pttl_ms).ok().map(Duration::from_millis);
-            values.push((fields.filter(|fields| !fields.is_empty() && pttl_ms != -2), left));
+            values.push(Foreign { fields, is_there, left });
         }
         Ok(values)
     }
@@ -215,11 +222,16 @@ impl Node {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
+        pipe.ignore_errors();
         for name in names {
             pipe.cmd("HMGET").arg(name).arg(&["pos", "floor", "at", "offset", "l3", "l3_offset"]);
         }
-        let answers: Vec<Vec<Option<String>>> = self.pipe(&pipe).await?;
-        Ok(answers.iter().map(|texts| (mark_of(texts, 0), mark_of(texts, 4))).collect())
+        let answers: Vec<Value> = self.pipe(&pipe).await?;
+        let marks = answers.into_iter().map(|answer| {
+            let texts = self.form(texts_of(answer))?;
+            Ok((mark_of(&texts, 0), mark_of(&texts, 4)))
+        });
+        marks.collect()
     }
 
     async fn pipe<T: redis::FromRedisValue>(&mut self, pipe: &redis::Pipeline) -> Result<T, AuditError> {
@@ -243,6 +255,21 @@ fn mark_of(texts: &[Option<String>], position: usize) -> Option<Mark> {
         at: at(2).and_then(|text| text.parse().ok()).unwrap_or(0),
         offset: at(if position == 0 { 3 } else { position + 1 }).and_then(|text| text.parse().ok()).unwrap_or(0),
     })
+}
+
+/// Some fields of a hash; nothing where there is none, or no text.
+fn texts_of(value: Value) -> Result<Vec<Option<String>>, RedisError> {
+    match value {
+        Value::ServerError(error) if error.code() != WRONG_TYPE => Err(error.into()),
+        value => Ok(from_redis_value(value).unwrap_or_default()),
+    }
+}
+
+/// The fields of a hash. What is no text differs from every text of the database's.
+fn fields_of(value: Value) -> Result<Fields, RedisError> {
+    let pairs: BTreeMap<Vec<u8>, Vec<u8>> = from_redis_value(value)?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(|bad| format!("{:?}", bad.as_bytes()));
+    Ok(pairs.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
 /// The members of a JSON object as texts; null is absent.

@@ -11,6 +11,7 @@ use lockstep_schemas::hearing;
 use lockstep_schemas::policy::{TierName, View};
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
+use lockstep_schemas::switched::Switched;
 use lockstep_schemas::tail::{self, Begin};
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
@@ -38,6 +39,8 @@ type Group = Arc<str>;
 
 /// Looks until shutdown.
 pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Shutdown) {
+    // After a rebuild readers read another version of a view's entries.
+    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return };
     let hot = hot(kafka.clone(), shutdown.clone());
     let mut reader = RecordReader::new(LiveRegistry::follow(kafka.clone(), shutdown.clone()));
     let mut pauses = Pauses::default();
@@ -60,7 +63,7 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
                     let mut entities: Vec<_> = changed.into_iter().chain(some_hot(&shared, &hot)).collect();
                     // Where not all may be looked at, each has the same chance.
                     fastrand::shuffle(&mut entities);
-                    look_at(&shared, &entities, &mut ways, &mut credits).await?;
+                    look_at(&shared, &switched, &entities, &mut ways, &mut credits).await?;
                 }
             };
             tokio::select! {
@@ -188,6 +191,7 @@ fn views_of(shared: &Shared, tier: TierName) -> impl Iterator<Item = &Arc<View>>
 /// Every copy of some entities, in every tier; of fewer where there are more than may be looked at.
 async fn look_at(
     shared: &Shared,
+    switched: &Switched,
     entities: &[(Group, String)],
     ways: &mut Ways,
     credits: &mut Credits,
@@ -207,7 +211,7 @@ async fn look_at(
             for (_, entity) in of {
                 let subject = match tier {
                     TierName::L3 => auditor.names.page(view, entity),
-                    _ => auditor.names.entry(view, entity, auditor.is_cluster(tier)),
+                    _ => auditor.names.entry(view, switched.version_of(&view.name), entity, auditor.is_cluster(tier)),
                 };
                 let Some(subject) = subject else { continue };
                 let node = nodes.iter().position(|node| node.has(&subject.mark)).unwrap_or(0);

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
@@ -26,6 +27,22 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 pub(crate) struct Rows {
     pool: PgPool,
     views: BTreeMap<Arc<str>, OfView>,
+    spent: Spent,
+}
+
+/// What the database was asked, and what it took.
+#[derive(Default)]
+struct Spent {
+    copies: AtomicU64,
+    micros: AtomicU64,
+}
+
+/// The database at one moment.
+pub(crate) struct Now {
+    /// Where the next record of the log goes.
+    pub position: Position,
+    /// What its sessions have spent with statements, ours among them, since it counts.
+    pub busy_micros: u64,
 }
 
 struct OfView {
@@ -59,7 +76,7 @@ impl Rows {
             }
             views.insert(view.name.clone(), OfView { sources, entity_key });
         }
-        Ok(Rows { pool, views })
+        Ok(Rows { pool, views, spent: Spent::default() })
     }
 
     /// One reading of many entities: an answer for each, in the order of asking.
@@ -67,6 +84,7 @@ impl Rows {
         let Some(of) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let askable: Vec<&str> = entities.iter().copied().filter(|entity| of.can_exist(entity)).collect();
         let row = self.one(of.select(&askable)).await?;
+        self.spent.copies.fetch_add(entities.len() as u64, Ordering::Relaxed);
         let text = |at: usize| row.get(at).and_then(Option::as_deref).ok_or(AuditError::Answer(NO_POSITION));
         let lsn: Lsn = text(0)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
         let epoch: u16 = text(1)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
@@ -111,23 +129,52 @@ impl Rows {
         Ok(row.first().and_then(Option::as_deref).and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
-    /// Where the next record of the log goes, with the epoch; and how many transactions have ended in this database.
-    pub async fn now(&self) -> Result<(Position, u64), AuditError> {
+    /// The database as it is now.
+    pub async fn now(&self) -> Result<Now, AuditError> {
         let sql = "SELECT pg_current_wal_insert_lsn()::text, (SELECT max(epoch) FROM lockstep.epoch)::text, \
-                   (SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database())::text";
+                   (SELECT (active_time * 1000)::bigint FROM pg_stat_database WHERE datname = current_database())::text";
         let row = self.one(sql.to_owned()).await?;
         let text = |at: usize| row.get(at).and_then(Option::as_deref).ok_or(AuditError::Answer(NO_POSITION));
         let lsn: Lsn = text(0)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
         let epoch: u16 = text(1)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
-        Ok((Position::before(epoch, lsn), text(2)?.parse().unwrap_or(0)))
+        Ok(Now { position: Position::before(epoch, lsn), busy_micros: text(2)?.parse().unwrap_or(0) })
+    }
+
+    /// Copies that were asked for, and the microseconds that statements of ours took, so far.
+    pub fn spent(&self) -> (u64, u64) {
+        (self.spent.copies.load(Ordering::Relaxed), self.spent.micros.load(Ordering::Relaxed))
     }
 
     async fn one(&self, sql: String) -> Result<Texts, AuditError> {
-        one(&self.pool, sql).await
+        let began = Instant::now();
+        let row = one(&self.pool, sql).await;
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.spent.micros.fetch_add(micros, Ordering::Relaxed);
+        row
     }
 }
 
 const NO_POSITION: &str = "the database has told no position: there is no epoch yet; start ingest";
+
+/// Asking for what is no value of the key's type would be an error for the whole statement.
+pub(crate) fn can_exist(kind: ColumnType, entity: &str) -> bool {
+    let is_uuid = || {
+        let is_in_place = |(at, byte): (usize, u8)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        entity.len() == 36 && entity.bytes().enumerate().all(is_in_place)
+    };
+    match kind {
+        ColumnType::Int16 => entity.parse::<i16>().is_ok(),
+        ColumnType::Int32 => entity.parse::<i32>().is_ok(),
+        ColumnType::Int64 => entity.parse::<i64>().is_ok(),
+        ColumnType::Uuid => is_uuid(),
+        ColumnType::Text => !entity.contains('\0'),
+        // Keys of such types are rare; one that is no value of them names no row.
+        _ => !entity.contains('\0') && !entity.is_empty(),
+    }
+}
 
 /// One connection's settings under which a value's text is the canonical one.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<PgPool, Failure> {
@@ -191,18 +238,8 @@ impl OfView {
         )
     }
 
-    /// Asking for what is no value of the key's type would be an error for the whole statement.
     fn can_exist(&self, entity: &str) -> bool {
-        let Some(root) = self.sources.first() else { return false };
-        match root.key_kind {
-            ColumnType::Int16 => entity.parse::<i16>().is_ok(),
-            ColumnType::Int32 => entity.parse::<i32>().is_ok(),
-            ColumnType::Int64 => entity.parse::<i64>().is_ok(),
-            ColumnType::Uuid => entity.len() == 36 && entity.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'),
-            ColumnType::Text => !entity.contains('\0'),
-            // Keys of such types are rare; one that is no value of them names no row.
-            _ => !entity.contains('\0') && !entity.is_empty(),
-        }
+        self.sources.first().is_some_and(|root| can_exist(root.key_kind, entity))
     }
 
     /// The fields of an entity, and which versions of which rows they are of.

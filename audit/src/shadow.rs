@@ -140,12 +140,11 @@ impl OneAudit<'_> {
     ) -> Result<(), AuditError> {
         let glob: String =
             self.keys.head.chars().flat_map(|c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
-        let kind = if self.keys.kind == Kind::Hash { "hash" } else { "string" };
         for mut node in nodes::connect(&self.plan.redis, false, &nodes::Spent::default()).await? {
             let (size, mut done, mut cursor) = (node.size().await?, 0, 0);
             let (mut waiting, mut seen): (Vec<String>, BTreeSet<String>) = Default::default();
             loop {
-                let (next, names) = node.scan_for(cursor, &format!("{glob}*"), SCAN_COUNT, kind).await?;
+                let (next, names) = node.scan(cursor, &format!("{glob}*"), SCAN_COUNT).await?;
                 done += SCAN_COUNT as u64;
                 let ours = names.into_iter().filter(|key| self.keys.entity(key).is_some());
                 waiting.extend(ours.filter(|key| seen.insert(key.clone())));
@@ -202,9 +201,10 @@ impl OneAudit<'_> {
             };
             fields.into_iter().filter(|(name, _)| is_named(name)).collect()
         };
-        let readings = rows.into_iter().zip(entries).map(|(mut reading, (fields, left))| {
-            reading.copy = fields.map(named);
-            reading.left = left;
+        let readings = rows.into_iter().zip(entries).map(|(mut reading, entry)| {
+            reading.is_there = entry.is_there;
+            reading.copy = entry.fields.map(named);
+            reading.left = entry.left;
             reading
         });
         Ok(readings.collect())
@@ -237,8 +237,11 @@ async fn prepare(pool: &PgPool, keys: &Keys) -> Result<Query, Failure> {
 impl Query {
     async fn read(&self, pool: &PgPool, entities: &[&str]) -> Result<Vec<Reading>, AuditError> {
         let Some(first) = self.tables.first() else { return Ok(Vec::new()) };
-        let askable: Vec<String> =
-            entities.iter().filter(|entity| can_exist(first.key_kind, entity)).map(|entity| literal(entity)).collect();
+        let askable: Vec<String> = entities
+            .iter()
+            .filter(|entity| rows::can_exist(first.key_kind, entity))
+            .map(|entity| literal(entity))
+            .collect();
         let tables: Vec<String> = self.tables.iter().map(OfTable::select).collect();
         let sql = format!(
             "SELECT coalesce(json_agg(json_build_array(k.e, json_build_array({}))), '[]')::text \
@@ -298,16 +301,5 @@ impl OfTable {
             table(&self.name),
             self.key_type
         )
-    }
-}
-
-/// Asking for what is no value of the key's type would be an error for the whole statement.
-fn can_exist(kind: ColumnType, entity: &str) -> bool {
-    match kind {
-        ColumnType::Int16 => entity.parse::<i16>().is_ok(),
-        ColumnType::Int32 => entity.parse::<i32>().is_ok(),
-        ColumnType::Int64 => entity.parse::<i64>().is_ok(),
-        ColumnType::Uuid => entity.len() == 36 && entity.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'),
-        _ => !entity.contains('\0'),
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
@@ -16,7 +15,7 @@ use crate::full::{Auditor, Hearing, Listener, Step};
 use crate::metrics::AuditMetrics;
 use crate::nines::{Checked, History, Window};
 use crate::notes::Notes;
-use crate::pace::{COMMANDS_PER_COPY, Load, Share, share};
+use crate::pace::{COMMANDS_PER_COPY, Load, SECONDS_PER_COPY_AT_FIRST, Share, pause, share};
 
 /// In the log; all are counted.
 const TOLD_PER_MINUTE_MAX: u32 = 10;
@@ -50,11 +49,13 @@ impl Told {
     }
 }
 
-/// How fast a tier may be looked at, as the bits of copies a second; and the commands that walks have sent.
+/// How fast a tier may be looked at, and how fast it would have to be, as the bits of copies a second; and the commands that
+/// walks have sent.
 #[derive(Default)]
 struct Pace {
     walk: AtomicU64,
     recent: AtomicU64,
+    needed: AtomicU64,
     walked: AtomicU64,
 }
 
@@ -71,7 +72,8 @@ impl Shared {
         run: String,
         repairs: Option<Sender<Violation>>,
     ) -> Self {
-        let floor = share(Load::default(), config.copies_per_second_min);
+        let at_first = Load { seconds_per_copy: SECONDS_PER_COPY_AT_FIRST, ..Load::default() };
+        let floor = share(at_first, config.copies_per_second_min, 0.0);
         let shared = Shared {
             auditor,
             config,
@@ -104,6 +106,17 @@ impl Shared {
     pub fn share(&self, tier: TierName) -> Share {
         let of = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
         Share { walk: of(&self.pace(tier).walk), recent: of(&self.pace(tier).recent) }
+    }
+
+    /// A walk over a tier has so many copies before it.
+    pub fn need(&self, tier: TierName, copies: u64) {
+        let needed = copies as f64 / self.config.cycle.as_secs_f64();
+        self.pace(tier).needed.store(needed.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Copies of a tier a second that make a walk in the stated time.
+    pub fn needed(&self, tier: TierName) -> f64 {
+        f64::from_bits(self.pace(tier).needed.load(Ordering::Relaxed))
     }
 
     /// Commands that walks over a tier have sent so far.
@@ -218,21 +231,17 @@ impl Listener for Paced {
             // How much is allowed may change while we wait.
             let mut owed = copies;
             while owed > 0.0 && !self.shutdown.is_cancelled() {
-                let rate = self.shared.share(self.tier).walk.max(f64::MIN_POSITIVE);
-                let pause = (owed / rate).min(PAUSE_MAX.as_secs_f64());
+                let (pause, left) = pause(owed, self.shared.share(self.tier).walk);
+                owed = left;
                 tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs_f64(pause)) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = self.shutdown.cancelled() => {}
                 }
-                owed -= pause * rate;
             }
             self.spent = self.shared.auditor.spent(self.tier).so_far();
         })
     }
 }
-
-/// After so long it is looked again how fast a walk may be.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Nothing was seen of an entity yet, by group.
 pub(crate) type Seen = BTreeMap<Arc<str>, BTreeSet<String>>;

@@ -41,10 +41,9 @@ impl Stalls {
 
     /// Takes a look at a follower in: how it is doing.
     pub fn follower_at(&mut self, now: Duration, name: &str, position: Option<Position>) -> Pace {
-        let Some(position) = position else {
-            self.followers.remove(name);
-            return Pace::Unknown;
-        };
+        // One that was there and is gone has forgotten everything.
+        let forgotten = self.followers.contains_key(name).then_some(Position::LEAST);
+        let Some(position) = position.or(forgotten) else { return Pace::Unknown };
         let known = self.followers.entry(name.to_owned()).or_insert((position, now));
         if known.0 != position {
             *known = (position, now);
@@ -104,6 +103,19 @@ mod tests {
         let look = |stalls: &mut Stalls, second| stalls.follower_at(Duration::from_secs(second), "l2", Some(at(1)));
         assert_eq!(look(&mut stalls, 0), Pace::Follows);
         assert_eq!(look(&mut stalls, 100), Pace::Follows);
-        assert_eq!(stalls.follower_at(Duration::from_secs(101), "l2", None), Pace::Unknown);
+        assert_eq!(stalls.follower_at(Duration::from_secs(101), "l1", None), Pace::Unknown);
+    }
+
+    #[test]
+    fn one_that_forgets_is_stalled_until_it_is_back() {
+        let mut stalls = Stalls::default();
+        let mut look = |second, follower: Option<u64>| {
+            let now = Duration::from_secs(second);
+            stalls.source_at(now, at(100));
+            stalls.follower_at(now, "l2", follower.map(at))
+        };
+        assert_eq!((look(0, Some(100)), look(20, Some(100))), (Pace::Follows, Pace::Follows));
+        assert_eq!((look(22, None), look(30, None), look(40, None)), (Pace::Behind, Pace::Behind, Pace::Stalled));
+        assert_eq!(look(42, Some(100)), Pace::Follows);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_schemas::invalidation;
 use lockstep_schemas::key::MARKER_SUFFIX;
@@ -73,9 +74,9 @@ impl Names {
         self.partitions
     }
 
-    /// An entity's entry in a tier.
-    pub fn entry(&self, view: &Arc<View>, entity: &str, is_cluster: bool) -> Option<Subject> {
-        let (tag, name) = (self.tag(&view.group, entity)?, view.key.key(entity));
+    /// An entity's entry in a tier, of one version of the view's entries.
+    pub fn entry(&self, view: &Arc<View>, version: u32, entity: &str, is_cluster: bool) -> Option<Subject> {
+        let (tag, name) = (self.tag(&view.group, entity)?, view.key.key_in(version, entity));
         let (name, mark) = (name.as_str(), format!("{{{tag}}}:_w"));
         let key = if is_cluster { format!("{{{tag}}}:{name}") } else { format!("{}{name}", self.namespace) };
         Some(Subject { view: view.clone(), entity: entity.to_owned(), columns: BTreeMap::new(), key, mark })
@@ -120,16 +121,41 @@ impl Subject {
     }
 }
 
-/// Fields of a view whose changes need not reach its copies, or not yet: those behind a test, and those that wait for a pass.
-pub(crate) fn lenient(policy: &Policy, view: &View) -> Lenient {
+/// How strictly copies of a view are judged.
+pub(crate) struct Strictness {
+    /// Spared is what need not reach a copy, or not yet: columns behind a test, and those that wait for a pass.
+    pub at_first: Lenient,
+    /// Once a pass is overdue: only columns behind a test are spared.
+    pub at_last: Lenient,
+    /// How long columns may wait; `None`: none of them does.
+    pub wait_max: Option<Duration>,
+}
+
+impl Strictness {
+    pub fn of(policy: &Policy, view: &View) -> Self {
+        let mut waits = false;
+        let mut may_wait = |field: &str| {
+            let may_wait = policy.may_wait(view, field);
+            waits |= may_wait;
+            may_wait
+        };
+        let at_first = lenient(view, &mut may_wait);
+        // A page, or a view through another one, may be made of any that waits.
+        let wait_max = policy.views_of(&view.group).filter_map(|view| view.deferred).max();
+        Strictness { at_first, at_last: lenient(view, &mut |_| false), wait_max: wait_max.filter(|_| waits) }
+    }
+}
+
+/// The fields behind a test, and those that may wait.
+fn lenient(view: &View, may_wait: &mut impl FnMut(&str) -> bool) -> Lenient {
     let mut lenient = Lenient::default();
     for source in &view.sources {
-        let tested = source.when.is_some();
+        let is_tested = source.when.is_some();
         match &source.rows {
-            Some(rows) if tested || policy.may_wait(view, &rows.field("")) => lenient.rows.push(rows.clone()),
+            Some(rows) if is_tested || may_wait(&rows.field("")) => lenient.rows.push(rows.clone()),
             Some(_) => {}
             None => {
-                let spared = source.columns.iter().filter(|column| tested || policy.may_wait(view, column));
+                let spared = source.columns.iter().filter(|column| is_tested || may_wait(column));
                 lenient.columns.extend(spared.map(|column| column.to_string()));
             }
         }

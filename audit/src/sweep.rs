@@ -53,13 +53,24 @@ async fn walk(shared: &Arc<Shared>, tier: TierName, shutdown: &Shutdown) -> Resu
     let (mut findings, mut seen) = (Findings::default(), Seen::new());
     let auditor = &shared.auditor;
     if tier != TierName::L3 {
-        for mut node in auditor.nodes(tier, true).await? {
+        let mut nodes = auditor.nodes(tier, true).await?;
+        let mut copies = 0;
+        for node in &mut nodes {
+            copies += node.size().await?;
+        }
+        shared.need(tier, copies);
+        for mut node in nodes {
             auditor.node(tier, &mut node, &mut seen, &mut findings, &mut paced).await?;
         }
         return Ok(paced.looked);
     }
     let Some(edge) = &auditor.edge else { return Ok(0) };
     let mut marks = auditor.nodes(TierName::L2, false).await?;
+    let mut copies = 0;
+    for view in auditor.policy.views.values().filter(|view| view.tier == TierName::L3) {
+        copies += auditor.rows.estimate(view).await?;
+    }
+    shared.need(tier, copies);
     for view in auditor.policy.views.values().filter(|view| view.tier == TierName::L3) {
         auditor.pages(edge, view, BTreeSet::new(), &mut marks, &mut findings, &mut paced).await?;
     }

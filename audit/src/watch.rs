@@ -18,7 +18,7 @@ use tokio::sync::watch::{self, Receiver};
 use crate::AuditError;
 use crate::judge::Mark;
 use crate::nodes::Node;
-use crate::pace::{Load, share};
+use crate::pace::{Load, SECONDS_PER_COPY_AT_FIRST, share};
 use crate::shared::Shared;
 use crate::stalls::{Pace, Stalls};
 use crate::ways::Ways;
@@ -62,6 +62,7 @@ pub(crate) async fn watch(
         positions: HashMap::new(),
         of_edge: HashMap::new(),
         has_series,
+        seconds_per_copy: SECONDS_PER_COPY_AT_FIRST,
     };
     watcher.tell_bounds();
     loop {
@@ -94,6 +95,8 @@ struct Watcher<'s> {
     of_edge: HashMap<String, Option<Mark>>,
     /// Whether each partition has series of its own.
     has_series: bool,
+    /// What one copy costs the database.
+    seconds_per_copy: f64,
 }
 
 /// What is seen of one tier in one look.
@@ -114,10 +117,10 @@ struct Worst {
 impl Watcher<'_> {
     /// One look: what stands still, if anything does.
     async fn look(&mut self, progress: Option<&Progress>) -> Result<Option<String>, AuditError> {
-        let (source, transactions) = self.shared.auditor.rows.now().await?;
+        let database = self.shared.auditor.rows.now().await?;
         let now = self.began.elapsed();
-        let transactions = self.per_second("the database", transactions);
-        self.stalls.source_at(now, source);
+        let busy = self.busy(database.busy_micros);
+        self.stalls.source_at(now, database.position);
         // What fails below leaves none behind.
         let mut ways = std::mem::take(&mut self.ways);
         let mut stalled = Vec::new();
@@ -139,7 +142,7 @@ impl Watcher<'_> {
                     commands += self.per_second(&format!("{} {}", tier.as_str(), node.name), done);
                 }
             }
-            self.allow(tier, commands, transactions);
+            self.allow(tier, commands, busy);
         }
         self.ways = ways;
         Ok((!stalled.is_empty()).then(|| format!("the source moves, and these stand still: {}", stalled.join(", "))))
@@ -161,11 +164,11 @@ impl Watcher<'_> {
                 let position: Option<Position> = mark.as_ref().map(|mark| mark.position);
                 let pace = self.stalls.follower_at(now, &format!("{} {name}", tier.as_str()), position);
                 seen.stalled += i64::from(pace == Pace::Stalled);
-                let Some(mark) = mark else { continue };
                 // L3's is lowered on purpose where a tier beneath it forgot.
-                if tier != TierName::L3 && self.went_back(format!("{} {name}", tier.as_str()), mark.position) {
+                if tier != TierName::L3 && self.went_back(format!("{} {name}", tier.as_str()), position) {
                     self.shared.metrics.regressed(tier.as_str(), "watermark");
                 }
+                let Some(mark) = mark else { continue };
                 let topic = topics::of_group(group);
                 let worst = seen.by_topic.entry(topic.clone()).or_default();
                 let at = Some(mark.at).filter(|at| *at > 0);
@@ -214,13 +217,14 @@ impl Watcher<'_> {
         }
     }
 
-    /// Whether a watermark is behind where it was at the look before.
-    fn went_back(&mut self, name: String, position: Position) -> bool {
+    /// Whether a watermark is behind where it was at the look before, or gone.
+    fn went_back(&mut self, name: String, position: Option<Position>) -> bool {
+        let position = position.unwrap_or(Position::LEAST);
         self.positions.insert(name, position).is_some_and(|before| position < before)
     }
 
     /// How fast a tier may be looked at, by what it does for others and what we send to it beside the walks.
-    fn allow(&mut self, tier: TierName, commands: f64, transactions: f64) {
+    fn allow(&mut self, tier: TierName, commands: f64, busy: f64) {
         let name = tier.as_str();
         let spent = self.shared.auditor.spent(tier).so_far();
         let walked = self.shared.walked(tier);
@@ -229,11 +233,23 @@ impl Watcher<'_> {
             self.per_second(&format!("walked over {name}"), walked),
         );
         let beside = if tier == TierName::L3 { 0.0 } else { (ours - walks).max(0.0) };
-        let load = Load { commands: (commands - ours).max(0.0), transactions, beside };
-        self.shared.allow(tier, share(load, self.shared.config.copies_per_second_min));
+        let load = Load { commands: (commands - ours).max(0.0), busy, seconds_per_copy: self.seconds_per_copy, beside };
+        let (floor, needed) = (self.shared.config.copies_per_second_min, self.shared.needed(tier));
+        self.shared.allow(tier, share(load, floor, needed));
         if tier != TierName::L3 {
             self.shared.metrics.commanded(name, spent);
         }
+    }
+
+    /// Seconds a second that the database works for others. What a copy of ours costs it is measured anew.
+    fn busy(&mut self, micros: u64) -> f64 {
+        let (copies, ours) = self.shared.auditor.rows.spent();
+        let all = self.per_second("the database", micros);
+        let (copies, ours) = (self.per_second("copies", copies), self.per_second("statements", ours));
+        if copies > 0.0 {
+            self.seconds_per_copy = ours / 1e6 / copies;
+        }
+        (all - ours).max(0.0) / 1e6
     }
 
     /// The tightest bound of each tier's views stands beside its age.

@@ -12,6 +12,8 @@ use crate::shop::{Shop, connect};
 pub const FAULTS: usize = 100;
 /// Products whose entry is wrong for a moment, so that the edge keeps a page of it.
 const AT_THE_EDGE: RangeInclusive<usize> = 1..=10;
+/// Products of which something is made wrong.
+const ALL: RangeInclusive<usize> = 1..=79;
 const LIFE_MS: i64 = 3_600_000;
 const DROP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -20,6 +22,10 @@ type Planted = BTreeSet<(&'static str, String)>;
 /// Tier and key of each.
 pub fn plant(shop: &Shop) -> Planted {
     let (mut planted, mut l2) = (Planted::new(), shop.l2());
+    // The traffic has had some dropped, and nobody has asked for them since.
+    for n in ALL {
+        shop.get(&format!("{}/v1/product/P{n}", shop.endpoints().gateway));
+    }
     at_the_edge(shop, &mut l2, AT_THE_EDGE, &mut planted);
     // Deleted while the row is there to be remembered.
     of_deleted_rows(shop, &mut l2, 11..=20, &mut planted);
@@ -46,7 +52,13 @@ pub fn plant(shop: &Shop) -> Planted {
         let () = l2.pexpire(key(n), LIFE_MS).expect("an end");
         planted.insert(("l2", key(n)));
     }
-    for n in 1..=15 {
+    for n in 76..=78 {
+        let () = l2.set(key(n), "a bowl").expect("a text in an entry's place");
+        planted.insert(("l2", key(n)));
+    }
+    let () = l2.hset(key(79), "name", b"\xff\xfe").expect("a value that is no text");
+    planted.insert(("l2", key(79)));
+    for n in 1..=11 {
         let orphan = format!("product:all:NOBODY-{n}");
         let () = l2.hset(&orphan, "price_pence", 1).expect("an entry of no row");
         planted.insert(("l2", orphan));

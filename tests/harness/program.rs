@@ -13,6 +13,8 @@ use crate::harness::until;
 
 /// A program that a failed test leaves gets so long to end by itself.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Lines of each program that a failed test shows.
+const COMPLAINTS_MAX: usize = 15;
 
 /// Where a line came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,6 +139,9 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell_complaints();
+        }
         let deadline = Instant::now() + STOP_LIMIT;
         if matches!(self.child.try_wait(), Ok(None)) {
             self.terminate();
@@ -148,6 +153,18 @@ impl Drop for Program {
                 let _ = self.child.wait();
             }
             thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Program {
+    /// The last of its warnings, where a test has failed.
+    fn tell_complaints(&self) {
+        let lines = self.said.lock();
+        let is_complaint = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+        let complaints: Vec<&str> = lines.all.iter().map(|(_, line)| &**line).filter(is_complaint).collect();
+        for line in &complaints[complaints.len().saturating_sub(COMPLAINTS_MAX)..] {
+            eprintln!("{}: {line}", self.name);
         }
     }
 }

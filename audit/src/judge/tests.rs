@@ -55,7 +55,8 @@ fn a_settled_copy_is_the_same_or_wrong_in_one_way() {
     is(&entry(&[SHOWN, &[("_neg", "1")]].concat()), Some(SHOWN), Some(Wrong::Missing));
     is(&Copy { is_endless: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Stale));
     is(&Copy { is_leased: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Orphan));
-    let planted = Copy { fields: fields(SHOWN), is_endless: true, is_leased: false };
+    is(&Copy { form: Form::Instead("no hash"), ..Copy::default() }, Some(SHOWN), Some(Wrong::Orphan));
+    let planted = Copy { fields: fields(SHOWN), is_endless: true, ..Copy::default() };
     is(&planted, Some(SHOWN), Some(Wrong::Orphan));
 }
 

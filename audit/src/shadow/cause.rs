@@ -11,6 +11,8 @@ use crate::judge::Fields;
 pub(crate) struct Reading {
     /// The fields of the entry that the file names; `None`: there is no such key, or it is of another form.
     pub copy: Option<Fields>,
+    /// Whether there is such a key.
+    pub is_there: bool,
     /// The same of the row.
     pub row: Option<Fields>,
     /// Which version of which rows that is.
@@ -27,8 +29,10 @@ pub(crate) struct Reading {
 pub enum Fate {
     /// It says what the row says.
     Right,
-    /// It went while we looked, or is no such value.
+    /// It went while we looked.
     Gone,
+    /// It is of another type than the file says, or no JSON object: nobody can read it as an entry.
+    Unreadable,
     /// Its row changed while we looked.
     InFlight,
     /// It is of no row.
@@ -45,13 +49,15 @@ pub enum Fate {
 
 impl Fate {
     /// All that are wrong.
-    pub const WRONG: [Fate; 5] = [Fate::NoRow, Fate::NeverEnds, Fate::NotInvalidated, Fate::FilledStale, Fate::Stale];
+    pub const WRONG: [Fate; 6] =
+        [Fate::Unreadable, Fate::NoRow, Fate::NeverEnds, Fate::NotInvalidated, Fate::FilledStale, Fate::Stale];
 
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
             Fate::Right => "right",
             Fate::Gone => "gone",
+            Fate::Unreadable => "of another type, or no JSON object",
             Fate::InFlight => "in flight",
             Fate::NoRow => "key without row",
             Fate::NeverEnds => "stale, without an end",
@@ -64,7 +70,10 @@ impl Fate {
 
 /// Judges two readings, a settling time apart. `ttl` is the life with which an entry begins.
 pub(crate) fn judge(first: &Reading, second: &Reading, ttl: Option<Duration>) -> Fate {
-    let Some(copy) = &second.copy else { return Fate::Gone };
+    let Some(copy) = &second.copy else {
+        let stays = first.copy.is_none() && first.is_there && second.is_there;
+        return if stays { Fate::Unreadable } else { Fate::Gone };
+    };
     match &second.row {
         Some(row) if same(copy, row) => return Fate::Right,
         _ if first.version != second.version || first.row.is_some() != second.row.is_some() => return Fate::InFlight,
@@ -132,6 +141,7 @@ mod tests {
     fn reading(copy: &str, row: Option<&str>, left_s: u64, changed_s: Option<u64>) -> Reading {
         Reading {
             copy: fields(copy),
+            is_there: true,
             row: row.and_then(fields),
             version: format!("{row:?}"),
             left: Some(Duration::from_secs(left_s)),
@@ -148,7 +158,8 @@ mod tests {
         check(reading("5", Some("6"), 3_500, Some(300)), Fate::FilledStale);
         check(reading("5", Some("6"), 3_500, None), Fate::Stale);
         check(Reading { left: None, ..reading("5", Some("6"), 0, Some(300)) }, Fate::NeverEnds);
-        check(Reading { copy: None, ..reading("5", Some("6"), 0, None) }, Fate::Gone);
+        check(Reading { copy: None, is_there: false, ..reading("5", Some("6"), 0, None) }, Fate::Gone);
+        check(Reading { copy: None, ..reading("5", Some("6"), 0, None) }, Fate::Unreadable);
     }
 
     #[test]

@@ -35,6 +35,9 @@ fn lines(findings: &ShadowFindings) -> Vec<String> {
         let (wrong, judged) = (of.wrong(), of.judged());
         let percent = if judged > 0 { wrong as f64 * 100.0 / judged as f64 } else { 0.0 };
         lines.push(format!("{}: {judged} entries compared, {wrong} wrong ({percent:.2} %)", of.pattern));
+        if of.results.is_empty() {
+            lines.push("  no key has this form: is the pattern right?".to_owned());
+        }
         let shown = Fate::WRONG.into_iter().chain([Fate::InFlight]);
         for result in shown.filter(|result| of.count(*result) > 0) {
             lines.push(format!("  {}: {}", result.as_str(), of.count(result)));
