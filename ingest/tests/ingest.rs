@@ -99,6 +99,7 @@ share! {
     transactions::a_prepared_transaction_comes_when_it_is_committed
     transactions::copied_rows_are_rows
     snapshots::a_chunk_ends_where_it_is_full
+    snapshots::keys_of_any_collation_come_in_order
     truncates::every_form_of_truncate
     values::every_type_arrives
     values::what_avro_cannot_hold_is_incomplete

@@ -166,10 +166,10 @@ pub fn table(full_name: &str) -> String {
     format!("{}.{}", identifier(&schema), identifier(&name))
 }
 
-/// A text, in a form that no setting and no content can turn into anything else.
+/// A text without NUL, in a form that no setting and no content can turn into anything else. Beside a column it is compared as
+/// the column is: a text that a function gives may have a collation of its own, whose order is another, and no index has it.
 pub fn literal(text: &str) -> String {
-    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("convert_from(decode('{hex}','hex'),'UTF8')")
+    format!("E'{}'::text", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 /// Why a first connection failed: what an operator must mend, or a database that is away.

@@ -229,3 +229,28 @@ pub async fn a_chunk_ends_where_it_is_full(shop: &Shop) {
     assert_eq!((read.rows.len(), read.is_end), (50, false), "more follow");
     shop.execute("DROP PUBLICATION growing; DROP TABLE growing").await;
 }
+
+/// Keys are compared as their column orders them, whatever stands in them.
+pub async fn keys_of_any_collation_come_in_order(shop: &Shop) {
+    let keys = ["B", "D", "a", "back\\slash", "c", "it's", "é"];
+    let values: Vec<String> = keys.iter().map(|key| format!("('{}')", key.replace('\'', "''"))).collect();
+    shop.execute(&format!(
+        "CREATE TABLE collated (id text COLLATE \"POSIX\" PRIMARY KEY); INSERT INTO collated VALUES {}; \
+         CREATE PUBLICATION collated FOR TABLE collated",
+        values.join(",")
+    ))
+    .await;
+    let database = shop.database().await;
+    let shape = chunk::shape(&database, "collated", "public.collated").await.expect("an answer").expect("a table");
+    let (mut after, mut found) = (None::<Vec<String>>, Vec::new());
+    loop {
+        let read = shape.rows_after(&database, after.as_deref(), 2, 1 << 20).await.expect("rows");
+        found.extend(read.rows.iter().map(|row| row[0].clone().expect("a key")));
+        after = found.last().map(|key| vec![key.clone()]);
+        if read.is_end {
+            break;
+        }
+    }
+    assert_eq!(found, keys);
+    shop.execute("DROP PUBLICATION collated; DROP TABLE collated").await;
+}
