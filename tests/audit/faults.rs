@@ -76,8 +76,10 @@ pub fn was_wrong_for_a_moment(tier: &str, key: &str) -> bool {
 /// A stale value in each tier, each of another entity.
 pub fn plant_one_each(shop: &Shop) -> Planted {
     let (mut planted, mut l2) = (Planted::new(), shop.l2());
-    // What was repaired has been dropped.
-    shop.get(&format!("{}/v1/profile/1", shop.endpoints().gateway));
+    // What was repaired has been dropped, and so has what the traffic touched last.
+    for copy in ["profile/1", "product/P80"] {
+        shop.get(&format!("{}/v1/{copy}", shop.endpoints().gateway));
+    }
     at_the_edge(shop, &mut l2, 1..=1, &mut planted);
     let price: i64 = l2.hget("product:all:P80", "price_pence").expect("a price");
     let () = l2.hset("product:all:P80", "price_pence", price + 1).expect("a stale value");

@@ -38,6 +38,8 @@ pub struct Engine {
     pub errands: Vec<Errand>,
     /// The next offset that it reads, once it may.
     pub at: Option<i64>,
+    /// It was fed records, and not told yet that there are no more at hand.
+    pub is_in_round: bool,
     pub life: u64,
     pub purges: PurgeQueue,
     pub mine: Vec<Mine>,
@@ -58,6 +60,7 @@ impl Engine {
             born: now,
             errands: Vec::new(),
             at: None,
+            is_in_round: false,
             life: 0,
             purges: PurgeQueue::default(),
             mine: Vec::new(),
@@ -108,6 +111,7 @@ impl Engine {
                 Command::Gate(token, passage) => self.errands.push(Errand::Gate(token, passage)),
                 Command::Read { from, life } => {
                     (self.at, self.life, self.purges) = (Some(from), life, PurgeQueue::default());
+                    self.is_in_round = false;
                 }
                 Command::Purge(purged, tags) => self.purges.pending.push_back((purged, tags)),
                 Command::Refill(mine) => self.mine.push(mine),

@@ -24,25 +24,8 @@ impl World {
 
     fn finish(&mut self, is_over: impl Fn(&World) -> bool) -> Result<(), String> {
         for _ in 0..STEPS_MAX {
-            self.pass(20);
-            while !self.late.is_empty() {
-                self.late_call();
-            }
-            self.take_mine();
-            for at in (0..self.readers.len()).rev() {
-                self.step_reader(at)?;
-            }
-            for at in (0..self.edge.fetches.len()).rev() {
-                self.step_fetch(at);
-            }
             self.say_progress();
-            for _ in 0..self.engines[0].errands.len() {
-                self.serve(0, 0, false)?;
-            }
-            self.feed_engine(0);
-            self.step_purge(0);
-            self.restart_engines()?;
-            self.check()?;
+            self.go_on()?;
             if is_over(self) {
                 return Ok(());
             }
@@ -55,6 +38,29 @@ impl World {
             self.readers.len(),
             self.edge.fetches.len()
         ))
+    }
+
+    /// Everybody takes the next step.
+    pub fn go_on(&mut self) -> Result<(), String> {
+        self.pass(20);
+        self.engines[0].pass(self.now);
+        while !self.late.is_empty() {
+            self.late_call();
+        }
+        self.take_mine();
+        for at in (0..self.readers.len()).rev() {
+            self.step_reader(at)?;
+        }
+        for at in (0..self.edge.fetches.len()).rev() {
+            self.step_fetch(at);
+        }
+        for _ in 0..self.engines[0].errands.len() {
+            self.serve(0, 0, false)?;
+        }
+        self.feed_engine(0);
+        self.step_purge(0);
+        self.restart_engines()?;
+        self.check()
     }
 
     /// Whether the other tier takes no writes either, or has come to the end of the log without this one.

@@ -25,12 +25,19 @@ impl World {
         let Some(next) = engine.at.filter(|_| engine.wants_records()) else { return };
         // The client begins at the oldest record where its place is gone.
         let next = if next > self.shop.log.len() as i64 { oldest } else { next.max(oldest) };
-        let Some(record) = self.shop.log.get(next as usize) else { return };
-        engine.at = Some(next + 1);
+        let Some(record) = self.shop.log.get(next as usize) else {
+            // What was at hand has been fed, and the log was cut meanwhile.
+            if std::mem::take(&mut engine.is_in_round) {
+                engine.step(now, Event::RoundOver);
+            }
+            return;
+        };
+        (engine.at, engine.is_in_round) = (Some(next + 1), true);
         engine.step(now, Event::Record(next, record.read()));
         // A round ends with what is at hand, and is over but once: whether the core wants more just then, or not.
         let is_over = next + 1 == self.shop.log.len() as i64 || self.random.u8(..4) == 0;
         let is_told = engine.wants_records() || self.without.mistake != Some(Mistake::RoundsEndUnsaid);
+        engine.is_in_round &= !is_over;
         if is_over && is_told {
             engine.step(now, Event::RoundOver);
         }

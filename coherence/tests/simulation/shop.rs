@@ -263,10 +263,14 @@ impl Shop {
         self.history.commits.iter().all(|commit| commit.visible || commit.lsn >= lsn)
     }
 
-    /// A standby is promoted that lacks commits, some of them published. What it has is visible, and what was not published
-    /// yet never is.
     pub fn fail_over(&mut self, random: &mut fastrand::Rng) {
         let lost = random.usize(..3).min(self.history.commits.len() - 1);
+        self.promote(lost, random.u32(..3) == 0);
+    }
+
+    /// A standby is promoted that lacks commits, some of them published. What it has is visible, and what was not published
+    /// yet never is.
+    pub fn promote(&mut self, lost: usize, with_the_topics: bool) {
         self.deposed = Some(self.history.clone());
         let history = &mut self.history;
         history.commits.truncate(history.commits.len() - lost);
@@ -276,8 +280,8 @@ impl Shop {
         history.insert_lsn = last + STEP;
         self.xid = history.commits.last().map_or(1, |commit| commit.xid);
         self.published = history.commits.len();
-        if random.u32(..3) == 0 {
-            // The topics go with it, and are made anew.
+        if with_the_topics {
+            // They go with it, and are made anew.
             (self.log, self.oldest) = (Vec::new(), 0);
         }
         let position = Position::before(history.epoch, Lsn(history.insert_lsn));

@@ -99,7 +99,6 @@ impl World {
             22..24 => {
                 self.shop.fail_over(&mut self.random);
                 self.newest.clear();
-                self.progress = None;
             }
             24 => self.shop.oldest = self.shop.log.len().saturating_sub(self.random.usize(..4)).max(self.shop.oldest),
             25 => self.shop.log.push(Logged::Rubbish),

@@ -61,7 +61,8 @@ pub struct World {
     pub late: Vec<Late>,
     /// Engines whose watermarks somebody else has moved.
     pub disturbed: HashSet<u64>,
-    pub progress: Option<LogProgress>,
+    /// What was said last.
+    progress: Option<LogProgress>,
     pub policy: Policy,
     pub without: Without,
     pub engines_started: u64,
@@ -122,7 +123,12 @@ impl World {
         self.engines_started += 1;
         let (number, seed) = (self.engines_started, self.random.u64(..));
         let place = self.tiers[0].place().clone();
-        self.engines.push(Engine::start(number, &self.policy, &place, self.now, self.without.rule, seed));
+        let mut engine = Engine::start(number, &self.policy, &place, self.now, self.without.rule, seed);
+        // What was said last stands in the log: after a fail-over that may be of the old epoch.
+        if let Some(progress) = self.progress.clone() {
+            engine.hear(self.now, progress);
+        }
+        self.engines.push(engine);
     }
 
     pub fn pass(&mut self, ms: u64) {
