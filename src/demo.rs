@@ -134,7 +134,7 @@ async fn story(
     output.line(format!("the shop opens, {:.1} s after the start", set_up.as_secs_f64()));
 
     let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
-    let latencies = Arc::new(Latencies::try_new()?);
+    let latencies = Arc::new(Latencies::counting_from(tokio::time::Instant::now())?);
     let measured = traffic::run(load, servers, &shop, roles, output, latencies).await?;
     output
         .line(format!("every tier has caught up, {:.1} s after the last commit", measured.caught_up_in.as_secs_f64()));

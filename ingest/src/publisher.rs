@@ -1,6 +1,13 @@
-//! The producer: idempotent, bounded, and telling of each record where it went.
+//! The producers: idempotent, bounded, and telling of each record where it went.
+//!
+//! An idempotent client has five requests under way, each of one partition. In a smooth flow over many partitions a record
+//! would wait for others' answers, several times over; so there are some clients, each with partitions of its own. In a
+//! backlog one alone has larger batches, which cost every machine less. A partition changes its client only while nothing of
+//! it is under way: so its order holds.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::position::Lsn;
@@ -14,8 +21,14 @@ use rdkafka::producer::{
 };
 use tokio::sync::mpsc;
 
-/// What the client puts into one batch by itself.
+/// What a client puts into one batch by itself.
 const BATCH_BYTES_DEFAULT: usize = 1_000_000;
+/// Clients, each with five requests under way: with the usual sixteen partitions none waits for another.
+const CLIENTS: usize = 4;
+/// What those beside the first one hold.
+const QUEUE_KBYTES_BESIDE: &str = "8192";
+/// Partitions that are told apart; beyond it, two of them go together.
+const PLACES: usize = 256;
 
 /// What a record is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,28 +61,44 @@ pub(crate) struct Record<'a> {
     pub purpose: Purpose,
 }
 
+/// How many records are under way to partitions of one number.
+type UnderWay = Arc<[AtomicUsize]>;
+
+/// A record that a client has.
+struct Sent {
+    purpose: Purpose,
+    place: usize,
+}
+
 struct Context {
     deliveries: mpsc::UnboundedSender<Delivery>,
+    under_way: UnderWay,
 }
 
 impl ClientContext for Context {}
 
 impl ProducerContext<NoCustomPartitioner> for Context {
-    type DeliveryOpaque = Box<Purpose>;
+    type DeliveryOpaque = Box<Sent>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, purpose: Self::DeliveryOpaque) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Self::DeliveryOpaque) {
         let place = match result {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.clone()),
         };
         // The receiver is gone only when ingest is ending.
-        let _ = self.deliveries.send(Delivery { purpose: *purpose, place });
+        let _ = self.deliveries.send(Delivery { purpose: sent.purpose, place });
+        // Only now, so that reports of a partition come in its order whoever has the next record.
+        self.under_way[sent.place].fetch_sub(1, Ordering::Release);
     }
 }
 
-/// The producer, and what it reports. The reports are as many as the producer's queue allows.
+/// The clients, and what they report. The reports are as many as their queues allow.
 pub(crate) struct Publisher {
-    producer: ThreadedProducer<Context>,
+    producers: Vec<ThreadedProducer<Context>>,
+    under_way: UnderWay,
+    /// Who has the partitions of a number.
+    client_of: Vec<usize>,
+    is_live: bool,
 }
 
 impl Publisher {
@@ -87,14 +116,30 @@ impl Publisher {
         if let Some(bytes) = batch_bytes_max.filter(|bytes| *bytes < BATCH_BYTES_DEFAULT) {
             config.set("batch.size", bytes.to_string());
         }
-        let producer = config.create_with_context(Context { deliveries })?;
-        Ok((Publisher { producer }, reports))
+        let under_way: UnderWay = (0..PLACES).map(|_| AtomicUsize::new(0)).collect();
+        let mut producers = Vec::with_capacity(CLIENTS);
+        for _ in 0..CLIENTS {
+            let context = Context { deliveries: deliveries.clone(), under_way: under_way.clone() };
+            producers.push(config.create_with_context(context)?);
+            config.set("queue.buffering.max.kbytes", QUEUE_KBYTES_BESIDE);
+        }
+        Ok((Publisher { producers, under_way, client_of: vec![0; PLACES], is_live: false }, reports))
     }
 
-    /// Hands a record to the client. `Ok(false)`: its queue is full; some report must come first.
-    pub fn send(&self, record: &Record<'_>) -> Result<bool, KafkaError> {
-        let mut base =
-            BaseRecord::with_opaque_to(record.topic, Box::new(record.purpose.clone())).partition(record.partition);
+    /// Whether what comes now has just been committed, or is part of a backlog.
+    pub fn set_live(&mut self, is_live: bool) {
+        self.is_live = is_live;
+    }
+
+    /// Hands a record to a client. `Ok(false)`: its queue is full; some report must come first.
+    pub fn send(&mut self, record: &Record<'_>) -> Result<bool, KafkaError> {
+        let place = usize::try_from(record.partition).unwrap_or(0) % PLACES;
+        let under_way = &self.under_way[place];
+        if under_way.load(Ordering::Acquire) == 0 {
+            self.client_of[place] = if self.is_live { place % CLIENTS } else { 0 };
+        }
+        let sent = Box::new(Sent { purpose: record.purpose.clone(), place });
+        let mut base = BaseRecord::with_opaque_to(record.topic, sent).partition(record.partition);
         if let Some(key) = record.key {
             base = base.key(key);
         }
@@ -108,23 +153,32 @@ impl Publisher {
             };
             base = base.headers(record.headers.iter().fold(headers, insert));
         }
-        match self.producer.send(base) {
-            Ok(()) => Ok(true),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
-            Err((error, _)) => Err(error),
+        // Before it is sent: its report may be quicker than we are.
+        under_way.fetch_add(1, Ordering::Relaxed);
+        let Err((error, _)) = self.producers[self.client_of[place]].send(base) else { return Ok(true) };
+        under_way.fetch_sub(1, Ordering::Relaxed);
+        match error {
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Ok(false),
+            error => Err(error),
         }
     }
 
-    /// Asks Kafka through this client.
+    /// Asks Kafka through each of the clients in turn.
     pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
-        let producer = self.producer.clone();
-        move |wait_max| producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
+        let (producers, next) = (self.producers.clone(), Arc::new(AtomicUsize::new(0)));
+        move |wait_max| {
+            let producer = &producers[next.fetch_add(1, Ordering::Relaxed) % CLIENTS];
+            producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
+        }
     }
 
     /// Waits, at the end, until nothing is under way.
     pub fn flush(&self, wait_max: Duration) {
-        if let Err(error) = self.producer.flush(wait_max) {
-            tracing::warn!(%error, "records were still under way at the end; they will be published again");
+        let deadline = Instant::now() + wait_max;
+        for producer in &self.producers {
+            if let Err(error) = producer.flush(deadline.saturating_duration_since(Instant::now())) {
+                tracing::warn!(%error, "records were still under way at the end; they will be published again");
+            }
         }
     }
 }
@@ -132,6 +186,8 @@ impl Publisher {
 impl Drop for Publisher {
     /// Whoever still asks through the producer would keep it, and what it has to send, alive beyond its session.
     fn drop(&mut self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
+        for producer in &self.producers {
+            producer.purge(PurgeConfig::default().queue().inflight());
+        }
     }
 }

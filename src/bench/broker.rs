@@ -44,22 +44,20 @@ pub(super) struct BrokerLatencies {
 pub(super) struct BrokerWatch {
     task: JoinHandle<Result<BrokerLatencies>>,
     stop: CancellationToken,
-    reference: Arc<Reference>,
 }
 
-/// Sends to the reference's topic what ingest sends to the catalogue's.
-pub(super) struct Reference {
+/// Sends to a topic of its own the bytes of each probe, as it is committed.
+struct Reference {
     producer: FutureProducer,
     sent: Mutex<HashMap<u64, Instant>>,
-    /// A record of the catalogue, as the pattern of those that are sent at commits; where they are not, there is none.
+    /// A record of the catalogue, as the pattern of those that are sent.
     bytes: OnceLock<Vec<u8>>,
-    at_commits: bool,
 }
 
 impl Reference {
     /// A probe was committed: its bytes set out at the very moment at which ingest may first see them. Records that were sent
     /// on as they arrive come in bursts, fill a request with several, and pass for a quicker broker than smooth ones find.
-    pub fn committed(&self, number: u64) -> Result<()> {
+    fn committed(&self, number: u64) -> Result<()> {
         let Some(pattern) = self.bytes.get() else { return Ok(()) };
         let Some(at) = probe_at(pattern) else { return Ok(()) };
         let digits = pattern[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -84,24 +82,21 @@ impl BrokerWatch {
     /// Reads the catalogue's topic from its end on, and a topic of its own that is cut alike: a producer sends a request
     /// for each partition, so one partition alone would batch what many can't.
     ///
-    /// Each record that arrives is sent once more, for reference; with `at_commits`, [`Reference::committed`] does it instead.
-    /// Probes before the number `first` are not counted: a broker that has just started is slow for some seconds.
-    pub async fn start(brokers: &str, latencies: Arc<Latencies>, at_commits: bool, first: u64) -> Result<Self> {
+    /// What begins before the latencies count is left out here too: a broker that has just started is slow for some seconds.
+    pub async fn start(brokers: &str, latencies: Arc<Latencies>) -> Result<Self> {
         let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
         let kafka = Config::load(&args)?.kafka()?.clone();
         create_topic(&kafka).await?;
         let catalogue = consumer(&kafka, &topics::of_group(CATALOGUE), PARTITIONS as i32).await?;
         let back = consumer(&kafka, REFERENCE, PARTITIONS as i32).await?;
         let producer: FutureProducer = topics::producer(&kafka, "bench").create()?;
-        let reference = Arc::new(Reference { producer, sent: Mutex::default(), bytes: OnceLock::new(), at_commits });
+        let reference = Arc::new(Reference { producer, sent: Mutex::default(), bytes: OnceLock::new() });
+        let sender = Arc::clone(&reference);
+        let listens = latencies.listener.set(Box::new(move |number| sender.committed(number)));
+        anyhow::ensure!(listens.is_ok(), "two brokers can't be watched at once");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(watch(catalogue, back, Arc::clone(&reference), (latencies, first), stop.clone()));
-        Ok(BrokerWatch { task, stop, reference })
-    }
-
-    /// What sends the same bytes.
-    pub fn reference(&self) -> &Arc<Reference> {
-        &self.reference
+        let task = tokio::spawn(watch(catalogue, back, reference, latencies, stop.clone()));
+        Ok(BrokerWatch { task, stop })
     }
 
     /// Ends it.
@@ -115,13 +110,13 @@ async fn watch(
     catalogue: StreamConsumer,
     back: StreamConsumer,
     reference: Arc<Reference>,
-    (latencies, first): (Arc<Latencies>, u64),
+    latencies: Arc<Latencies>,
     stop: CancellationToken,
 ) -> Result<BrokerLatencies> {
     let measured = BrokerLatencies {
-        commit_to_kafka: Latency::try_new()?,
-        commit_to_ingest: Latency::try_new()?,
-        reference: Latency::try_new()?,
+        commit_to_kafka: Latency::counting_from(latencies.from)?,
+        commit_to_ingest: Latency::counting_from(latencies.from)?,
+        reference: Latency::counting_from(latencies.from)?,
     };
     let mut arrived: Vec<(u64, Instant, i64)> = Vec::new();
     let began = (Instant::now(), now_micros());
@@ -134,30 +129,25 @@ async fn watch(
                 // A later change of the product bears the same text once more.
                 let Some(number) = probe(&message).filter(|number| seen.insert(*number)) else { continue };
                 arrived.push((number, now, message.timestamp().to_millis().unwrap_or_default()));
-                let bytes = message.payload().unwrap_or_default();
-                if reference.at_commits {
-                    reference.bytes.get_or_init(|| bytes.to_vec());
-                } else {
-                    reference.send(number, message.partition(), bytes)?;
-                }
+                reference.bytes.get_or_init(|| message.payload().unwrap_or_default().to_vec());
             }
             message = back.recv() => {
                 let (message, now) = (message?, Instant::now());
-                let Some(number) = probe(&message).filter(|number| *number >= first) else { continue };
+                let Some(number) = probe(&message) else { continue };
                 if let Some(began) = reference.sent().remove(&number) {
-                    measured.reference.record(now - began);
+                    measured.reference.record(began, now - began);
                 }
             }
         }
     }
     // A record may be here before the database has told the prober of its commit: that is no time at all.
     let commits = latencies.commits.lock().unwrap_or_else(PoisonError::into_inner);
-    for (number, at, produced_ms) in arrived.into_iter().filter(|(number, ..)| *number >= first) {
+    for (number, at, produced_ms) in arrived {
         if let Some(committed) = commits.get(&number) {
-            measured.commit_to_kafka.record(at.saturating_duration_since(*committed));
+            measured.commit_to_kafka.record(*committed, at.saturating_duration_since(*committed));
             let committed_us = began.1 + committed.saturating_duration_since(began.0).as_micros() as i64;
             let until_ingest_us = (produced_ms * 1_000 - committed_us).max(0) as u64;
-            measured.commit_to_ingest.record(Duration::from_micros(until_ingest_us));
+            measured.commit_to_ingest.record(*committed, Duration::from_micros(until_ingest_us));
         }
     }
     Ok(measured)

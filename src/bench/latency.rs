@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lockstep_stack::StackOptions;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::broker::BrokerWatch;
 use super::table;
@@ -27,6 +28,9 @@ pub(crate) struct LatencyArgs {
     /// How long
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     lasts: Duration,
+    /// How long the same traffic runs before: a broker that has just started is compiling itself
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    warm_up: Duration,
     /// Row changes per second
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     rate: u32,
@@ -51,10 +55,10 @@ pub(crate) async fn latency(args: LatencyArgs) -> Result<ExitCode> {
         if args.basket_lines > 0 {
             shop.trace = Arc::new(shop.trace.in_portions(args.basket_lines));
         }
-        let latencies = Arc::new(Latencies::try_new()?);
-        let watch =
-            BrokerWatch::start(&servers.kafka, Arc::clone(&latencies), false, 0).await.context("watch the broker")?;
-        let load = Load { lasts: args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
+        let latencies = Arc::new(Latencies::counting_from(Instant::now() + args.warm_up)?);
+        let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
+        let load =
+            Load { lasts: args.warm_up + args.lasts, rate: args.rate, reads: args.reads, probe_period: PROBE_PERIOD };
         let traffic = traffic::run(load, servers, &shop, roles, &output, Arc::clone(&latencies)).await?;
         let broker = watch.stop().await?;
         Ok((traffic, latencies, broker))

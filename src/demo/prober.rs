@@ -14,7 +14,7 @@ use redis::aio::ConnectionLike;
 use serde::Deserialize;
 use sqlx::PgPool;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -36,17 +36,34 @@ pub struct Latencies {
     pub edge: Latency,
     /// When each probe was committed, by its number.
     pub commits: Mutex<HashMap<u64, Instant>>,
+    /// What began earlier does not count.
+    pub from: Instant,
+    /// Whoever wants to know of each at once.
+    pub listener: OnceLock<Listener>,
 }
 
+/// Is told the number of a probe that has just been committed.
+pub type Listener = Box<dyn Fn(u64) -> Result<()> + Send + Sync>;
+
 impl Latencies {
-    /// Nothing measured yet.
-    pub fn try_new() -> Result<Self> {
+    /// Nothing measured yet; a probe that is committed before `from` will not count.
+    pub fn counting_from(from: Instant) -> Result<Self> {
         Ok(Self {
-            l2: Latency::try_new()?,
-            l1: Latency::try_new()?,
-            edge: Latency::try_new()?,
+            l2: Latency::counting_from(from)?,
+            l1: Latency::counting_from(from)?,
+            edge: Latency::counting_from(from)?,
             commits: Mutex::default(),
+            from,
+            listener: OnceLock::new(),
         })
+    }
+
+    /// A probe has just been committed.
+    pub fn committed(&self, number: u64) -> Result<Instant> {
+        let committed = Instant::now();
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(number, committed);
+        self.listener.get().map_or(Ok(()), |listener| listener(number))?;
+        Ok(committed)
     }
 }
 
@@ -147,8 +164,7 @@ impl Prober {
             .execute(&self.pool)
             .await
             .context("write a probe")?;
-        let committed = Instant::now();
-        self.latencies.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(number, committed);
+        let committed = self.latencies.committed(number)?;
         self.pace.committed(0, updated.rows_affected());
         Ok((updated.rows_affected() == 1).then_some(committed))
     }

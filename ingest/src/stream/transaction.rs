@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_schemas::signal::{PREFIX, Signal};
@@ -12,6 +13,9 @@ use super::{SignalTable, Stream, StreamError};
 use crate::pgoutput::{self, Message};
 use crate::tables::Announcement;
 use crate::transport::LogEvent;
+
+/// What was committed earlier is part of a backlog. With a clock that is wrong by more, ingest is slower, or costs more.
+const LIVE_AGE_MAX_US: i64 = 1_000_000;
 
 /// The transaction that is being read.
 pub(super) struct Open {
@@ -56,6 +60,7 @@ impl Stream {
         };
         match message {
             Message::Begin { commit, xid, committed_at } => {
+                self.publisher.set_live(now_micros() - committed_at < LIVE_AGE_MAX_US);
                 *open = Some(Open {
                     number: self.ledger.begin(),
                     commit,

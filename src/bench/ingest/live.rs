@@ -1,7 +1,7 @@
 //! From commit to Kafka under a steady flow of small transactions, beside the time that the same bytes take from a producer
 //! like ingest's through the same broker.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::drain::Drains;
-use crate::bench::broker::{BrokerWatch, Reference};
+use crate::bench::broker::BrokerWatch;
 use crate::bench::table;
 use crate::demo::output::Output;
 use crate::demo::prober::Latencies;
@@ -32,15 +32,12 @@ pub(super) async fn live(
 ) -> Result<serde_json::Value> {
     let pool = PgPoolOptions::new().max_connections(WRITERS as u32).connect(&servers.database_url).await?;
     let ingest = drains.start("bench_live").await.context("start ingest")?;
-    let latencies = Arc::new(Latencies::try_new()?);
-    let first = u64::from(rate) * WARM_UP.as_secs();
-    let watch =
-        BrokerWatch::start(&servers.kafka, Arc::clone(&latencies), true, first).await.context("watch the broker")?;
+    let latencies = Arc::new(Latencies::counting_from(Instant::now() + WARM_UP)?);
+    let watch = BrokerWatch::start(&servers.kafka, Arc::clone(&latencies)).await.context("watch the broker")?;
     let pace = Arc::new(Pace::start(rate, WARM_UP + lasts));
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
-        let reference = Arc::clone(watch.reference());
-        writers.spawn(write(writer, pool.clone(), Arc::clone(&pace), (Arc::clone(&latencies), reference)));
+        writers.spawn(write(writer, pool.clone(), Arc::clone(&pace), Arc::clone(&latencies)));
     }
     while let Some(written) = writers.join_next().await {
         written.context("a writer panicked")??;
@@ -58,12 +55,7 @@ pub(super) async fn live(
     Ok(json!({"transactions_per_s": rate, "ms": table::print(output, &title, &rows)}))
 }
 
-async fn write(
-    writer: u64,
-    pool: PgPool,
-    pace: Arc<Pace>,
-    (latencies, reference): (Arc<Latencies>, Arc<Reference>),
-) -> Result<()> {
+async fn write(writer: u64, pool: PgPool, pace: Arc<Pace>, latencies: Arc<Latencies>) -> Result<()> {
     let mut connection = pool.acquire().await?;
     let mut number = writer;
     while pace.due(1).await {
@@ -71,8 +63,7 @@ async fn write(
         let update = sqlx::query("UPDATE bench_products SET name = $1 WHERE product_id = $2");
         let product = (1 + writer + WRITERS * (number / WRITERS % (ROWS / WRITERS))) as i32;
         update.bind(format!("probe {number}")).bind(product).execute(&mut *connection).await?;
-        latencies.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Instant::now());
-        reference.committed(number)?;
+        latencies.committed(number)?;
         pace.committed(1, 1);
         number += WRITERS;
     }

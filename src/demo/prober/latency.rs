@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest time that a histogram tells apart; a probe's time-out is below it.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -11,6 +12,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// The latencies of one tier: all of them, and those since the last line.
 pub struct Latency {
+    /// What began earlier is of the last line alone: the machine was still warming up.
+    from: Instant,
     inner: Mutex<Inner>,
 }
 
@@ -33,29 +36,31 @@ pub struct Quantiles {
 }
 
 impl Latency {
-    /// Nothing measured yet.
-    pub fn try_new() -> anyhow::Result<Self> {
+    /// Nothing measured yet; what begins before `from` will not count.
+    pub fn counting_from(from: Instant) -> anyhow::Result<Self> {
         let empty = || Histogram::new_with_bounds(1, LATENCY_US_MAX, SIGNIFICANT_DIGITS);
-        Ok(Self { inner: Mutex::new(Inner { all: empty()?, recent: empty()?, unsampled: 0, timed_out: 0 }) })
+        Ok(Self { from, inner: Mutex::new(Inner { all: empty()?, recent: empty()?, unsampled: 0, timed_out: 0 }) })
     }
 
-    /// Records one sample.
-    pub fn record(&self, latency: Duration) {
+    /// Records one sample, and when its time began.
+    pub fn record(&self, began: Instant, latency: Duration) {
         let us = (latency.as_micros() as u64).max(1);
         let mut inner = self.lock();
-        inner.all.saturating_record(us);
+        if began >= self.from {
+            inner.all.saturating_record(us);
+        }
         inner.recent.saturating_record(us);
     }
 
     /// Counts a probe whose entry was not there: nothing stale to see, and nothing to measure.
-    pub fn skip(&self) {
-        self.lock().unsampled += 1;
+    pub fn skip(&self, began: Instant) {
+        self.lock().unsampled += u64::from(began >= self.from);
     }
 
     /// Counts a probe that was never seen, and records the time-out as its latency.
-    pub fn time_out(&self, after: Duration) {
-        self.record(after);
-        self.lock().timed_out += 1;
+    pub fn time_out(&self, began: Instant, after: Duration) {
+        self.record(began, after);
+        self.lock().timed_out += u64::from(began >= self.from);
     }
 
     /// Of all samples.
@@ -113,14 +118,17 @@ mod tests {
 
     #[test]
     fn recent_samples_are_told_once() -> anyhow::Result<()> {
-        let latency = Latency::try_new()?;
+        let began = Instant::now();
+        let latency = Latency::counting_from(began)?;
+        latency.record(began - Duration::from_secs(1), Duration::from_millis(1));
+        assert_eq!((latency.take_recent().samples, latency.all().samples), (1, 0));
         for ms in 1..=100 {
-            latency.record(Duration::from_millis(ms));
+            latency.record(began, Duration::from_millis(ms));
         }
         let recent = latency.take_recent();
         assert_eq!((recent.samples, recent.p50_ms.round(), recent.p99_ms.round()), (100, 50.0, 99.0));
         assert_eq!(latency.take_recent().to_string(), "-");
-        latency.time_out(Duration::from_secs(10));
+        latency.time_out(began, Duration::from_secs(10));
         assert_eq!(latency.all().samples, 101);
         assert_eq!(latency.to_json()["timed_out"], 1);
         Ok(())

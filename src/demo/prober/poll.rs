@@ -48,9 +48,9 @@ pub fn judge_entry(answer: &RedisResult<(Option<String>, bool)>, number: u64) ->
 pub async fn until_seen<F: Future<Output = Look>>(committed: Instant, latency: &Latency, mut look: impl FnMut() -> F) {
     loop {
         match look().await {
-            Look::Seen => return latency.record(committed.elapsed()),
-            Look::Absent => return latency.skip(),
-            Look::NotYet if committed.elapsed() >= PROBE_MAX => return latency.time_out(PROBE_MAX),
+            Look::Seen => return latency.record(committed, committed.elapsed()),
+            Look::Absent => return latency.skip(committed),
+            Look::NotYet if committed.elapsed() >= PROBE_MAX => return latency.time_out(committed, PROBE_MAX),
             Look::NotYet => tokio::time::sleep((committed.elapsed() / PAUSE_SHARE).max(PAUSE_MIN)).await,
         }
     }
