@@ -6,11 +6,12 @@ use std::time::Duration;
 use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::polled::PolledProducer;
 use lockstep_schemas::topics;
 use lockstep_schemas::views::ViewEvent;
 use prometheus_client::metrics::counter::Counter;
 use rdkafka::ClientContext;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 /// Events that wait for Kafka, at most.
 const WAITING_MAX: u32 = 10_000;
@@ -30,7 +31,7 @@ pub(crate) struct Counts {
 
 /// Publishes a sample of what is read.
 pub(crate) struct Views {
-    producer: ThreadedProducer<Counts>,
+    producer: PolledProducer<Counts>,
     counts: Counts,
     /// Each event stands for so many reads.
     weight: u32,
@@ -59,7 +60,7 @@ impl Views {
             .set("linger.ms", LINGER_MS.to_string())
             .set("message.timeout.ms", DELIVERY_MS_MAX.to_string())
             .set("queue.buffering.max.messages", WAITING_MAX.to_string());
-        let producer = config.create_with_context(counts.clone());
+        let producer = PolledProducer::open(&config, counts.clone());
         let producer = producer.map_err(|error| Failure::internal("a producer of view events").because(error))?;
         Ok(Views { producer, counts, weight: weight.max(1) })
     }
@@ -71,7 +72,7 @@ impl Views {
         }
         let value = ViewEvent { product: product.to_owned(), at: now_micros(), weight: self.weight }.to_json();
         let record = BaseRecord::to(topics::VIEWS).partition(0).key(product).payload(&value);
-        if self.producer.send(record).is_err() {
+        if self.producer.client().send(record).is_err() {
             self.counts.dropped.inc();
         }
     }
@@ -79,8 +80,8 @@ impl Views {
 
 impl Drop for Views {
     fn drop(&mut self) {
-        if self.producer.flush(FLUSH_WAIT_MAX).is_err() {
-            let left = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        if self.producer.client().flush(FLUSH_WAIT_MAX).is_err() {
+            let left = u64::try_from(self.producer.client().in_flight_count()).unwrap_or(0);
             tracing::debug!(left, "view events were still under way at the end");
         }
     }

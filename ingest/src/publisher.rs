@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::polled::PolledProducer;
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::topics;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::metadata::Metadata;
-use rdkafka::producer::{
-    BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig};
 use tokio::sync::mpsc;
 
 /// What a client puts into one batch by itself.
@@ -94,7 +93,7 @@ impl ProducerContext<NoCustomPartitioner> for Context {
 
 /// The clients, and what they report. The reports are as many as their queues allow.
 pub(crate) struct Publisher {
-    producers: Vec<ThreadedProducer<Context>>,
+    producers: Vec<PolledProducer<Context>>,
     under_way: UnderWay,
     /// Who has the partitions of a number.
     client_of: Vec<usize>,
@@ -120,7 +119,7 @@ impl Publisher {
         let mut producers = Vec::with_capacity(CLIENTS);
         for _ in 0..CLIENTS {
             let context = Context { deliveries: deliveries.clone(), under_way: under_way.clone() };
-            producers.push(config.create_with_context(context)?);
+            producers.push(PolledProducer::open(&config, context)?);
             config.set("queue.buffering.max.kbytes", QUEUE_KBYTES_BESIDE);
         }
         Ok((Publisher { producers, under_way, client_of: vec![0; PLACES], is_live: false }, reports))
@@ -155,7 +154,7 @@ impl Publisher {
         }
         // Before it is sent: its report may be quicker than we are.
         under_way.fetch_add(1, Ordering::Relaxed);
-        let Err((error, _)) = self.producers[self.client_of[place]].send(base) else { return Ok(true) };
+        let Err((error, _)) = self.producers[self.client_of[place]].client().send(base) else { return Ok(true) };
         under_way.fetch_sub(1, Ordering::Relaxed);
         match error {
             KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Ok(false),
@@ -165,7 +164,9 @@ impl Publisher {
 
     /// Asks Kafka through each of the clients in turn.
     pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
-        let (producers, next) = (self.producers.clone(), Arc::new(AtomicUsize::new(0)));
+        let producers: Vec<Arc<BaseProducer<Context>>> =
+            self.producers.iter().map(|one| one.client().clone()).collect();
+        let next = Arc::new(AtomicUsize::new(0));
         move |wait_max| {
             let producer = &producers[next.fetch_add(1, Ordering::Relaxed) % CLIENTS];
             producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
@@ -176,7 +177,7 @@ impl Publisher {
     pub fn flush(&self, wait_max: Duration) {
         let deadline = Instant::now() + wait_max;
         for producer in &self.producers {
-            if let Err(error) = producer.flush(deadline.saturating_duration_since(Instant::now())) {
+            if let Err(error) = producer.client().flush(deadline.saturating_duration_since(Instant::now())) {
                 tracing::warn!(%error, "records were still under way at the end; they will be published again");
             }
         }
@@ -187,7 +188,7 @@ impl Drop for Publisher {
     /// Whoever still asks through the producer would keep it, and what it has to send, alive beyond its session.
     fn drop(&mut self) {
         for producer in &self.producers {
-            producer.purge(PurgeConfig::default().queue().inflight());
+            producer.client().purge(PurgeConfig::default().queue().inflight());
         }
     }
 }

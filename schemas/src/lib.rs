@@ -16,6 +16,7 @@ pub mod key;
 pub mod parked;
 pub mod partition;
 pub mod policy;
+pub mod polled;
 pub mod position;
 pub mod progress;
 pub mod record;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use lockstep_process::config::KafkaConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::Producer as _;
 
+use crate::polled::{self, Answers, PolledProducer};
 use crate::topics;
 
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -14,7 +15,7 @@ const RECORDS_AT_ONCE: usize = 1_000;
 
 /// A writer whose records count all together, or not at all.
 pub struct SoleWriter {
-    producer: FutureProducer,
+    producer: PolledProducer<Answers>,
 }
 
 impl SoleWriter {
@@ -24,8 +25,8 @@ impl SoleWriter {
         let mut config = topics::producer(kafka, id);
         config.set("transactional.id", name).set("message.timeout.ms", WRITE_WAIT_MAX.as_millis().to_string());
         let open = move || {
-            let producer: FutureProducer = config.create()?;
-            producer.init_transactions(WRITE_WAIT_MAX)?;
+            let producer = PolledProducer::open(&config, Answers)?;
+            producer.client().init_transactions(WRITE_WAIT_MAX)?;
             Ok(SoleWriter { producer })
         };
         blocking(open).await
@@ -34,19 +35,18 @@ impl SoleWriter {
     /// Writes records, each a key and a value or a tombstone; Kafka has all of them when this returns. After an error the
     /// writer is of no more use.
     pub async fn write(&self, topic: &str, records: &[(&[u8], Option<&[u8]>)]) -> Result<(), KafkaError> {
-        let producer = self.producer.clone();
+        let producer = self.producer.client().clone();
         blocking(move || producer.begin_transaction()).await?;
         for some in records.chunks(RECORDS_AT_ONCE) {
             let mut sent = Vec::with_capacity(some.len());
             for (key, value) in some {
-                let record = FutureRecord { payload: *value, ..FutureRecord::to(topic).partition(0).key(*key) };
-                sent.push(self.producer.send_result(record).map_err(|(error, _)| error)?);
+                sent.push(polled::send(self.producer.client(), topic, key, *value)?);
             }
-            for delivery in sent {
-                delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
+            for answer in sent {
+                polled::answered(answer).await?;
             }
         }
-        let producer = self.producer.clone();
+        let producer = self.producer.client().clone();
         blocking(move || producer.commit_transaction(WRITE_WAIT_MAX)).await
     }
 }

@@ -1,11 +1,12 @@
 //! Publishing state, in topics of one partition: what was published is acknowledged before the call returns.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_process::config::KafkaConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::{Producer as _, PurgeConfig};
 
+use crate::polled::{self, Answers, PolledProducer};
 use crate::{hearing, topics};
 
 /// A producer of state. A client that has gone deaf is replaced, and what it had not delivered is published again: twice is
@@ -13,13 +14,13 @@ use crate::{hearing, topics};
 pub struct StatePublisher {
     kafka: KafkaConfig,
     id: &'static str,
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<Arc<PolledProducer<Answers>>>,
 }
 
 impl StatePublisher {
     /// A publisher under a client id.
     pub fn open(kafka: &KafkaConfig, id: &'static str) -> Result<Self, KafkaError> {
-        let producer = Mutex::new(topics::producer(kafka, id).create()?);
+        let producer = Mutex::new(open(kafka, id)?);
         Ok(StatePublisher { kafka: kafka.clone(), id, producer })
     }
 
@@ -36,7 +37,7 @@ impl StatePublisher {
     ) -> Result<(), KafkaError> {
         loop {
             let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let asked = producer.clone();
+            let asked = producer.client().clone();
             let ask = move |wait_max| asked.client().fetch_metadata(Some(topics::PROGRESS), wait_max);
             tokio::select! {
                 sent = send(&producer, topic, records) => return sent,
@@ -46,9 +47,8 @@ impl StatePublisher {
                 id = self.id,
                 "Kafka's client has lost its brokers for good, though they answer; a new one publishes"
             );
-            producer.purge(PurgeConfig::default().queue().inflight());
-            *self.producer.lock().unwrap_or_else(PoisonError::into_inner) =
-                topics::producer(&self.kafka, self.id).create()?;
+            producer.client().purge(PurgeConfig::default().queue().inflight());
+            *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = open(&self.kafka, self.id)?;
         }
     }
 }
@@ -56,22 +56,26 @@ impl StatePublisher {
 impl Drop for StatePublisher {
     /// Whoever still asks through the producer would keep it, and what it has to send, alive.
     fn drop(&mut self) {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner).purge(PurgeConfig::default().queue().inflight());
+        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        producer.client().purge(PurgeConfig::default().queue().inflight());
     }
 }
 
+fn open(kafka: &KafkaConfig, id: &str) -> Result<Arc<PolledProducer<Answers>>, KafkaError> {
+    Ok(Arc::new(PolledProducer::open(&topics::producer(kafka, id), Answers)?))
+}
+
 async fn send(
-    producer: &FutureProducer,
+    producer: &PolledProducer<Answers>,
     topic: &str,
     records: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)],
 ) -> Result<(), KafkaError> {
     let mut sent = Vec::with_capacity(records.len());
     for (key, value) in records {
-        let record = FutureRecord::to(topic).partition(0).key(key.as_ref()).payload(value.as_ref());
-        sent.push(producer.send_result(record).map_err(|(error, _)| error)?);
+        sent.push(polled::send(producer.client(), topic, key.as_ref(), Some(value.as_ref()))?);
     }
-    for delivery in sent {
-        delivery.await.map_err(|_| KafkaError::Canceled)?.map_err(|(error, _)| error)?;
+    for answer in sent {
+        polled::answered(answer).await?;
     }
     Ok(())
 }
