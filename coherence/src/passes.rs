@@ -170,7 +170,9 @@ impl Passes {
         let group = self.planner.deferring_groups().find(|group| topics::of_group(group) == place.0);
         let Some(group) = group else { return Ok(()) };
         tracing::warn!(topic = %place.0, partition = place.1, "deferred changes are gone from the log; entries of their group are dropped");
-        signals::send_all(&self.database, &[Signal::Forget { group: group.to_string() }]).await.map_err(not_sent)?;
+        signals::send_all(&self.database, &[Signal::Forget { group: group.to_string(), table: None }])
+            .await
+            .map_err(not_sent)?;
         Ok(())
     }
 }

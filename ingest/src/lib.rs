@@ -10,6 +10,7 @@ mod count;
 #[doc(hidden)]
 pub mod fuzz;
 mod ledger;
+mod members;
 mod metrics;
 mod pgoutput;
 mod progress;

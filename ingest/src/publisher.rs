@@ -84,10 +84,14 @@ impl ProducerContext<NoCustomPartitioner> for Context {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.clone()),
         };
+        let is_there = place.is_ok();
         // The receiver is gone only when ingest is ending.
         let _ = self.deliveries.send(Delivery { purpose: sent.purpose, place });
-        // Only now, so that reports of a partition come in its order whoever has the next record.
-        self.under_way[sent.place].fetch_sub(1, Ordering::Release);
+        // Only now, so that reports of a partition come in its order whoever has the next record. What was refused ends the
+        // session: until then nothing may overtake it through another client.
+        if is_there {
+            self.under_way[sent.place].fetch_sub(1, Ordering::Release);
+        }
     }
 }
 
@@ -162,14 +166,13 @@ impl Publisher {
         }
     }
 
-    /// Asks Kafka through each of the clients in turn.
+    /// Asks Kafka through every client: one of them that has nobody to ask answers for all.
     pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
-        let producers: Vec<Arc<BaseProducer<Context>>> =
-            self.producers.iter().map(|one| one.client().clone()).collect();
-        let next = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<Arc<BaseProducer<Context>>> = self.producers.iter().map(|one| one.client().clone()).collect();
         move |wait_max| {
-            let producer = &producers[next.fetch_add(1, Ordering::Relaxed) % CLIENTS];
-            producer.client().fetch_metadata(Some(topics::PROGRESS), wait_max)
+            let ask =
+                |client: &Arc<BaseProducer<Context>>| client.client().fetch_metadata(Some(topics::PROGRESS), wait_max);
+            worst_of(&clients, ask, |metadata| !metadata.brokers().is_empty())
         }
     }
 
@@ -184,11 +187,45 @@ impl Publisher {
     }
 }
 
+/// The first answer that is none, or the last one.
+fn worst_of<C, T>(
+    clients: &[C],
+    ask: impl Fn(&C) -> Result<T, KafkaError>,
+    is_answer: impl Fn(&T) -> bool,
+) -> Result<T, KafkaError> {
+    let mut worst = Err(KafkaError::Canceled);
+    for client in clients {
+        worst = ask(client);
+        if !worst.as_ref().is_ok_and(&is_answer) {
+            break;
+        }
+    }
+    worst
+}
+
 impl Drop for Publisher {
     /// Whoever still asks through the producer would keep it, and what it has to send, alive beyond its session.
     fn drop(&mut self) {
         for producer in &self.producers {
             producer.client().purge(PurgeConfig::default().queue().inflight());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_deaf_client_of_four_answers_for_all() {
+        let ask = |brokers: &[usize]| worst_of(brokers, |brokers| Ok(*brokers), |brokers| *brokers > 0);
+        assert_eq!(ask(&[1, 1, 1, 1]), Ok(1));
+        for deaf in 0..4 {
+            let mut brokers = [1; 4];
+            brokers[deaf] = 0;
+            assert_eq!(ask(&brokers), Ok(0), "client {deaf} has no broker");
+            let fails = |client: &usize| if *client == deaf { Err(KafkaError::Canceled) } else { Ok(1) };
+            assert_eq!(worst_of(&[0, 1, 2, 3], fails, |_| true), Err(KafkaError::Canceled));
         }
     }
 }

@@ -15,7 +15,7 @@ const TEXT_BYTES_PER_BYTE_MAX: usize = 4;
 pub(crate) struct Limits {
     /// Partitions of each group's topic.
     pub partitions: u32,
-    /// An envelope above this is published with all values unknown.
+    /// A record above this, its key included, is published with all values unknown.
     pub record_bytes_max: usize,
 }
 
@@ -47,6 +47,8 @@ pub(crate) enum RowError {
     Columns(String),
     #[error("table {0}: a row whose identity is not in the log")]
     Identity(String),
+    #[error("table {0}: a row whose key alone is too large for a record")]
+    Key(String),
 }
 
 /// Makes the records of a change. `stamp` is that of its first row; a key change counts as two.
@@ -57,27 +59,18 @@ pub(crate) fn records(
     limits: Limits,
 ) -> Result<Vec<RowRecord>, RowError> {
     let maker = Maker { table, limits };
-    match change {
-        RowChange::Insert(new) => {
-            let new = maker.row(new)?;
-            Ok(vec![maker.record(Op::Insert, None, Some(&new), stamp)?])
-        }
-        RowChange::Read(row) => {
-            let row = maker.row(row)?;
-            Ok(vec![maker.record(Op::Read, None, Some(&row), stamp)?])
-        }
-        RowChange::Delete(old) => {
-            let old = maker.old(old)?;
-            maker.delete(&old, stamp)
-        }
-        RowChange::Update(old, new) => {
-            let old = old.map(|old| maker.old(old)).transpose()?;
-            let new = maker.kept(maker.row(new)?, old.as_deref());
-            match old {
-                Some(old) if maker.key_differs(&old, &new) => maker.key_change(&old, &new, stamp),
-                old => Ok(vec![maker.record(Op::Update, old.as_deref(), Some(&new), stamp)?]),
-            }
-        }
+    let made = maker.records(change, stamp)?;
+    if made.iter().any(|record| record.bytes() > limits.record_bytes_max) {
+        return Err(RowError::Key(table.record.full_name()));
+    }
+    Ok(made)
+}
+
+impl RowRecord {
+    /// What Kafka has to take: keys and value.
+    fn bytes(&self) -> usize {
+        let other = self.other_key.as_ref().map_or(0, |(name, key)| name.len() + key.len());
+        [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum::<usize>() + other
     }
 }
 
@@ -87,6 +80,31 @@ struct Maker<'t> {
 }
 
 impl Maker<'_> {
+    fn records(&self, change: &RowChange<'_>, stamp: &Stamp<'_>) -> Result<Vec<RowRecord>, RowError> {
+        match change {
+            RowChange::Insert(new) => {
+                let new = self.row(new)?;
+                Ok(vec![self.record(Op::Insert, None, Some(&new), stamp)?])
+            }
+            RowChange::Read(row) => {
+                let row = self.row(row)?;
+                Ok(vec![self.record(Op::Read, None, Some(&row), stamp)?])
+            }
+            RowChange::Delete(old) => {
+                let old = self.old(old)?;
+                self.delete(&old, stamp)
+            }
+            RowChange::Update(old, new) => {
+                let old = old.map(|old| self.old(old)).transpose()?;
+                let new = self.kept(self.row(new)?, old.as_deref());
+                match old {
+                    Some(old) if self.key_differs(&old, &new) => self.key_change(&old, &new, stamp),
+                    old => Ok(vec![self.record(Op::Update, old.as_deref(), Some(&new), stamp)?]),
+                }
+            }
+        }
+    }
+
     fn row<'a>(&self, tuple: &Tuple<'a>) -> Result<Vec<Datum<'a>>, RowError> {
         if tuple.len() != self.table.record.columns.len() {
             return Err(RowError::Columns(self.table.record.full_name()));
@@ -185,7 +203,7 @@ impl Maker<'_> {
         let encode = || table.envelope(self.table.value_schema, op, before, after, stamp);
         // What is certain to be too large need not be encoded, and held twice, to find that out.
         let whole = (least <= self.limits.record_bytes_max).then(encode);
-        let bytes = whole.as_ref().map_or(least, Vec::len);
+        let bytes = whole.as_ref().map_or(least, Vec::len) + key.as_ref().map_or(0, Vec::len);
         let is_hollow = bytes > self.limits.record_bytes_max;
         let mut value = whole.unwrap_or_default();
         if is_hollow {

@@ -1,5 +1,5 @@
-//! Watches from the side: where the log ends, what PostgreSQL keeps for our slot, and that the slot moves although our
-//! database is idle.
+//! Watches from the side: where the log ends, what PostgreSQL keeps for our slot, that the slot moves although our
+//! database is idle, and that the publication carries what it must.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use lockstep_schemas::signal::Signal;
 use lockstep_source::{Database, DatabaseError, chunk, log_end, preflight};
 use tokio::sync::mpsc;
 
+use crate::members::Members;
 use crate::metrics::IngestMetrics;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,13 +31,16 @@ pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>) 
     }
 }
 
-/// Looks at the slot for as long as it is awaited.
-pub(crate) async fn watch(database: &Database, slot: &str, metrics: &IngestMetrics) {
+/// Looks at slot and publication for as long as it is awaited.
+pub(crate) async fn watch(database: &Database, slot: &str, mut members: Members<'_>, metrics: &IngestMetrics) {
     let mut stood_at = None;
     loop {
         match look(database, slot, metrics, stood_at).await {
             Ok(stands_at) => stood_at = stands_at,
             Err(error) => tracing::debug!(%error, "the slot can't be looked at"),
+        }
+        if let Err(error) = members.look(database).await {
+            tracing::debug!(%error, "the publication can't be looked at");
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

@@ -70,6 +70,7 @@ share! {
     rows::a_moved_cart_line_leaves_one_cart_and_enters_another
     rows::an_unchanged_long_text_is_unknown
     rows::a_row_too_large_is_published_hollow
+    rows::a_long_key_counts_too
     tables::a_transaction_has_one_position_and_many_ordinals
     tables::what_was_rolled_back_is_not_published
     tables::a_truncate_reaches_every_partition_of_its_group
@@ -92,6 +93,7 @@ share! {
     relations::columns_that_come_go_and_change
     relations::a_table_renamed_away_and_back
     relations::a_table_made_anew_is_another
+    relations::a_table_that_was_out_of_the_publication
     relations::values_that_changed_without_a_row
     relations::an_entity_key_renamed_away_and_back
     relations::a_secret_that_comes_later_stays

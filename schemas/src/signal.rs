@@ -55,6 +55,9 @@ pub enum Signal {
     Forget {
         /// The group.
         group: String,
+        /// The table for whose sake, if it is one's.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        table: Option<String>,
     },
     /// Say what came of parked things.
     Resolve {
@@ -121,7 +124,7 @@ mod tests {
         for signal in [
             snapshot.clone(),
             Signal::StopSnapshot { id: None },
-            Signal::Forget { group: "catalogue".to_owned() },
+            Signal::Forget { group: "catalogue".to_owned(), table: None },
             Signal::Window { chunk: 7, edge: Edge::High },
             Signal::Invalidate {
                 group: "catalogue".to_owned(),

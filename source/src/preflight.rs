@@ -20,7 +20,9 @@ use lockstep_schemas::policy::Policy;
 use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
-pub use publication::{create as create_publication, needed_columns, options as publication_options, published_table};
+pub use publication::{
+    create as create_publication, members, needed_columns, options as publication_options, published_table,
+};
 pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot, insist as insist_on_slot};
 

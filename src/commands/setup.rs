@@ -113,6 +113,10 @@ fn sql(names: &Names, policy: &Policy, known: Option<&Known>) -> Vec<String> {
             "-- The database could not be asked: add each table's replica identity to its list of columns.".to_owned(),
         );
     }
+    lines.push(
+        "-- A published table without a replica identity refuses UPDATE and DELETE: give it a primary key, or REPLICA IDENTITY FULL, first."
+            .to_owned(),
+    );
     let mut published = Vec::new();
     for name in tables() {
         let columns = known.and_then(|known| known.tables.get(&**name));
@@ -207,7 +211,7 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
     lines.push(allow("lockstep-gateway", &["Write", "Describe"], &format!("--topic {}", topics::VIEWS)));
     lines.push(allow("lockstep-warmer", &["Read", "Describe"], &format!("--topic {}", topics::VIEWS)));
-    for topic in [topics::FORECAST, topics::PARKED, topics::GRADE] {
+    for topic in [topics::FORECAST, topics::PARKED, topics::GRADE, topics::SWITCHES] {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
     }
     lines.push(allow("lockstep-audit", &["Write", "Describe"], &format!("--topic {}", topics::AUDIT)));

@@ -18,6 +18,7 @@ use super::doubt::LogState;
 use super::history::{History, begin, establish};
 use super::{Checkpoint, checkpoint};
 use crate::ledger::Ledger;
+use crate::members::Members;
 use crate::metrics::IngestMetrics;
 use crate::progress::ProgressKeeper;
 use crate::publisher::Publisher;
@@ -143,11 +144,12 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     metrics.epoch.set(i64::from(epoch.number));
     metrics.streaming.set(1);
+    let members = Members::new(policy, &database_config.publication);
     let beside = async {
         tokio::join!(
             reader.run(shutdown.clone()),
             watch::mark(database, &marking),
-            watch::watch(database, &database_config.slot, metrics)
+            watch::watch(database, &database_config.slot, members, metrics)
         );
     };
     let asked = stream.publisher.asker();

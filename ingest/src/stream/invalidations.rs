@@ -35,7 +35,7 @@ impl Stream {
             subjects.into_iter().partition(|subject| subject.bytes() <= SUBJECT_BYTES_MAX);
         if !too_large.is_empty() {
             // A name too long for a record of its own: all of the group goes in its stead.
-            self.forget_group(group, open).await?;
+            self.forget_group(group, None, open).await?;
         }
         let topic = Arc::clone(&self.tables.groups[at].topic);
         for subject in subjects {
@@ -53,7 +53,12 @@ impl Stream {
     }
 
     /// Everything made of a group goes: its floors rise.
-    pub(super) async fn forget_group(&mut self, group: &str, open: &mut Open) -> Result<(), StreamError> {
+    pub(super) async fn forget_group(
+        &mut self,
+        group: &str,
+        table: Option<String>,
+        open: &mut Open,
+    ) -> Result<(), StreamError> {
         let Some(at) = self.tables.groups.iter().position(|known| &*known.name == group) else {
             tracing::warn!(group, "an invalidation of a group that the policy lacks is passed over");
             return Ok(());
@@ -61,7 +66,7 @@ impl Stream {
         tracing::warn!(group, "entries of a whole group are dropped, as was asked for through the log");
         open.ordinal += 1;
         let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal };
-        let control = Control { kind: ControlKind::Lost, position, xid: open.xid, table: None };
+        let control = Control { kind: ControlKind::Lost, position, xid: open.xid, table };
         self.broadcast(&control, at, open.number).await
     }
 }

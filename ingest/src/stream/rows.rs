@@ -16,6 +16,9 @@ use crate::publisher::{Purpose, Record};
 use crate::records::{RowChange, RowRecord, records};
 use crate::tables::SERVER;
 
+/// A word about a row names its entity, and bears its key, where they are no longer than this.
+const PARKED_KEY_BYTES_MAX: usize = 16_384;
+
 /// A row's change that owns its tuples.
 pub(super) enum Change<'a> {
     Insert(pgoutput::Tuple<'a>),
@@ -130,6 +133,7 @@ impl Stream {
         transaction: u64,
     ) -> Result<(), StreamError> {
         self.metrics.incomplete.inc();
+        let is_short = |bytes: &[u8]| bytes.len() <= PARKED_KEY_BYTES_MAX;
         let known = self.tables.get(relation);
         let table = known.map(|table| table.record.full_name()).unwrap_or_default();
         let group = known.map(|table| self.tables.groups[table.group].name.clone()).unwrap_or_default();
@@ -143,10 +147,14 @@ impl Stream {
             remedy: "keep large columns out of the publication, or in a table of their own",
             table: &table,
             position,
-            subject: row.too_large.as_deref().map(|entity| (&*group, entity)),
+            subject: row
+                .too_large
+                .as_deref()
+                .filter(|entity| is_short(entity.as_bytes()))
+                .map(|entity| (&*group, entity)),
             ..Parked::default()
         };
-        let (key, value) = (row.key.as_deref(), parked.to_json());
+        let (key, value) = (row.key.as_deref().filter(|key| is_short(key)), parked.to_json());
         let purpose = Purpose::Word { transaction };
         let record = Record { topic: topics::PARKED, partition: 0, key, value: Some(&value), headers: &[], purpose };
         self.publish(&record).await

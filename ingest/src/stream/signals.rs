@@ -45,7 +45,7 @@ impl Stream {
                 Signal::Snapshot { id, tables } => self.snapshots.wish(&id, &tables, end),
                 Signal::StopSnapshot { id } => self.snapshots.stop(id.as_deref(), end),
                 Signal::Heartbeat => {}
-                Signal::Forget { group } => self.forget_group(&group, open).await?,
+                Signal::Forget { group, table } => self.forget_group(&group, table, open).await?,
                 Signal::Resolve { parked, outcome, why } => self.resolve(parked, outcome, why, open).await?,
                 Signal::Invalidate { group, subjects, views } => {
                     self.invalidate(&group, subjects, &views, open).await?;

@@ -101,6 +101,21 @@ pub async fn a_table_made_anew_is_another(shop: &Shop) {
     assert_eq!(told, [(0, 1), (1, 1), (0, 1)], "its rows went without a word");
 }
 
+/// What changed while it was out is in no log. It was put back before anybody looked.
+pub async fn a_table_that_was_out_of_the_publication(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    let seen = shop.commit_all(&["INSERT INTO renamed VALUES (10, 1)"]).await;
+    assert_eq!(told(&seen[0]).1.len(), 1);
+    publish_all_columns(shop, "renamed").await;
+    shop.until("its group's entries to be dropped", async || {
+        let log = shop.log_now().await;
+        let lost = log.0.iter().filter_map(Seen::control).filter(|control| control.kind == ControlKind::Lost);
+        let lost = lost.filter(|control| control.table.as_deref() == Some("public.renamed")).count();
+        (lost == PARTITIONS as usize).then_some(())
+    })
+    .await;
+}
+
 /// Every row has other values, and the table has the same columns as before.
 pub async fn values_that_changed_without_a_row(shop: &Shop) {
     let _alone = ALONE.lock().await;

@@ -17,6 +17,7 @@ use lockstep_source::preflight::{self, Check};
 use lockstep_stack::{PostgresVersion, Service, Services, Stack, StackOptions};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::runtime::Runtime;
@@ -389,7 +390,13 @@ async fn past(tail: &mut Tail, lsn: Lsn, wait_max: Duration) -> Progress {
 }
 
 pub async fn next_progress(tail: &mut Tail) -> Progress {
-    let message = tail.next().await.expect("the progress topic");
+    let message = loop {
+        match tail.next().await {
+            // So the client says where the broker is but busy, and goes on by itself.
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {}
+            read => break read.expect("the progress topic"),
+        }
+    };
     Progress::from_json(message.payload().expect("a value")).expect("progress")
 }
 

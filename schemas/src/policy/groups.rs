@@ -9,7 +9,8 @@ use super::file::table_of;
 use super::{Group, PolicyError};
 
 /// `lockstep.<name>` are topics with another content.
-const RESERVED: [&str; 6] = ["progress", "schemas", "checkpoint", "hot", "tags", "applied"];
+const RESERVED: [&str; 11] =
+    ["progress", "schemas", "checkpoint", "hot", "forecast", "grade", "parked", "switches", "audit", "tags", "applied"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

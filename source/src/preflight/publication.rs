@@ -9,7 +9,7 @@ use lockstep_schemas::table_name::full_name;
 
 use super::{Check, away, secrets};
 use crate::catalog;
-use crate::database::{Database, DatabaseError, identifier, literal, table};
+use crate::database::{Database, DatabaseError, identifier, literal, required, table};
 
 pub(super) async fn exists(database: &Database, name: &str) -> Result<bool, DatabaseError> {
     let sql = format!("SELECT 1::text FROM pg_publication WHERE pubname = {}", literal(name));
@@ -108,6 +108,27 @@ pub(super) async fn published(database: &Database, name: &str) -> Result<BTreeMa
         }
     }
     Ok(tables)
+}
+
+/// The published tables, each with the number under which the publication has it: another one, once it was out and came back.
+/// 0: it is published with its schema, or with all tables.
+pub async fn members(database: &Database, name: &str) -> Result<BTreeMap<String, u32>, DatabaseError> {
+    let sql = format!(
+        "SELECT t.schemaname, t.tablename, COALESCE(r.oid, 0)::text FROM pg_publication_tables t \
+         JOIN pg_publication p ON p.pubname = t.pubname \
+         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid \
+          AND r.prrelid = to_regclass(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename)) WHERE t.pubname = {}",
+        literal(name)
+    );
+    let mut members = BTreeMap::new();
+    for row in database.texts(sql).await? {
+        let text = |at| required(&row, at, "a published table");
+        let number = text(2)?;
+        let number =
+            number.parse().map_err(|_| DatabaseError::Answer { expected: "an oid", answer: number.to_owned() })?;
+        members.insert(full_name(text(0)?, text(1)?), number);
+    }
+    Ok(members)
 }
 
 /// Whether the publication carries what the database computes and stores.
