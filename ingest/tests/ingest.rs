@@ -70,7 +70,6 @@ share! {
     rows::a_moved_cart_line_leaves_one_cart_and_enters_another
     rows::an_unchanged_long_text_is_unknown
     rows::a_row_too_large_is_published_hollow
-    rows::a_long_key_counts_too
     tables::a_transaction_has_one_position_and_many_ordinals
     tables::what_was_rolled_back_is_not_published
     tables::a_truncate_reaches_every_partition_of_its_group
@@ -85,6 +84,7 @@ share! {
     checks::hidden_rows_are_refused
     identities::an_old_row_says_what_its_identity_holds
     identities::a_long_key_that_did_not_change_is_known
+    rows::a_long_key_counts_too
     identities::a_key_has_no_included_columns
     names::every_name_has_its_avro_name
     partitioned::rows_of_partitions_come_as_the_roots

@@ -9,7 +9,7 @@ entity_key = "id"
 tables = [
     "public.saved", "public.copied", "public.kinds", "public.wide", "public.long",
     "public.days", "public.lines",
-    "public.whole", "public.by_index", "public.keyless", "public.long_key",
+    "public.whole", "public.by_index", "public.keyless", "public.long_key", "public.packed_key",
     "public.including", "public.including_by_index", "public.including_whole",
     "public.emptied", "public.referred", "public.numbered",
     "public.changing", "public.renamed", "public.remade", "public.rewritten",
@@ -62,6 +62,7 @@ CREATE TABLE keyless (id int, n int);
 ALTER TABLE keyless REPLICA IDENTITY FULL;
 CREATE TABLE long_key (id text PRIMARY KEY, n int);
 ALTER TABLE long_key ALTER id SET STORAGE EXTERNAL;
+CREATE TABLE packed_key (id text PRIMARY KEY, n int, note text);
 -- Columns that an index holds beside its key are none of the key.
 CREATE TABLE including (id int, beside int, n int, PRIMARY KEY (id) INCLUDE (beside));
 CREATE TABLE including_by_index (line int PRIMARY KEY, id int NOT NULL, beside int NOT NULL, n int);
