@@ -111,14 +111,18 @@ pub(super) async fn published(database: &Database, name: &str) -> Result<BTreeMa
 }
 
 /// The published tables, each with the number under which the publication has it: another one, once it was out and came back.
-/// 0: it is published with its schema, or with all tables.
+/// 0: it is published with all tables. (The view `pg_publication_tables` would wait for whoever locks one of them.)
 pub async fn members(database: &Database, name: &str) -> Result<BTreeMap<String, u32>, DatabaseError> {
     let sql = format!(
-        "SELECT t.schemaname, t.tablename, COALESCE(r.oid, 0)::text FROM pg_publication_tables t \
-         JOIN pg_publication p ON p.pubname = t.pubname \
-         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid \
-          AND r.prrelid = to_regclass(quote_ident(t.schemaname) || '.' || quote_ident(t.tablename)) WHERE t.pubname = {}",
-        literal(name)
+        "SELECT n.nspname, c.relname, m.number::text FROM ( \
+          SELECT r.prrelid AS table, NULL::oid AS schema, r.oid AS number FROM pg_publication_rel r \
+           JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {name} \
+          UNION ALL SELECT NULL, s.pnnspid, s.oid FROM pg_publication_namespace s \
+           JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = {name} \
+          UNION ALL SELECT NULL, NULL, 0 FROM pg_publication WHERE pubname = {name} AND puballtables) m \
+         JOIN pg_class c ON (c.oid = m.table OR m.table IS NULL) AND (c.relnamespace = m.schema OR m.schema IS NULL) \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') ORDER BY m.number DESC",
+        name = literal(name)
     );
     let mut members = BTreeMap::new();
     for row in database.texts(sql).await? {
@@ -126,6 +130,7 @@ pub async fn members(database: &Database, name: &str) -> Result<BTreeMap<String,
         let number = text(2)?;
         let number =
             number.parse().map_err(|_| DatabaseError::Answer { expected: "an oid", answer: number.to_owned() })?;
+        // Carried twice, it is out when it is carried no more: the older number is as good.
         members.insert(full_name(text(0)?, text(1)?), number);
     }
     Ok(members)
