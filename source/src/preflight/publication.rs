@@ -114,13 +114,12 @@ pub(super) async fn published(database: &Database, name: &str) -> Result<BTreeMa
 /// 0: it is published with all tables. (The view `pg_publication_tables` would wait for whoever locks one of them.)
 pub async fn members(database: &Database, name: &str) -> Result<BTreeMap<String, u32>, DatabaseError> {
     let sql = format!(
-        "SELECT n.nspname, c.relname, m.number::text FROM ( \
-          SELECT r.prrelid AS table, NULL::oid AS schema, r.oid AS number FROM pg_publication_rel r \
-           JOIN pg_publication p ON p.oid = r.prpubid WHERE p.pubname = {name} \
-          UNION ALL SELECT NULL, s.pnnspid, s.oid FROM pg_publication_namespace s \
-           JOIN pg_publication p ON p.oid = s.pnpubid WHERE p.pubname = {name} \
-          UNION ALL SELECT NULL, NULL, 0 FROM pg_publication WHERE pubname = {name} AND puballtables) m \
-         JOIN pg_class c ON (c.oid = m.table OR m.table IS NULL) AND (c.relnamespace = m.schema OR m.schema IS NULL) \
+        "WITH p AS (SELECT oid, puballtables FROM pg_publication WHERE pubname = {name}), m AS ( \
+          SELECT r.prrelid AS relation, r.oid AS number FROM p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+          UNION ALL SELECT c.oid, s.oid FROM p JOIN pg_publication_namespace s ON s.pnpubid = p.oid \
+           JOIN pg_class c ON c.relnamespace = s.pnnspid \
+          UNION ALL SELECT c.oid, 0 FROM p CROSS JOIN pg_class c WHERE p.puballtables) \
+         SELECT n.nspname, c.relname, m.number::text FROM m JOIN pg_class c ON c.oid = m.relation \
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') ORDER BY m.number DESC",
         name = literal(name)
     );
@@ -130,7 +129,7 @@ pub async fn members(database: &Database, name: &str) -> Result<BTreeMap<String,
         let number = text(2)?;
         let number =
             number.parse().map_err(|_| DatabaseError::Answer { expected: "an oid", answer: number.to_owned() })?;
-        // Carried twice, it is out when it is carried no more: the older number is as good.
+        // Of a table that is carried twice, the least number stays.
         members.insert(full_name(text(0)?, text(1)?), number);
     }
     Ok(members)
