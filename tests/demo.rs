@@ -55,7 +55,7 @@ const FIELDS: [&str; 24] = [
 
 #[test]
 fn what_is_planted_is_found_and_nothing_private_is_told() {
-    let demo = Demo::start(&["--for", "15s", "--plant", "3"]);
+    let demo = Demo::start(&["--for", "30s", "--plant", "3"]);
     demo.open_for(2);
     let backstage = Backstage::of(demo.pid("engine"));
     backstage.check_that_it_is_there();

@@ -31,6 +31,8 @@ mod harness;
 mod publications;
 #[path = "operation/refusals.rs"]
 mod refusals;
+#[path = "operation/server.rs"]
+mod server;
 #[path = "operation/shop.rs"]
 mod shop;
 #[path = "operation/sleeper.rs"]

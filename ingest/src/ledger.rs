@@ -63,6 +63,20 @@ impl Ledger {
             transaction.end = Some((end, committed_at));
         }
         self.settle();
+        self.fold_last();
+    }
+
+    /// One that waits for nothing is part of the one before: while the broker is away, a database that is busy with what is
+    /// none of ours adds nothing here.
+    fn fold_last(&mut self) {
+        let Some(Transaction { pending: 0, end: Some((lsn, at)), .. }) = self.transactions.back() else { return };
+        let (lsn, at) = (*lsn, *at);
+        let before = self.transactions.len().checked_sub(2).and_then(|place| self.transactions.get_mut(place));
+        let Some(Transaction { end: Some(end), .. }) = before else { return };
+        *end = (end.0.max(lsn), end.1.max(at));
+        self.transactions.pop_back();
+        // No record bears its number any more.
+        self.next_number -= 1;
     }
 
     /// At the server's time `at` the log ended at an LSN. That is the only way to learn up to when a history without
@@ -134,6 +148,26 @@ mod tests {
         assert_eq!(ledger.confirmed(), (Lsn(30), 2));
         ledger.idle_until(Lsn(99));
         assert_eq!(ledger.confirmed(), (Lsn(99), 2));
+    }
+
+    #[test]
+    fn what_waits_for_nothing_takes_no_room() {
+        let mut ledger = Ledger::from(Lsn(10));
+        let ours = ledger.begin();
+        ledger.sent(ours);
+        ledger.commit(ours, Lsn(20), 1);
+        for n in 0..1_000 {
+            let foreign = ledger.begin();
+            ledger.commit(foreign, Lsn(30 + n), 2);
+        }
+        assert_eq!(ledger.transactions.len(), 1);
+        let last = ledger.begin();
+        ledger.sent(last);
+        ledger.commit(last, Lsn(2_000), 3);
+        ledger.acknowledged(ours);
+        assert_eq!(ledger.confirmed(), (Lsn(1_029), 2), "and counts once what came before is safe");
+        ledger.acknowledged(last);
+        assert_eq!(ledger.confirmed(), (Lsn(2_000), 3));
     }
 
     #[test]

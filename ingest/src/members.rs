@@ -7,12 +7,17 @@ use lockstep_process::Failure;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::signal::Signal;
 use lockstep_source::{Database, DatabaseError, chunk, preflight};
+use tokio::sync::watch;
 
-/// The policy's tables as they were seen last: as which member, if as one.
+/// The policy's tables as they were seen last: as which member, if as one. Kept in the checkpoint, for a table may be out
+/// while nobody looks.
+pub(crate) type Seen = BTreeMap<String, Option<u32>>;
+
+/// The publication's members, and what they were before.
 pub(crate) struct Members<'p> {
     policy: &'p Policy,
     publication: &'p str,
-    seen: BTreeMap<&'p str, Option<u32>>,
+    seen: watch::Sender<Seen>,
 }
 
 /// What became of a table.
@@ -24,17 +29,19 @@ enum News {
 }
 
 impl<'p> Members<'p> {
-    pub fn new(policy: &'p Policy, publication: &'p str) -> Self {
-        Members { policy, publication, seen: BTreeMap::new() }
+    /// `seen`: as of the checkpoint; from there on, what is seen here.
+    pub fn new(policy: &'p Policy, publication: &'p str, seen: watch::Sender<Seen>) -> Self {
+        Members { policy, publication, seen }
     }
 
     /// Looks at the publication, and has everything dropped that was made of a group of which a table was out.
     pub async fn look(&mut self, database: &Database) -> Result<(), DatabaseError> {
         let members = preflight::members(database, self.publication).await?;
+        let mut seen = self.seen.borrow().clone();
         for (name, group) in &self.policy.groups {
             for table in &group.tables {
                 let now = members.get(&**table).copied();
-                let before = self.seen.get(&**table).copied();
+                let before = seen.get(&**table).copied();
                 match before.and_then(|before| news(before, now)) {
                     Some(News::Left) => {
                         let left = format!(
@@ -55,7 +62,9 @@ impl<'p> Members<'p> {
                     }
                     None => {}
                 }
-                self.seen.insert(table, now);
+                // The word stands in the log before this is known: who is killed in between reads it there.
+                seen.insert(table.to_string(), now);
+                self.seen.send_replace(seen.clone());
             }
         }
         Ok(())

@@ -9,9 +9,10 @@ use lockstep_schemas::position::Lsn;
 use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::ledger::Ledger;
+use crate::members::Seen;
 use crate::metrics::IngestMetrics;
 use crate::pgoutput;
 use crate::progress::{INTERVAL_MIN, ProgressKeeper};
@@ -88,6 +89,8 @@ pub(crate) struct Stream {
     pub signals_from: Option<SignalTable>,
     /// Where the log ends, and when that was.
     pub marks: mpsc::Receiver<(Lsn, i64)>,
+    /// The policy's tables as members of the publication, for the checkpoint.
+    pub members: watch::Receiver<Seen>,
     pub metrics: IngestMetrics,
 }
 

@@ -25,6 +25,8 @@ use tiers::TiersSection;
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
 const SLOT_DEFAULT: &str = "lockstep";
+/// As PostgreSQL has it (NAMEDATALEN less its end).
+const SLOT_BYTES_MAX: usize = 63;
 const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 /// One in a thousand reads of a small shop says nothing, of a large one enough.
 const VIEWS_SHARE_MIN: f64 = 0.001;
@@ -277,6 +279,12 @@ impl Config {
         let database =
             url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
         let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
+        let slot = file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned());
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if slot.is_empty() || slot.len() > SLOT_BYTES_MAX || !slot.bytes().all(fits) {
+            return Err(Failure::configuration(format!("[database] slot = {slot:?} is no slot's name"))
+                .remedy(format!("PostgreSQL takes up to {SLOT_BYTES_MAX} of a-z, 0-9 and _")));
+        }
         let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
         let response_ms = file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT);
         if !(RESPONSE_MIN..=RESPONSE_MAX).contains(&response_ms) {
@@ -309,7 +317,7 @@ impl Config {
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
-                slot: file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned()),
+                slot,
                 publication: file
                     .database
                     .publication

@@ -14,8 +14,12 @@ pub fn full_name(schema: &str, table: &str) -> String {
     format!("{schema}.{table}")
 }
 
-/// Schema and table of a text; a part that begins with a double quote ends with one. `None`: it is not of that form.
+/// Schema and table of a text; a part that begins with a double quote ends with one. `None`: it is not of that form, or has
+/// a zero byte, which no name of the database has.
 pub fn split(text: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    if text.contains('\0') {
+        return None;
+    }
     let (schema, rest) = if text.starts_with('"') {
         let (schema, rest) = unquote(text)?;
         (schema, rest.strip_prefix('.')?)
@@ -58,7 +62,7 @@ mod tests {
         check("\"my.schema\".prices", Some(("my.schema", "prices")));
         check("\"my.schema\".\"say \"\"so\"\"\"", Some(("my.schema", "say \"so\"")));
         check("public.\"prices\"", Some(("public", "prices")));
-        for bad in ["prices", "public.", ".prices", "\"a.b", "\"a\"b.c", "a.\"b\"c", ""] {
+        for bad in ["prices", "public.", ".prices", "\"a.b", "\"a\"b.c", "a.\"b\"c", "", "a.b\0", "\0a.b"] {
             check(bad, None);
         }
     }

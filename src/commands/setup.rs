@@ -106,7 +106,7 @@ fn sql(names: &Names, policy: &Policy, known: Option<&Known>) -> Vec<String> {
     }
     lines.push("-- For `lockstep snapshot` alone, which reads rows under ingest's role:".to_owned());
     for name in tables() {
-        lines.push(format!("-- GRANT SELECT ON {} TO lockstep_ingest;", table(name)));
+        lines.push(remark(&format!("GRANT SELECT ON {} TO lockstep_ingest;", table(name))));
     }
     if known.is_none() {
         lines.push(
@@ -135,6 +135,11 @@ fn sql(names: &Names, policy: &Policy, known: Option<&Known>) -> Vec<String> {
     lines
 }
 
+/// One line, whatever a name in it holds: a name must not end the comment.
+fn remark(text: &str) -> String {
+    format!("-- {}", text.replace(char::is_control, " "))
+}
+
 /// A table as it is to be published, and what must be said about that. What is called like a secret is left out.
 fn publish(
     policy: &Policy,
@@ -146,18 +151,21 @@ fn publish(
     let wanted = |column: &str| may(column) && read.is_none_or(|columns| columns.contains(&column));
     let needed = read.into_iter().flatten().filter(|column| !may(column));
     let mut remarks: Vec<String> = needed
-        .map(|column| format!("-- {name}: a view needs column {column}, which is called like a secret and left out"))
+        .map(|column| {
+            remark(&format!("{name}: a view needs column {column}, which is called like a secret and left out"))
+        })
         .collect();
     let logged = known.and_then(|known| known.iter().find(|(column, known)| known.logged && !may(column)));
     if let Some((column, _)) = logged {
-        remarks
-            .push(format!("-- {name} is left out: its replica identity has {column}, which is called like a secret"));
+        remarks.push(remark(&format!(
+            "{name} is left out: its replica identity has {column}, which is called like a secret"
+        )));
         return (None, remarks);
     }
     if read.is_none() {
-        remarks.push(format!(
-            "-- no view reads {name}, so nothing here says which of its columns others need: all are published"
-        ));
+        remarks.push(remark(&format!(
+            "no view reads {name}, so nothing here says which of its columns others need: all are published"
+        )));
     }
     let table = match (known, read) {
         (Some(known), None) if known.keys().all(|column| may(column)) => table(name),

@@ -73,9 +73,11 @@ impl Default for StackOptions {
 pub struct Secured {
     /// Names and addresses that the servers' certificate is for.
     pub names: Vec<String>,
-    /// The one user of Kafka's secured listener.
-    pub kafka_user: String,
-    /// The user's password, for PLAIN and SCRAM alike. No quotes, backslashes, commas or brackets.
+    /// The users of Kafka's secured listener.
+    pub kafka_users: Vec<String>,
+    /// Whether a user may only do what an ACL allows. Who comes by the open listener may do everything all the same.
+    pub kafka_authorizes: bool,
+    /// Every user's password, for PLAIN and SCRAM alike. No quotes, backslashes, commas or brackets.
     pub kafka_password: String,
 }
 
@@ -83,7 +85,8 @@ impl Default for Secured {
     fn default() -> Self {
         Self {
             names: ["localhost", "127.0.0.1"].map(str::to_owned).to_vec(),
-            kafka_user: "lockstep".to_owned(),
+            kafka_users: vec!["lockstep".to_owned()],
+            kafka_authorizes: false,
             kafka_password: "lockstep".to_owned(),
         }
     }

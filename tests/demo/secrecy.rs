@@ -16,6 +16,9 @@ const RENAME_LIMIT: Duration = Duration::from_secs(10);
 /// As the demo's shop has it, in a name too.
 pub const ADDRESS: &str = "planted.address@shop.example";
 
+/// What `explain` tries: the address under another name.
+const RENAME: &str = "UPDATE users SET name = email WHERE user_id = 1";
+
 /// A demo's servers, known by the environment of one of its roles; and the roles' logs, open, so that they can be read
 /// when the demo has taken them away.
 pub struct Backstage {
@@ -58,18 +61,39 @@ impl Backstage {
     pub fn said_by_commands(&self) -> String {
         let exports: String = self.environment.iter().map(|(name, value)| format!("export {name}={value}\n")).collect();
         let lockstep = Lockstep::new(&self.folder).exports(&exports);
-        let commands: [&[&str]; 6] = [
+        self.park_the_address(&lockstep);
+        let commands: [&[&str]; 15] = [
             &["status"],
             &["status", "-o", "json"],
             &["check"],
             &["warm", "profile"],
             &["why", "user:1"],
+            &["why", "user:1", "-o", "json"],
             &["explain", "--table", "public.users", "--key", "1"],
+            &["explain", "--sql", RENAME],
+            &["parked", "show", "0"],
+            &["parked", "show", "0", "-o", "json"],
+            &["replay", "--dry-run", "--group", "customers"],
+            &["snapshot", "public.users"],
+            &["audit", "--full", "--once"],
+            &["audit", "--noted", "-o", "json"],
+            &["purge", "--key", "user:1"],
         ];
         let said = commands.map(|arguments| lockstep.run(arguments).to_string()).concat();
         assert!(said.contains("  name: private:"), "the entry is told, its name is not: {said}");
         assert!(said.contains("update public.users 1"), "the change is explained: {said}");
         said
+    }
+
+    /// A row too large for the log, which is parked: with what identifies it, and nothing else of it.
+    fn park_the_address(&self, lockstep: &Lockstep) {
+        let insert = format!(
+            "INSERT INTO users (email, name) VALUES ('2{ADDRESS}', '{ADDRESS}' || repeat(md5(random()::text), 40000))"
+        );
+        let done = Command::new(PSQL).args(["-XAtqd", self.value("LOCKSTEP_DATABASE_URL"), "-c", &insert]).output();
+        assert!(done.expect("psql").status.success());
+        let parked = || lockstep.run(&["parked", "ls"]).stdout.contains("row-too-large").then_some(());
+        until("the row to be parked", RENAME_LIMIT, parked);
     }
 
     /// All that the roles have logged.

@@ -5,6 +5,7 @@
 
 pub mod cut;
 pub mod kafka;
+pub mod kafka_tool;
 pub mod lockstep;
 pub mod process;
 pub mod program;

@@ -8,7 +8,7 @@ use lockstep_stack::{Service, Services, StackOptions};
 
 use crate::harness::{Lockstep, Program, until};
 use crate::shop::Shop;
-use crate::{anew, publications, sleeper, slots, snapshots, topics};
+use crate::{anew, publications, server, sleeper, slots, snapshots, topics};
 
 pub const READY_LIMIT: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
@@ -59,7 +59,8 @@ fn a_shop_of_its_own_is_set_up_checked_and_followed() {
     as_printed(&shop);
 
     slots::none_but_ours_is_read(&shop);
-    topics::one_takes_no_writes(&shop);
+    server::faults_are_told(&shop);
+    topics::faults_are_told(&shop);
     let ingest = start_ingest(&shop);
     topics::replicas_are_compared(&shop, POLICY);
     let checked = shop.lockstep.ask(&["check"]);

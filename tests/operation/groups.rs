@@ -1,12 +1,9 @@
 //! The lag of consumer groups, as Kafka's own tool tells it.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::harness::Lockstep;
+use crate::harness::kafka_tool;
 
-use crate::harness::{Lockstep, Program};
-
-const TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-const TOOL_LIMIT: Duration = Duration::from_secs(60);
+const TOOL: &str = "consumer.group.ConsumerGroupCommand";
 
 /// One partition of a group.
 #[derive(Debug)]
@@ -24,12 +21,9 @@ pub struct Lag {
 
 /// Asks for the three groups at once.
 pub fn describe(lockstep: &Lockstep, kafka: &str) -> Vec<Lag> {
-    let mut command = lockstep.other("java");
-    let class_path = jars().join("*");
-    command.arg("-XX:TieredStopAtLevel=1").arg("-cp").arg(class_path).args([TOOL, "--bootstrap-server", kafka]);
-    command.arg("--describe").args(["l2", "l1", "l3"].map(|tier| format!("--group=lockstep-{tier}")));
-    let ended = Program::start(command).wait(TOOL_LIMIT);
-    assert_eq!(ended.code, Some(0), "{ended}");
+    let groups = ["l2", "l1", "l3"].map(|tier| format!("--group=lockstep-{tier}"));
+    let arguments = ["--bootstrap-server", kafka, "--describe"].into_iter().chain(groups.iter().map(String::as_str));
+    let ended = kafka_tool::run(lockstep, TOOL, arguments);
     ended.stdout.lines().filter_map(row).collect()
 }
 
@@ -45,12 +39,4 @@ fn row(line: &str) -> Option<Lag> {
         end: end.parse().ok()?,
         lag: lag.parse().ok()?,
     })
-}
-
-fn jars() -> PathBuf {
-    let cache = std::env::var_os("LOCKSTEP_CACHE").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME or LOCKSTEP_CACHE")).join(".cache/lockstep");
-    let jars = cache.unwrap_or_else(home).join("kafka-tools-4.3.1/lib");
-    assert!(jars.is_dir(), "there is no {}: run scripts/bootstrap", jars.display());
-    jars
 }

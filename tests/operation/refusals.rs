@@ -70,6 +70,9 @@ fn what_can_be_told_without_a_server() {
                 .fails(CONFIGURED_WRONGLY, &["without tls", "set [kafka] tls = true"]),
             Case::new("a file that is not there", "status --config other.toml")
                 .fails(CONFIGURED_WRONGLY, &["other.toml", "No such file", "--config"]),
+            Case::new("no slot's name", "check")
+                .file("lockstep.toml", "[database]\nslot = \"Bad Slot!\"\n")
+                .fails(CONFIGURED_WRONGLY, &["[database] slot = \"Bad Slot!\"", "up to 63 of a-z, 0-9 and _"]),
             Case::new("no partitions", "status --partitions 0")
                 .fails(CONFIGURED_WRONGLY, &["partitions = 0", "from 1 to 1024"]),
             Case::new("no URL", "run")

@@ -10,32 +10,75 @@ use rdkafka::client::DefaultClientContext;
 use crate::elsewhere::{CONFIGURATION, refused_by_check};
 use crate::shop::Shop;
 
-/// One that ingest creates, and does not write to.
-const TOPIC: &str = "lockstep.grade";
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// Made by somebody who knew of three brokers, where there is one.
-pub fn one_takes_no_writes(shop: &Shop) {
+/// How a topic differs from what it must be, what its line says, and its remedy.
+struct Fault {
+    topic: &'static str,
+    partitions: Option<i32>,
+    setting: Option<(&'static str, &'static str)>,
+    says: &'static str,
+    remedy: &'static str,
+}
+
+const FAULTS: [Fault; 4] = [
+    // Made by somebody who knew of three brokers, where there is one.
+    Fault {
+        topic: "lockstep.grade",
+        partitions: None,
+        setting: Some(("min.insync.replicas", "2")),
+        says: "has min.insync.replicas = 2 and 1 replicas",
+        remedy: "kafka-configs --alter --topic lockstep.grade --add-config min.insync.replicas=1",
+    },
+    // What it forgets nobody can replay.
+    Fault {
+        topic: "lockstep.items",
+        partitions: None,
+        setting: Some(("retention.ms", "1000")),
+        says: "has retention.ms = 1000, not ",
+        remedy: "kafka-configs --alter --topic lockstep.items --add-config retention.ms=",
+    },
+    // A checkpoint that is deleted for its age is a new epoch.
+    Fault {
+        topic: "lockstep.checkpoint",
+        partitions: None,
+        setting: Some(("cleanup.policy", "delete")),
+        says: "has cleanup.policy = delete, not compact",
+        remedy: "kafka-configs --alter --topic lockstep.checkpoint --add-config cleanup.policy=compact",
+    },
+    Fault {
+        topic: "lockstep.items",
+        partitions: Some(3),
+        setting: None,
+        says: "has 3 partitions, not 4",
+        remedy: "configure as many partitions as there are",
+    },
+];
+
+/// Before ingest has made them.
+pub fn faults_are_told(shop: &Shop) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &shop.endpoints().kafka);
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("a client");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
     let specs = lockstep_schemas::topics::all(["items"], 4);
-    let spec = specs.iter().find(|spec| spec.name == TOPIC).expect("a topic of ours");
-    let mut topic = NewTopic::new(TOPIC, spec.partitions, TopicReplication::Fixed(1));
-    for (name, value) in &spec.settings {
-        topic = topic.set(name, value);
+    for fault in FAULTS {
+        let spec = specs.iter().find(|spec| spec.name == fault.topic).expect("a topic of ours");
+        let partitions = fault.partitions.unwrap_or(spec.partitions);
+        let mut topic = NewTopic::new(fault.topic, partitions, TopicReplication::Fixed(1));
+        let others =
+            spec.settings.iter().copied().filter(|(name, _)| fault.setting.is_none_or(|(own, _)| own != *name));
+        for (name, value) in others.chain(fault.setting) {
+            topic = topic.set(name, value);
+        }
+        let made = runtime.block_on(admin.create_topics([&topic], &options));
+        made.expect("an answer").remove(0).expect("a topic");
+        let line = format!("FAIL  topic {0}: topic {0} {1}", fault.topic, fault.says);
+        refused_by_check(&shop.lockstep, &line, fault.remedy);
+        let gone = runtime.block_on(admin.delete_topics(&[fault.topic], &options));
+        gone.expect("an answer").remove(0).expect("a deleted topic");
     }
-    let made = runtime.block_on(admin.create_topics([&topic.set("min.insync.replicas", "2")], &options));
-    made.expect("an answer").remove(0).expect("a topic");
-    refused_by_check(
-        &shop.lockstep,
-        &format!("FAIL  topic {TOPIC}: topic {TOPIC} has min.insync.replicas = 2 and 1 replicas"),
-        &format!("kafka-configs --alter --topic {TOPIC} --add-config min.insync.replicas=1"),
-    );
-    let gone = runtime.block_on(admin.delete_topics(&[TOPIC], &options));
-    gone.expect("an answer").remove(0).expect("a deleted topic");
 }
 
 /// Once ingest has made them, with as many replicas as the broker gives by itself.

@@ -11,6 +11,8 @@ use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
 
+use crate::members::Seen;
+
 /// What ingest knows of its own past, in the compacted checkpoint topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
@@ -21,6 +23,8 @@ pub(crate) struct Checkpoint {
     pub next: BTreeMap<String, Vec<i64>>,
     /// Of each table, the schema that was last announced.
     pub announced: BTreeMap<String, u32>,
+    /// The policy's tables, as members of the publication.
+    pub members: Seen,
     pub snapshots: Snapshots,
 }
 
@@ -33,6 +37,8 @@ struct Wire {
     #[serde(default)]
     announced: BTreeMap<String, u32>,
     #[serde(default)]
+    members: Seen,
+    #[serde(default)]
     snapshots: Snapshots,
 }
 
@@ -43,6 +49,7 @@ impl Checkpoint {
             confirmed_lsn: self.confirmed.to_string(),
             next: self.next.clone(),
             announced: self.announced.clone(),
+            members: self.members.clone(),
             snapshots: self.snapshots.clone(),
         };
         serde_json::to_vec(&wire).unwrap_or_default()
@@ -55,6 +62,7 @@ impl Checkpoint {
             confirmed: wire.confirmed_lsn.parse().ok()?,
             next: wire.next,
             announced: wire.announced,
+            members: wire.members,
             snapshots: wire.snapshots,
         })
     }

@@ -98,6 +98,7 @@ mod tests {
                 confirmed: Lsn(confirmed),
                 next,
                 announced: BTreeMap::new(),
+                members: BTreeMap::new(),
                 snapshots: Snapshots::default(),
             })
         };

@@ -101,6 +101,8 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         chunks,
     };
     let (marking, marks) = mpsc::channel(1);
+    let members = log.checkpoint.as_ref().map(|checkpoint| checkpoint.members.clone()).unwrap_or_default();
+    let (seeing, seen) = tokio::sync::watch::channel(members.clone());
     let (publisher, reports) = Publisher::open(kafka, batch_bytes_max).map_err(kafka_failed)?;
     let mut stream = Stream {
         epoch: epoch.number,
@@ -118,6 +120,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
             confirmed: Lsn(0),
             next: BTreeMap::new(),
             announced,
+            members,
             snapshots: snapshots.clone(),
         },
         saved: Lsn(0),
@@ -128,6 +131,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         signal_table: database_config.signal_table.clone(),
         signals_from: None,
         marks,
+        members: seen,
         metrics: metrics.clone(),
     };
     let failed = |error: StreamError| match error {
@@ -144,7 +148,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     tracing::info!(epoch = epoch.number, from = %confirmed, "streaming");
     metrics.epoch.set(i64::from(epoch.number));
     metrics.streaming.set(1);
-    let members = Members::new(policy, &database_config.publication);
+    let members = Members::new(policy, &database_config.publication, seeing);
     let beside = async {
         tokio::join!(
             reader.run(shutdown.clone()),

@@ -71,6 +71,7 @@ impl Stream {
             return Ok(());
         }
         (self.checkpoint.confirmed, self.checkpoint.next) = (confirmed, self.progress.next());
+        self.checkpoint.members.clone_from(&self.members.borrow());
         self.checkpoint.snapshots = self.snapshots.confirmed(confirmed).clone();
         for (_, table, schema) in self.announcing.extract_if(.., |(end, _, _)| *end <= confirmed) {
             self.checkpoint.announced.insert(table, schema);

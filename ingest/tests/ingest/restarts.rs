@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lockstep_schemas::control::ControlKind;
 use lockstep_schemas::position::{Lsn, Position};
 use sqlx::PgPool;
 
 use crate::log::Seen;
 use crate::progress::check_all_progress;
-use crate::shop::Shop;
+use crate::shop::{PARTITIONS, Shop};
 
 /// Rows that are inserted, four in each transaction, beside one that is counted up.
 const INSERTS: usize = 4_000;
@@ -36,6 +37,7 @@ pub async fn restarts_lose_nothing(shop: &Shop) {
     writer.await.expect("no panic");
     let log = shop.log_now().await;
     ingest.stop().await;
+    what_was_out_meanwhile_is_dropped(shop).await;
 
     // Every row once, under one position; every count once, in order.
     let mut positions: BTreeMap<String, BTreeSet<Position>> = BTreeMap::new();
@@ -62,6 +64,28 @@ pub async fn restarts_lose_nothing(shop: &Shop) {
         stop.check(&log.0);
     }
     check_all_progress(shop, &log).await;
+}
+
+/// A table is out of the publication while nobody looks: what changed then is in no log.
+async fn what_was_out_meanwhile_is_dropped(shop: &Shop) {
+    let list = "SELECT string_agg(quote_ident(name), ', ') FROM pg_publication_tables, unnest(attnames) AS name \
+                WHERE pubname = 'lockstep' AND tablename = 'preferences'";
+    let columns: String = shop.scalar(list).await;
+    shop.execute(&format!(
+        "ALTER PUBLICATION lockstep DROP TABLE preferences; UPDATE preferences SET value = 'y' WHERE user_id = 1; \
+         ALTER PUBLICATION lockstep ADD TABLE preferences ({columns})"
+    ))
+    .await;
+    let ingest = shop.start().await;
+    shop.until("its group's entries to be dropped", async || {
+        let log = shop.log_now().await;
+        let lost = log.0.iter().filter_map(Seen::control).filter(|control| control.kind == ControlKind::Lost);
+        let tables: Vec<_> = lost.map(|control| control.table.clone()).collect();
+        assert!(tables.iter().all(|table| table.as_deref() == Some("public.preferences")), "{tables:?}");
+        (tables.len() == PARTITIONS as usize).then_some(())
+    })
+    .await;
+    ingest.stop().await;
 }
 
 async fn write(pool: PgPool, committed: Arc<AtomicUsize>) {

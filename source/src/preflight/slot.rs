@@ -109,8 +109,10 @@ pub(super) async fn checks(database: &Database, name: &str) -> Vec<Check> {
     let found = found.await.and_then(|slot| match slot {
         None => Ok("not there yet: ingest creates it".to_owned()),
         Some(slot) if slot.wal_status == "lost" => {
-            Err(Failure::configuration(format!("slot {name} has lost its log (wal_status = lost)"))
-                .remedy("drop it with pg_drop_replication_slot; ingest then begins a new epoch with a new slot"))
+            Err(Failure::configuration(format!("slot {name} has lost its log (wal_status = lost)")).remedy(format!(
+                "run SELECT pg_drop_replication_slot('{}'); ingest then begins a new epoch with a new slot",
+                name.replace('\'', "''")
+            )))
         }
         Some(slot) => {
             let reader = slot.active_pid.map_or("nobody reads it".to_owned(), |pid| format!("read by process {pid}"));

@@ -11,12 +11,16 @@ use crate::site::Site;
 const PREFIX: &str = "listener.name.secured";
 const MODULES: &str = "org.apache.kafka.common.security";
 const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// The broker itself comes by the open listener, and has no name there.
+const AUTHORIZER: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+                          super.users=User:ANONYMOUS\n";
 
-/// The listener `SECURED`, and the one user that it knows.
+/// The listener `SECURED`, and the users that it knows.
 #[derive(Clone)]
 pub(super) struct SecuredListener {
     port: u16,
-    user: String,
+    users: Vec<String>,
+    authorizes: bool,
     password: String,
     /// Key and certificate in one file, as the broker wants them.
     key_store: PathBuf,
@@ -32,8 +36,9 @@ impl SecuredListener {
         let parts = [&certificates.key, &certificates.certificate].map(fs::read_to_string);
         let parts = parts.into_iter().collect::<Result<Vec<_>, _>>().map_err(StackError::io("read a certificate"))?;
         fs::write(&key_store, parts.concat()).map_err(StackError::io("write a key store"))?;
-        let Secured { kafka_user: user, kafka_password: password, .. } = secured.clone();
-        Ok(Some(Self { port: site.ports.take()?, user, password, key_store }))
+        let Secured { kafka_users: users, kafka_authorizes: authorizes, kafka_password: password, .. } =
+            secured.clone();
+        Ok(Some(Self { port: site.ports.take()?, users, authorizes, password, key_store }))
     }
 
     pub(super) fn address(&self) -> String {
@@ -42,25 +47,28 @@ impl SecuredListener {
 
     /// Lines of the broker's settings.
     pub(super) fn settings(&self) -> String {
-        let Self { user, password, .. } = self;
+        let Self { users, password, .. } = self;
         let [first, second] = SCRAM;
         let scram = SCRAM.map(|mechanism| {
             let mechanism = mechanism.to_lowercase();
             format!("{PREFIX}.{mechanism}.sasl.jaas.config={MODULES}.scram.ScramLoginModule required;\n")
         });
+        let plain: String = users.iter().map(|user| format!(" user_{user}=\"{password}\"")).collect();
+        let authorizer = if self.authorizes { AUTHORIZER } else { "" };
         format!(
-            "{PREFIX}.ssl.keystore.type=PEM\n{PREFIX}.ssl.keystore.location={}\n\
+            "{authorizer}{PREFIX}.ssl.keystore.type=PEM\n{PREFIX}.ssl.keystore.location={}\n\
              {PREFIX}.sasl.enabled.mechanisms=PLAIN,{first},{second}\n{}\
-             {PREFIX}.plain.sasl.jaas.config={MODULES}.plain.PlainLoginModule required user_{user}=\"{password}\";\n",
+             {PREFIX}.plain.sasl.jaas.config={MODULES}.plain.PlainLoginModule required{plain};\n",
             self.key_store.display(),
             scram.concat()
         )
     }
 
-    /// What the format of the broker's folder is told, so that the user is known from the first request on.
+    /// What the format of the broker's folder is told, so that the users are known from the first request on.
     pub(super) fn scram_arguments(&self) -> Vec<String> {
-        let Self { user, password, .. } = self;
-        let user = |mechanism| format!("{mechanism}=[name=\"{user}\",password=\"{password}\"]");
-        SCRAM.into_iter().flat_map(|mechanism| ["--add-scram".to_owned(), user(mechanism)]).collect()
+        let Self { users, password, .. } = self;
+        let each = users.iter().flat_map(|user| SCRAM.map(|mechanism| (user, mechanism)));
+        let added = |(user, mechanism)| format!("{mechanism}=[name=\"{user}\",password=\"{password}\"]");
+        each.flat_map(|one| ["--add-scram".to_owned(), added(one)]).collect()
     }
 }
