@@ -202,7 +202,7 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
     let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
     for topic in [topics::SCORES, topics::VIEWS] {
-        lines.push(allow("lockstep-ingest", &["Create", "Describe"], &format!("--topic {topic}")));
+        lines.push(allow("lockstep-ingest", &["Create", "Describe", "DescribeConfigs"], &format!("--topic {topic}")));
     }
     for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));

@@ -10,8 +10,9 @@ use crate::case::{PASSWORD, SECRET};
 use crate::harness::Lockstep;
 
 const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
-/// The role that `lockstep setup --print-sql` makes for ingest.
-const USER: &str = "lockstep_ingest";
+/// The roles that `lockstep setup --print-sql` makes, for ingest and for who reads rows.
+pub const USER: &str = "lockstep_ingest";
+pub const READER: &str = "lockstep_reader";
 
 /// How a password reaches a process.
 #[derive(Clone, Copy)]
@@ -28,9 +29,22 @@ pub struct Shop {
 }
 
 impl Shop {
+    /// The two servers that ask who we are.
     pub fn start() -> Self {
         let services = Services { postgres: true, kafka: true, ..Services::NONE };
-        let (stack, stranger) = (secured(services), secured(Services::NONE));
+        Self::with(secured(services, Secured::default()))
+    }
+
+    /// All services, and a Kafka in which these may do what they are allowed to, and nothing else.
+    pub fn of_users(users: Vec<String>) -> Self {
+        Self::with(secured(
+            Services::default(),
+            Secured { kafka_users: users, kafka_authorizes: true, ..Secured::default() },
+        ))
+    }
+
+    fn with(stack: Stack) -> Self {
+        let stranger = secured(Services::NONE, Secured::default());
         let shop = Shop { stack, stranger, folder: tempfile::tempdir().expect("a folder") };
         fs::write(shop.password_file(), format!("{PASSWORD}\n")).expect("a written file");
         shop.set_up();
@@ -42,7 +56,7 @@ impl Shop {
         let admin = self.lockstep().set("LOCKSTEP_DATABASE_URL", &self.admin_url());
         assert_eq!(admin.ask(&["migrate"]), "the database is up to date\n");
         let setup = admin.ask(&["setup", "--print-sql"]);
-        self.sql(&format!("DROP PUBLICATION lockstep; {setup}; ALTER ROLE {USER} PASSWORD '{PASSWORD}'"));
+        self.sql(&format!("DROP PUBLICATION lockstep; {setup}; ALTER ROLE {USER} PASSWORD '{PASSWORD}'; ALTER ROLE {READER} PASSWORD '{PASSWORD}'"));
         // A database with a past: as text, the tenth epoch would come before it, and be doubted at each start.
         self.sql("INSERT INTO lockstep.epoch VALUES (9, 'another', '00000001', 'lockstep', 'first start')");
     }
@@ -66,10 +80,14 @@ impl Shop {
 
     /// The database as ingest is to reach it, without a password.
     pub fn database_url(&self) -> String {
+        self.database_url_of(USER)
+    }
+
+    fn database_url_of(&self, user: &str) -> String {
         let url = &self.endpoints().database_url;
         let (_, host) = url.rsplit_once('@').expect("a user");
         let host = host.replace("127.0.0.1", "localhost");
-        format!("postgres://{USER}@{host}?sslmode=verify-full&sslrootcert={}", self.authority().display())
+        format!("postgres://{user}@{host}?sslmode=verify-full&sslrootcert={}", self.authority().display())
     }
 
     fn admin_url(&self) -> String {
@@ -84,14 +102,27 @@ impl Shop {
 
     /// The configuration's file: Kafka by `sasl`, and where the passwords are.
     pub fn file(&self, sasl: &str, authority: &Path, database: By, kafka: By) -> String {
+        self.file_as("lockstep", USER, sasl, authority, database, kafka)
+    }
+
+    /// The same, for these users of Kafka and of the database.
+    pub fn file_as(
+        &self,
+        user: &str,
+        database_user: &str,
+        sasl: &str,
+        authority: &Path,
+        database: By,
+        kafka: By,
+    ) -> String {
         let password = |by| match by {
             By::Environment => String::new(),
             By::File => format!("password_file = {:?}\n", self.password_file()),
         };
         format!(
             "[database]\nurl = \"{}\"\n{}\n[kafka]\nbrokers = \"{}\"\ntls = true\nca_file = {authority:?}\n\
-             sasl = \"{sasl}\"\nuser = \"lockstep\"\n{}",
-            self.database_url(),
+             sasl = \"{sasl}\"\nuser = \"{user}\"\n{}",
+            self.database_url_of(database_user),
             password(database),
             self.endpoints().kafka_secured,
             password(kafka)
@@ -119,8 +150,8 @@ impl Shop {
     }
 }
 
-fn secured(services: Services) -> Stack {
-    let secured = Some(Secured { kafka_password: PASSWORD.to_owned(), ..Secured::default() });
+fn secured(services: Services, secured: Secured) -> Stack {
+    let secured = Some(Secured { kafka_password: PASSWORD.to_owned(), ..secured });
     let postgres_password = Some(PASSWORD.to_owned());
     let options = StackOptions { services, postgres_password, secured, ..StackOptions::default() };
     let started = Stack::start(options, &mut |line| eprintln!("{line}"));
