@@ -94,6 +94,7 @@ share! {
     relations::a_table_renamed_away_and_back
     relations::a_table_made_anew_is_another
     relations::a_table_that_was_out_of_the_publication
+    relations::columns_of_a_list_change_and_go
     relations::values_that_changed_without_a_row
     relations::an_entity_key_renamed_away_and_back
     relations::a_secret_that_comes_later_stays

@@ -13,7 +13,7 @@ tables = [
     "public.including", "public.including_by_index", "public.including_whole",
     "public.emptied", "public.referred", "public.numbered",
     "public.changing", "public.renamed", "public.remade", "public.rewritten",
-    "public.estranged", "public.trusting",
+    "public.estranged", "public.trusting", "public.listed",
 ]
 
 [groups.names]
@@ -83,6 +83,7 @@ CREATE TABLE remade (id int PRIMARY KEY, n int);
 CREATE TABLE rewritten (id int PRIMARY KEY, n int);
 CREATE TABLE estranged (id int PRIMARY KEY, n int);
 CREATE TABLE trusting (id int PRIMARY KEY, n int);
+CREATE TABLE listed (id int PRIMARY KEY, n int, note text, aside text);
 
 CREATE TABLE "Unit ""Price"" list" (
     "Id Nr." int PRIMARY KEY, "Größe" text, "a b" text, a_b text, "a.b" text, "1st" int, "select" text, "say ""so""" text

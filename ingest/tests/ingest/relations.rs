@@ -107,13 +107,57 @@ pub async fn a_table_that_was_out_of_the_publication(shop: &Shop) {
     let seen = shop.commit_all(&["INSERT INTO renamed VALUES (10, 1)"]).await;
     assert_eq!(told(&seen[0]).1.len(), 1);
     publish_all_columns(shop, "renamed").await;
+    all_is_dropped_for(shop, "public.renamed").await;
+}
+
+async fn all_is_dropped_for(shop: &Shop, table: &str) {
     shop.until("its group's entries to be dropped", async || {
         let log = shop.log_now().await;
         let lost = log.0.iter().filter_map(Seen::control).filter(|control| control.kind == ControlKind::Lost);
-        let lost = lost.filter(|control| control.table.as_deref() == Some("public.renamed")).count();
+        let lost = lost.filter(|control| control.table.as_deref() == Some(table)).count();
         (lost == PARTITIONS as usize).then_some(())
     })
     .await;
+}
+
+/// Where the publication lists columns, those may change as any others; one that is dropped takes its table out of it, and
+/// nothing in the log says so.
+pub async fn columns_of_a_list_change_and_go(shop: &Shop) {
+    let _alone = ALONE.lock().await;
+    let listing = |columns: &str| format!("ALTER PUBLICATION lockstep ADD TABLE listed ({columns})");
+    shop.execute(&format!("ALTER PUBLICATION lockstep DROP TABLE listed; {}", listing("id, n, note"))).await;
+    let seen = shop
+        .commit_all(&[
+            "INSERT INTO listed VALUES (1, 1, 'a', 'x')",
+            "ALTER TABLE listed ALTER n TYPE text USING 'n' || n; INSERT INTO listed VALUES (2, 'n2', 'b', 'x')",
+            "ALTER TABLE listed RENAME note TO remark; INSERT INTO listed (id, n, remark) VALUES (3, 'n3', 'c')",
+            // What is not listed is none of ours, whatever becomes of it.
+            "ALTER TABLE listed DROP COLUMN aside; INSERT INTO listed (id, n, remark) VALUES (4, 'n4', 'd')",
+            "ALTER TABLE listed ADD COLUMN later int DEFAULT 7; INSERT INTO listed (id, n, remark) VALUES (5, 'n5', 'e')",
+        ])
+        .await;
+    let told: Vec<_> = seen.iter().map(|seen| told(seen)).collect();
+    assert_eq!(told.iter().map(|(_, rows)| rows.len()).collect::<Vec<_>>(), [1; 5]);
+    let has_news: Vec<bool> = told.iter().map(|(news, _)| *news > 0).collect();
+    assert_eq!(has_news, [false, true, true, false, false]);
+    let rows: Vec<_> =
+        told.iter().map(|(_, rows)| texts(rows[0], &["id", "n", "note", "remark", "aside", "later"])).collect();
+    let row = |texts: [&'static str; 4]| -> Vec<Option<&'static str>> {
+        texts.into_iter().chain(["", ""]).map(|text| Some(text).filter(|text| !text.is_empty())).collect()
+    };
+    let expected =
+        [["1", "1", "a", ""], ["2", "n2", "b", ""], ["3", "n3", "", "c"], ["4", "n4", "", "d"], ["5", "n5", "", "e"]];
+    assert_eq!(rows, expected.map(row));
+
+    shop.execute("ALTER TABLE listed DROP COLUMN n CASCADE").await;
+    shop.execute("UPDATE listed SET remark = 'f' WHERE id = 1").await;
+    shop.execute(&listing("id, remark")).await;
+    all_is_dropped_for(shop, "public.listed").await;
+    let seen = shop.commit_all(&["UPDATE listed SET remark = 'g' WHERE id = 1"]).await;
+    let rows = seen[0].iter().filter(|seen| seen.control().is_none());
+    let rows: Vec<_> =
+        rows.filter_map(|seen| seen.change().after.as_ref()).map(|row| texts(row, &["id", "n", "remark"])).collect();
+    assert_eq!(rows, [[Some("1"), None, Some("g")]]);
 }
 
 /// Every row has other values, and the table has the same columns as before.

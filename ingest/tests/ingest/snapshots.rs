@@ -167,6 +167,9 @@ pub async fn a_snapshot_beside_changes(shop: &Shop) {
     let (third, held) = begin_and_hold(shop, users()).await;
     shop.ask(&Signal::StopSnapshot { id: None }).await;
     shop.ask(&Signal::Snapshot { id: "fourth".to_owned(), tables: users() }).await;
+    // The word is in the log; until ingest has read it, the snapshot may come to its end.
+    let heard = async || shop.snapshots().await.waiting.iter().all(|one| one.id != third).then_some(());
+    shop.until("the snapshot to be given up", heard).await;
     held.rollback().await.expect("the lock is given up");
     assert!(shop.finished(&third).await.stopped);
     let count = shop.scalar::<i64>("SELECT count(*) FROM users").await as u64;
