@@ -17,7 +17,7 @@ pub(crate) fn behind(answer: &Answer, view: &View, now_micros: i64) -> Option<On
 mod tests {
     use lockstep_schemas::policy::{DEFAULT, Policy, TierName};
     use lockstep_schemas::position::Position;
-    use lockstep_tiers::Mark;
+    use lockstep_tiers::{Kept, Mark};
 
     use super::*;
 
@@ -27,7 +27,7 @@ mod tests {
         let check = |lines: &str, by: AnsweredBy, at: Option<i64>, expected: Option<OnBehind>| {
             let policy = Policy::parse(&text(lines)).expect("a policy");
             let mark = at.map(|at| Mark { position: Position::LEAST, timeline: String::new(), at, l3_begun: None });
-            let answer = Answer { by, asked: Vec::new(), fields: None, mark };
+            let answer = Answer { by, asked: Vec::new(), fields: None, mark, kept: Kept::Yes };
             assert_eq!(behind(&answer, &policy.views["product_all"], 100_000_000), expected, "{lines} {by:?} {at:?}");
         };
         let l2 = AnsweredBy::Tier(TierName::L2);

@@ -6,7 +6,7 @@ use lockstep_process::clock::now_micros;
 use lockstep_schemas::entry::{Kinds, LoadError};
 use lockstep_schemas::policy::{OnBehind, TierName, View};
 use lockstep_schemas::switched::Switched;
-use lockstep_tiers::{Answer, AnsweredBy, Tiers};
+use lockstep_tiers::{Answer, AnsweredBy, Kept, Tiers};
 
 use crate::behind::behind;
 use crate::hot::HotSet;
@@ -90,6 +90,6 @@ fn judged(view: &View, answer: Answer) -> Judged {
 async fn past(tiers: &Tiers, view: &View, entity: &str) -> Result<Given, LoadError> {
     let loaded = tiers.loader.load(view, &[entity.to_owned()]).await?.pop();
     let fields = loaded.and_then(|loaded| loaded.fields);
-    let answer = Answer { by: AnsweredBy::Database, asked: vec![view.tier], fields, mark: None };
+    let answer = Answer { by: AnsweredBy::Database, asked: vec![view.tier], fields, mark: None, kept: Kept::No };
     Ok(Given { answer, behind: Some(OnBehind::Bypass) })
 }

@@ -43,6 +43,17 @@ impl Writer {
         self.bytes.extend_from_slice(value);
     }
 
+    /// A string of two numbers in digits, and what stands before, between and behind them: in every record, so without the
+    /// machinery of `format!`.
+    pub fn digits(&mut self, around: [&str; 3], numbers: [u64; 2]) {
+        let mut buffers = [itoa::Buffer::new(), itoa::Buffer::new()];
+        let [first, second] = &mut buffers;
+        let [before, between, behind] = around;
+        let parts = [before, first.format(numbers[0]), between, second.format(numbers[1]), behind];
+        self.long(parts.iter().map(|part| part.len()).sum::<usize>() as i64);
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part.as_bytes()));
+    }
+
     /// A float.
     pub fn float(&mut self, value: f32) {
         self.bytes.extend_from_slice(&value.to_le_bytes());

@@ -32,12 +32,15 @@ pub enum Begin {
     Oldest,
     /// At the newest record, where there is one.
     Newest,
+    /// Behind the newest record: what comes from now on.
+    End,
     /// At so many records before the end, or the oldest where there are fewer.
     Last(i64),
 }
 
-/// Hands each record of a topic to `each`, until shutdown. Where reading fails it begins again, so that records may come
-/// twice; they are state, and the newest one counts.
+/// Hands each record of a topic to `each`, until shutdown. Where reading fails it goes on behind the last record that came;
+/// one that reads a topic from its oldest record, or its last ones, begins again, so that records may come twice: they are
+/// state, and the newest one counts.
 pub async fn follow(
     kafka: KafkaConfig,
     id: &str,
@@ -47,12 +50,19 @@ pub async fn follow(
     mut each: impl FnMut(OwnedMessage),
 ) {
     let mut pauses = Pauses::default();
+    let mut place = None;
     loop {
         let read = async {
-            let mut tail = Tail::open(&kafka, id, topic, begin).await?;
+            let mut tail = Tail::open_behind(&kafka, id, topic, begin, place).await?;
+            if matches!(begin, Begin::Newest | Begin::End) {
+                place = Some(tail.next);
+            }
             loop {
                 match tokio::time::timeout(SILENCE_MAX, tail.next()).await {
-                    Ok(message) => each(message?),
+                    Ok(message) => {
+                        each(message?);
+                        place = place.map(|_| tail.next);
+                    }
                     Err(_) if tail.is_deaf(&kafka).await => {
                         return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
                     }
@@ -84,6 +94,17 @@ pub struct Tail {
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
     pub async fn open(kafka: &KafkaConfig, id: &str, topic: &str, begin: Begin) -> Result<Self, KafkaError> {
+        Self::open_behind(kafka, id, topic, begin, None).await
+    }
+
+    /// The same, or at the place where an earlier reader stood, if the topic still has it.
+    async fn open_behind(
+        kafka: &KafkaConfig,
+        id: &str,
+        topic: &str,
+        begin: Begin,
+        place: Option<i64>,
+    ) -> Result<Self, KafkaError> {
         // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
         let mut config = topics::reader(kafka, id);
         config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
@@ -91,11 +112,7 @@ impl Tail {
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
             let (oldest, end) = ends(&consumer, &topic)?;
-            let next = match begin {
-                Begin::Oldest => oldest,
-                Begin::Last(records) => end.saturating_sub(records).max(oldest),
-                Begin::Newest => (end - 1).max(oldest),
-            };
+            let next = next(begin, place, oldest, end);
             let mut place = TopicPartitionList::new();
             place.add_partition_offset(&topic, 0, Offset::Offset(next))?;
             consumer.assign(&place)?;
@@ -158,6 +175,18 @@ impl Tail {
     }
 }
 
+/// Where to read, in a topic from `oldest` to `end`. Pure.
+fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i64 {
+    match (begin, place) {
+        // A place beyond the end is of a topic that was there before.
+        (_, Some(place)) if place <= end => place.max(oldest),
+        (Begin::Oldest, _) => oldest,
+        (Begin::Last(records), _) => end.saturating_sub(records).max(oldest),
+        (Begin::Newest, _) => (end - 1).max(oldest),
+        (Begin::End, _) => end,
+    }
+}
+
 /// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the
 /// broker stood still for longer than its session, until it is let in again.
 #[expect(clippy::disallowed_methods, reason = "it runs on a thread for what blocks, as the client's questions do")]
@@ -184,4 +213,28 @@ fn is_known(consumer: &StreamConsumer, topic: &str) -> bool {
     metadata.map_or(true, |metadata| {
         metadata.brokers().is_empty() || metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_goes_on_where_it_stood() {
+        for (begin, place, expected) in [
+            (Begin::Oldest, None, 3),
+            (Begin::Last(2), None, 7),
+            (Begin::Last(100), None, 3),
+            (Begin::Newest, None, 8),
+            (Begin::End, None, 9),
+            (Begin::End, Some(5), 5),
+            (Begin::Newest, Some(9), 9),
+            (Begin::End, Some(1), 3),
+            (Begin::Newest, Some(20), 8),
+            (Begin::End, Some(20), 9),
+        ] {
+            assert_eq!(next(begin, place, 3, 9), expected, "{begin:?} {place:?}");
+        }
+        assert_eq!(next(Begin::Newest, None, 0, 0), 0, "an empty topic");
+    }
 }

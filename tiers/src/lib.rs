@@ -22,7 +22,7 @@ pub use layout::{Layout, Place};
 pub use measure::Account;
 pub use redis_error::RedisError;
 pub use sweep::{Swept, sweep};
-pub use through::{Answer, AnsweredBy, Tiers};
+pub use through::{Answer, AnsweredBy, Kept, Tiers};
 pub use tier::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Tier, Watermark};
 pub use tier_error::TierError;
 pub use versions::Installed;

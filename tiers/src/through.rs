@@ -51,6 +51,19 @@ pub struct Answer {
     pub fields: Option<Fields>,
     /// The tier's state: the answer holds everything up to its position. `None`: no tier could be asked.
     pub mark: Option<Mark>,
+    /// Whether the view's tier has it now.
+    pub kept: Kept,
+}
+
+/// Whether the tier of the view that was asked for has the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It has.
+    Yes,
+    /// Not by this reader: another one fills it, or the fill was refused.
+    No,
+    /// It did not answer.
+    Away,
 }
 
 /// A read that failed.
@@ -115,7 +128,7 @@ impl Tiers {
             Err(ThroughError::Tier(error)) => {
                 tracing::debug!(tier = view.tier.as_str(), %error, "a tier is passed by");
                 let fields = self.load(view, entity).await?.and_then(|loaded| loaded.fields);
-                Ok(Answer { by: AnsweredBy::Database, asked: vec![view.tier], fields, mark: None })
+                Ok(Answer { by: AnsweredBy::Database, asked: vec![view.tier], fields, mark: None, kept: Kept::Away })
             }
         }
     }
@@ -129,11 +142,12 @@ impl Tiers {
             match tier.read_within(&place, &key, slide(view), view.age_max).await? {
                 Read::Hit(hit) => {
                     let by = AnsweredBy::Tier(view.tier);
-                    return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark) });
+                    return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark), kept: Kept::Yes });
                 }
                 Read::Lease(lease) => {
-                    let (fields, trusted) = self.load_and_fill(view, &place, &key, entity, &lease).await?;
-                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark: trusted.then_some(lease.mark) });
+                    let (fields, trusted, kept) = self.load_and_fill(view, &place, &key, entity, &lease).await?;
+                    let mark = trusted.then_some(lease.mark);
+                    return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark, kept });
                 }
                 Read::Busy(mark) if looks == BUSY_LOOKS_MAX => break mark,
                 Read::Busy(_) => {
@@ -146,7 +160,7 @@ impl Tiers {
         let loaded = self.load(view, entity).await?;
         let mark = loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)).then_some(mark);
         let fields = loaded.and_then(|loaded| loaded.fields);
-        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark })
+        Ok(Answer { by: AnsweredBy::Database, asked, fields, mark, kept: Kept::No })
     }
 
     /// Reads an entity of an L1 view that is filled through a view on L2. A tier that is away is passed by.
@@ -155,28 +169,32 @@ impl Tiers {
         match self.l1.read_within(&place, &key, slide(view), view.age_max).await {
             Ok(Read::Hit(hit)) => {
                 let by = AnsweredBy::Tier(TierName::L1);
-                Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: Some(hit.mark) })
+                Ok(Answer { by, asked: vec![TierName::L1], fields: hit.fields, mark: Some(hit.mark), kept: Kept::Yes })
             }
             Ok(Read::Lease(lease)) => {
-                let mut answer = self.beneath(beneath, entity).await?;
+                let mut answer = self.beneath(beneath, entity, Kept::No).await?;
                 match self.fill_from_l2(view, beneath, &place, entity, &lease.nonce).await {
-                    Ok(Some(hit)) => (answer.fields, answer.mark) = (hit.fields, Some(hit.mark)),
+                    Ok(Some((hit, kept))) => {
+                        (answer.fields, answer.mark, answer.kept) = (hit.fields, Some(hit.mark), kept);
+                    }
                     Ok(None) => {}
                     Err(error) => tracing::debug!(%error, "an entry of l1 was not filled"),
                 }
                 Ok(answer)
             }
-            Ok(Read::Busy(_)) | Err(_) => self.beneath(beneath, entity).await,
+            Ok(Read::Busy(_)) => self.beneath(beneath, entity, Kept::No).await,
+            Err(_) => self.beneath(beneath, entity, Kept::Away).await,
         }
     }
 
-    async fn beneath(&self, beneath: &View, entity: &str) -> Result<Answer, LoadError> {
+    /// From the tier beneath L1, which itself has it, or not.
+    async fn beneath(&self, beneath: &View, entity: &str, kept: Kept) -> Result<Answer, LoadError> {
         let mut answer = self.get(beneath, entity).await?;
         answer.asked.insert(0, TierName::L1);
-        Ok(answer)
+        Ok(Answer { kept, ..answer })
     }
 
-    /// Fills an entry of L1 from L2, under a lease on L1. `None`: L2 does not have it.
+    /// Fills an entry of L1 from L2, under a lease on L1, and says whether L1 has it then. `None`: L2 does not have it.
     ///
     /// What L2 has forgotten in a fail-over is refused: its position is then behind the lease's [3a]-[3e].
     pub async fn fill_from_l2(
@@ -186,7 +204,7 @@ impl Tiers {
         place: &Place,
         entity: &str,
         nonce: &str,
-    ) -> Result<Option<Hit>, ThroughError> {
+    ) -> Result<Option<(Hit, Kept)>, ThroughError> {
         let key = self.key(beneath, entity);
         let mut hit = match self.l2.read(place, &key, slide(beneath)).await? {
             Read::Hit(hit) => hit,
@@ -209,12 +227,13 @@ impl Tiers {
             ttl: view.ttl,
             fields: hit.fields.as_ref(),
         };
-        self.l1.fill(place, &self.key(view, entity), &fill).await?;
-        Ok(Some(hit))
+        let filled = self.l1.fill(place, &self.key(view, entity), &fill).await?;
+        Ok(Some((hit, kept(filled))))
     }
 
     /// Loads an entity from the database and fills it under a lease. A fill that fails costs a miss, not the answer; one
-    /// that the tier refuses says that the answer is of another history, and must not be kept anywhere.
+    /// that the tier refuses says that the answer is of another history, and must not be kept anywhere. Returns the fields,
+    /// whether they are of the tier's history, and whether it has them.
     async fn load_and_fill(
         &self,
         view: &View,
@@ -222,8 +241,8 @@ impl Tiers {
         key: &Key,
         entity: &str,
         lease: &Lease,
-    ) -> Result<(Option<Fields>, bool), LoadError> {
-        let Some(loaded) = self.load(view, entity).await? else { return Ok((None, true)) };
+    ) -> Result<(Option<Fields>, bool, Kept), LoadError> {
+        let Some(loaded) = self.load(view, entity).await? else { return Ok((None, true, Kept::No)) };
         let fill = Fill {
             nonce: &lease.nonce,
             low: lease.mark.position,
@@ -238,7 +257,7 @@ impl Tiers {
             tracing::debug!(tier = view.tier.as_str(), %error, "an entry was not filled");
         }
         let trusted = same_history(&loaded, &lease.mark) && !matches!(filled, Ok(Filled::Refused));
-        Ok((loaded.fields, trusted))
+        Ok((loaded.fields, trusted, filled.map_or(Kept::Away, kept)))
     }
 
     /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
@@ -285,6 +304,10 @@ impl Tiers {
 /// Whether what was read is of the history that the tier follows. A tier without a timeline has applied nothing yet.
 fn same_history(loaded: &Loaded, mark: &Mark) -> bool {
     mark.timeline.is_empty() || mark.timeline == loaded.timeline
+}
+
+fn kept(filled: Filled) -> Kept {
+    if filled == Filled::Ok { Kept::Yes } else { Kept::No }
 }
 
 fn slide(view: &View) -> Option<Duration> {

@@ -202,7 +202,7 @@ impl Asked {
                 self.lock().asked(Source::Views, event.product, Hour::of_micros(at), event.weight, at);
             }
         };
-        tail::follow(kafka, "warmer-views", topics::VIEWS, Begin::Newest, shutdown, take).await;
+        tail::follow(kafka, "warmer-views", topics::VIEWS, Begin::End, shutdown, take).await;
     }
 }
 

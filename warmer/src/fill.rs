@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::entry::{Fields, Load, Loading};
 use lockstep_schemas::policy::{TierName, View, Warming};
-use lockstep_tiers::{Answer, AnsweredBy, Tiers};
+use lockstep_tiers::{Answer, AnsweredBy, Kept, Tiers};
 use tokio::time::Instant;
 
 use crate::demand::hours::Phase;
@@ -29,6 +29,8 @@ pub(crate) enum Filled {
     There(u64),
     /// It was missing.
     Missing(u64),
+    /// It was missing, and is not there by this: another reader fills it, or the tier refused it.
+    NotKept,
     /// There is no such thing to be filled with.
     Absent,
     /// The tier did not answer; a reader will fill it.
@@ -40,7 +42,7 @@ pub(crate) enum Filled {
 pub(crate) enum Halted {
     /// A tier is further behind than its bound.
     Behind,
-    /// L2 did not answer, or is of another history than the database: nothing was filled.
+    /// A tier did not answer, or is of another history than the database: nothing was filled.
     Tier,
     /// The database is slow, or failed.
     Database,
@@ -120,8 +122,11 @@ impl Filler {
             Ok(answer) => match (answer.fields, answer.by) {
                 (None, _) => Filled::Absent,
                 (Some(fields), AnsweredBy::Tier(TierName::L1)) => Filled::There(bytes(&fields)),
-                (Some(_), AnsweredBy::Database) if answer.mark.is_none() => Filled::Failed,
-                (Some(fields), _) => Filled::Missing(bytes(&fields)),
+                (Some(fields), _) => match answer.kept {
+                    Kept::Yes => Filled::Missing(bytes(&fields)),
+                    Kept::No => Filled::NotKept,
+                    Kept::Away => Filled::Failed,
+                },
             },
         };
         if halted.is_some() {
@@ -141,12 +146,13 @@ impl Filler {
     }
 }
 
-/// Why nothing more is to be done for a while. `answer` is `None` where the database gave none; one of the database that no
+/// Why nothing more is to be done for a while, if so. `answer` is `None` where the database gave none; one of the database that no
 /// tier could keep is the tiers' trouble, however quick.
 fn trouble(verdict: Verdict, answer: Option<&Answer>, now: i64, bound: Duration) -> Option<Halted> {
-    let Some(Answer { by, mark, .. }) = answer else { return Some(Halted::Database) };
+    let Some(Answer { by, mark, kept, .. }) = answer else { return Some(Halted::Database) };
     match mark {
         None if *by == AnsweredBy::Database => Some(Halted::Tier),
+        _ if *kept == Kept::Away => Some(Halted::Tier),
         _ if verdict == Verdict::Halt => Some(Halted::Database),
         Some(mark) if is_behind(mark.at, now, bound) => Some(Halted::Behind),
         _ => None,
@@ -188,7 +194,8 @@ mod tests {
     #[test]
     fn each_trouble_has_its_own_reason() {
         let mark = |at| Mark { at, position: Position::LEAST, timeline: String::new(), l3_begun: None };
-        let answer = |by, mark| Answer { by, asked: Vec::new(), fields: None, mark };
+        let kept_in = |kept| move |by, mark| Answer { by, asked: Vec::new(), fields: None, mark, kept };
+        let (answer, without_l1) = (kept_in(Kept::Yes), kept_in(Kept::Away));
         let (l1, bound) = (AnsweredBy::Tier(TierName::L1), Duration::from_secs(5));
         let late = 1 + 6_000_000;
         for (verdict, answer, now, expected) in [
@@ -196,6 +203,7 @@ mod tests {
             (Verdict::GoOn, Some(answer(AnsweredBy::Database, None)), 1, Some(Halted::Tier)),
             (Verdict::GoOn, Some(answer(AnsweredBy::Database, Some(mark(1)))), 1, None),
             (Verdict::Halt, Some(answer(AnsweredBy::Database, Some(mark(1)))), late, Some(Halted::Database)),
+            (Verdict::GoOn, Some(without_l1(AnsweredBy::Tier(TierName::L2), Some(mark(1)))), 1, Some(Halted::Tier)),
             (Verdict::Slower, Some(answer(l1, Some(mark(1)))), 1, None),
             (Verdict::GoOn, Some(answer(l1, Some(mark(1)))), late, Some(Halted::Behind)),
         ] {

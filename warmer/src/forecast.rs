@@ -113,7 +113,7 @@ fn views(kafka: &KafkaConfig, shutdown: &Shutdown) -> mpsc::Receiver<ViewEvent> 
             let _ = tell.try_send(event);
         }
     };
-    tokio::spawn(tail::follow(kafka.clone(), "forecast-views", topics::VIEWS, Begin::Newest, shutdown.clone(), take));
+    tokio::spawn(tail::follow(kafka.clone(), "forecast-views", topics::VIEWS, Begin::End, shutdown.clone(), take));
     views
 }
 

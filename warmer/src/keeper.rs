@@ -35,6 +35,8 @@ const ANNOUNCE_WAIT_MAX: Duration = INTERVAL;
 const CHOICES_MAX: usize = 3;
 /// The catalogue is counted this often, where the set is a share of it.
 const COUNT_INTERVAL: Duration = Duration::from_secs(600);
+/// Products of which a word was said that the catalogue does not have them: so many are remembered.
+const TOLD_MAX: usize = 10_000;
 /// What is done beside looking at members, letting entries go and asking for pages, has so long of a round each; the rest
 /// is the next round's, so that new scores wait for seconds at most.
 const BESIDE_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -65,6 +67,8 @@ pub(crate) struct Progress {
     began: Instant,
     /// What the catalogue did not have.
     unknown: HashSet<String>,
+    /// The same, and a word was said of it: it is looked for again now and then, and that is no news.
+    told_unknown: HashSet<String>,
     /// Whose pages have been asked for lately.
     pages: HashSet<String>,
     phase: Phase,
@@ -82,6 +86,7 @@ impl Progress {
         Progress {
             began: now,
             unknown: HashSet::new(),
+            told_unknown: HashSet::new(),
             pages: HashSet::new(),
             phase: Phase::Calm,
             halted: None,
@@ -243,13 +248,20 @@ impl Keeper {
             match filled {
                 Filled::There(bytes) => self.members.seen(&product, now, bytes, false),
                 Filled::Missing(bytes) => {
+                    self.progress.told_unknown.remove(&product);
                     self.members.seen(&product, now, bytes, true);
                     self.metrics.filled.inc();
                     self.metrics.filled_bytes.inc_by(bytes);
                 }
+                Filled::NotKept => self.members.passed(&product, now),
                 Filled::Absent => {
-                    let (scores, refused) = &mut *self.incoming.lock();
-                    refused.add(Refusal::Unknown, scores.offset(&product));
+                    if self.progress.told_unknown.len() >= TOLD_MAX {
+                        self.progress.told_unknown.clear();
+                    }
+                    if self.progress.told_unknown.insert(product.clone()) {
+                        let (scores, refused) = &mut *self.incoming.lock();
+                        refused.add(Refusal::Unknown, scores.offset(&product));
+                    }
                     self.members.remove(&product);
                     self.progress.unknown.insert(product);
                 }
@@ -350,10 +362,16 @@ impl Keeper {
         if words.is_empty() {
             return Ok(());
         }
-        for (word, count) in words {
-            self.metrics.refused.get_or_create(&[("why", word.reason)]).inc_by(count);
-            tracing::warn!(reason = word.reason, cause = %word.cause, remedy = word.remedy, "scores that can't be used were parked");
-            self.publisher.publish(topics::PARKED, topics::SCORES.as_bytes(), &word.to_json()).await?;
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let parked = word.parked();
+            let said = self.publisher.publish(topics::PARKED, topics::SCORES.as_bytes(), &parked.to_json()).await;
+            if let Err(error) = said {
+                self.incoming.lock().1.give_back(std::iter::once(word).chain(words));
+                return Err(error);
+            }
+            self.metrics.refused.get_or_create(&[("why", parked.reason)]).inc_by(word.count);
+            tracing::warn!(reason = parked.reason, cause = %parked.cause, remedy = parked.remedy, "scores that can't be used were parked");
         }
         self.incoming.told.tell(next);
         Ok(())

@@ -106,6 +106,13 @@ impl Members {
         }
     }
 
+    /// It was looked at, and is not there by that: there is nothing to do until the next look.
+    pub fn passed(&mut self, name: &str, now: Duration) {
+        if let Some(member) = self.by_name.get_mut(name) {
+            member.seen = Some(now);
+        }
+    }
+
     /// All looks so far count half from now on.
     pub fn forget_some(&mut self) {
         self.between_looks = (self.between_looks / 2).max(Duration::from_secs(1));

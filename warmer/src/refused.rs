@@ -94,23 +94,43 @@ impl Refused {
         }
     }
 
-    /// A word for each reason with how often it was one, and nothing counted any more; and the offset before which there is
-    /// nothing else to say.
-    pub fn take(&mut self) -> (Vec<(Parked<'static>, u64)>, i64) {
-        let parked = |(why, (count, offset)): (Refusal, (u64, i64))| (word(why, count, offset), count);
-        (std::mem::take(&mut self.by_reason).into_iter().map(parked).collect(), self.next)
+    /// What is to be said for each reason, and nothing counted any more; and the offset before which there is nothing else to
+    /// say.
+    pub fn take(&mut self) -> (Vec<Word>, i64) {
+        let word = |(why, (count, offset))| Word { why, count, offset };
+        (std::mem::take(&mut self.by_reason).into_iter().map(word).collect(), self.next)
+    }
+
+    /// What was taken, and could not be said.
+    pub fn give_back(&mut self, words: impl IntoIterator<Item = Word>) {
+        for Word { why, count, offset } in words {
+            let known = self.by_reason.entry(why).or_insert((0, offset));
+            *known = (known.0 + count, known.1.min(offset));
+        }
     }
 }
 
-fn word(why: Refusal, count: u64, offset: i64) -> Parked<'static> {
-    Parked {
-        by: "warmer",
-        reason: why.reason(),
-        cause: format!("{}: {count} records of {}, the first at offset {offset}", why.cause(), topics::SCORES),
-        remedy: why.remedy(),
-        table: topics::SCORES,
-        position: Position::LEAST,
-        ..Parked::default()
+/// That scores were refused for a reason: how many, and the first one's offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    why: Refusal,
+    pub count: u64,
+    offset: i64,
+}
+
+impl Word {
+    /// As it is parked.
+    pub fn parked(&self) -> Parked<'static> {
+        let Word { why, count, offset } = self;
+        Parked {
+            by: "warmer",
+            reason: why.reason(),
+            cause: format!("{}: {count} records of {}, the first at offset {offset}", why.cause(), topics::SCORES),
+            remedy: why.remedy(),
+            table: topics::SCORES,
+            position: Position::LEAST,
+            ..Parked::default()
+        }
     }
 }
 
@@ -128,10 +148,21 @@ mod tests {
         let (words, next) = refused.take();
         let said: Vec<(&str, bool)> = words
             .iter()
-            .map(|(word, _)| (word.reason, word.cause.ends_with("2 records of forecast.scores, the first at offset 7")))
+            .map(Word::parked)
+            .map(|word| (word.reason, word.cause.ends_with("2 records of forecast.scores, the first at offset 7")))
             .collect();
         assert_eq!(said, [("schema", false), ("old", true)]);
         assert_eq!((refused.take(), next), ((Vec::new(), 10), 10));
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_later() {
+        let mut refused = Refused::default();
+        refused.add(Refusal::Old, 7);
+        let words = refused.take().0;
+        refused.add(Refusal::Old, 9);
+        refused.give_back(words);
+        assert_eq!(refused.take().0, [Word { why: Refusal::Old, count: 2, offset: 7 }]);
     }
 
     #[test]
@@ -142,6 +173,6 @@ mod tests {
             refused.add(Refusal::Score, offset);
         }
         let words = refused.take().0;
-        assert_eq!(words.iter().map(|(word, count)| (word.reason, *count)).collect::<Vec<_>>(), [("score", 1)]);
+        assert_eq!(words.iter().map(|word| (word.why.reason(), word.count)).collect::<Vec<_>>(), [("score", 1)]);
     }
 }

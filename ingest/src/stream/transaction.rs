@@ -1,7 +1,5 @@
 //! A transaction of the log: its begin, what it is made of, its end.
 
-use std::collections::HashMap;
-
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::position::{Lsn, Position};
@@ -28,17 +26,20 @@ pub(super) struct Open {
     pub ordinal: u32,
     /// Tables that are to be announced at its end.
     pub announcements: Vec<Announcement>,
-    /// Changes so far of each table.
-    pub by_relation: HashMap<u32, i64>,
+    /// Changes so far of each table; mostly there is one.
+    pub by_relation: Vec<(u32, i64)>,
     pub signals: Vec<Signal>,
 }
 
 impl Open {
     /// Counts more changes of a table; how many it has.
     pub fn count(&mut self, relation: u32, more: i64) -> i64 {
-        let count = self.by_relation.entry(relation).or_insert(0);
-        *count += more;
-        *count
+        if let Some((_, count)) = self.by_relation.iter_mut().rfind(|(known, _)| *known == relation) {
+            *count += more;
+            return *count;
+        }
+        self.by_relation.push((relation, more));
+        more
     }
 }
 
@@ -69,7 +70,7 @@ impl Stream {
                     previous_commit: *previous_commit,
                     ordinal: 0,
                     announcements: Vec::new(),
-                    by_relation: HashMap::new(),
+                    by_relation: Vec::new(),
                     signals: Vec::new(),
                 });
             }

@@ -147,7 +147,7 @@ impl RecordTable {
         let after = self.row(after, &mut writer);
         self.source(op, stamp, (&before, &after), &mut writer);
         writer.optional(Some(()), |w, ()| {
-            w.blob(format!("{}:{}", stamp.xid, stamp.lsn.0).as_bytes());
+            w.digits(["", ":", ""], [stamp.xid.into(), stamp.lsn.0]);
             w.long(i64::from(stamp.position.ordinal));
             w.long(stamp.collection_order);
         });
@@ -198,8 +198,8 @@ impl RecordTable {
         writer.long(0);
         writer.blob(if op == Op::Read { b"incremental" } else { b"false" });
         writer.blob(stamp.database.as_bytes());
-        let sequence = format!("[\"{}\",\"{}\"]", stamp.previous_commit.0, stamp.lsn.0);
-        writer.optional(Some(sequence), |w, text| w.blob(text.as_bytes()));
+        writer
+            .optional(Some([stamp.previous_commit.0, stamp.lsn.0]), |w, lsns| w.digits(["[\"", "\",\"", "\"]"], lsns));
         writer.optional(Some(stamp.committed_at), Writer::long);
         writer.optional(stamp.committed_at.checked_mul(1_000), Writer::long);
         writer.blob(self.schema.as_bytes());
