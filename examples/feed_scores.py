@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from fastavro import parse_schema, schemaless_writer
 
 SUBJECT = "forecast.scores-value"
@@ -73,7 +73,12 @@ def main():
     parser.add_argument("--model", required=True, help="the name under which these scores go")
     arguments = parser.parse_args()
     scores = list(scores_of(sys.stdin))
-    schema_id, schema = schema_of(arguments.brokers)
+    if not scores:
+        sys.exit("feed_scores: no scores came in; the set stays as it is")
+    try:
+        schema_id, schema = schema_of(arguments.brokers)
+    except KafkaException as error:
+        sys.exit(f"feed_scores: Kafka at {arguments.brokers}: {error.args[0].str()}")
     producer = Producer({"bootstrap.servers": arguments.brokers, "enable.idempotence": True})
     failures = []
     # All scores of one forecast share the time at which they were made.

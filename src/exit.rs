@@ -28,6 +28,13 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(kind.exit_code())
 }
 
+/// All went well, but not all of it could be printed (EX_IOERR).
+pub(crate) fn cut() -> ExitCode {
+    const IO_ERROR: u8 = 74;
+    output::error("lockstep: the result could not be written whole; is the disk full that it goes to?");
+    ExitCode::from(IO_ERROR)
+}
+
 /// An error with its causes, on one line and without any value of a row or an entry: what the clients of database and
 /// Redis would say themselves quotes them.
 pub(crate) fn text(error: &anyhow::Error) -> String {

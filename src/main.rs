@@ -27,5 +27,9 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(commands::run(cli));
     runtime.shutdown_timeout(exit::DRAIN_WAIT_MAX);
-    ended.unwrap_or_else(|error| exit::failed(&error))
+    match ended {
+        Ok(_) if output::is_cut() => exit::cut(),
+        Ok(code) => code,
+        Err(error) => exit::failed(&error),
+    }
 }

@@ -7,6 +7,7 @@
 //! | 64 | called wrongly |
 //! | 69 | a service is away |
 //! | 70 | our fault |
+//! | 74 | the result could not be written |
 //! | 75 | not yet |
 //! | 78 | configured wrongly |
 

@@ -18,6 +18,9 @@ pub(crate) struct Members<'p> {
     policy: &'p Policy,
     publication: &'p str,
     seen: watch::Sender<Seen>,
+    /// Tables that are back, and the first transaction that began since: those before it may have written while the table was
+    /// out, and what they wrote is passed over also where they end later.
+    awaited: BTreeMap<String, u64>,
 }
 
 /// What became of a table.
@@ -31,7 +34,7 @@ enum News {
 impl<'p> Members<'p> {
     /// `seen`: as of the checkpoint; from there on, what is seen here.
     pub fn new(policy: &'p Policy, publication: &'p str, seen: watch::Sender<Seen>) -> Self {
-        Members { policy, publication, seen }
+        Members { policy, publication, seen, awaited: BTreeMap::new() }
     }
 
     /// Looks at the publication, and has everything dropped that was made of a group of which a table was out.
@@ -43,24 +46,11 @@ impl<'p> Members<'p> {
                 let now = members.get(&**table).copied();
                 let before = seen.get(&**table).copied();
                 match before.and_then(|before| news(before, now)) {
-                    Some(News::Left) => {
-                        let left = format!(
-                            "publication {} no longer carries {table}: its changes reach no tier",
-                            self.publication
-                        );
-                        let remedy = "put the table back, with its columns; its group's entries are dropped then";
-                        tracing::error!("{}", Failure::configuration(left).remedy(remedy));
-                    }
-                    Some(News::Back) => {
-                        tracing::warn!(
-                            table = &**table,
-                            group = &**name,
-                            "a table was out of the publication; its group's entries are dropped"
-                        );
-                        let (group, table) = (name.to_string(), Some(table.to_string()));
-                        chunk::send(database, &Signal::Forget { group, table }).await?;
-                    }
-                    None => {}
+                    Some(News::Left) => self.say_left(table),
+                    // Until the last transaction has ended that may have missed it, it is not called seen: who is killed
+                    // in between begins again.
+                    Some(News::Back) if !self.drop_group(database, name, table).await? => continue,
+                    Some(News::Back) | None => {}
                 }
                 // The word stands in the log before this is known: who is killed in between reads it there.
                 seen.insert(table.to_string(), now);
@@ -68,6 +58,29 @@ impl<'p> Members<'p> {
             }
         }
         Ok(())
+    }
+
+    fn say_left(&mut self, table: &str) {
+        self.awaited.remove(table);
+        let left = format!("publication {} no longer carries {table}: its changes reach no tier", self.publication);
+        let remedy = "put the table back, with its columns; its group's entries are dropped then";
+        tracing::error!("{}", Failure::configuration(left).remedy(remedy));
+    }
+
+    /// Has a group's entries dropped: at once, and again when no transaction is left that began before. Whether that is done.
+    async fn drop_group(&mut self, database: &Database, group: &str, table: &str) -> Result<bool, DatabaseError> {
+        let running = preflight::running(database).await?;
+        let awaited = self.awaited.get(table).copied();
+        let is_over = running.start >= awaited.unwrap_or(running.end);
+        if awaited.is_none() || is_over {
+            tracing::warn!(table, group, "a table was out of the publication; its group's entries are dropped");
+            chunk::send(database, &Signal::Forget { group: group.to_owned(), table: Some(table.to_owned()) }).await?;
+        }
+        match is_over {
+            true => drop(self.awaited.remove(table)),
+            false => drop(self.awaited.entry(table.to_owned()).or_insert(running.end)),
+        }
+        Ok(is_over)
     }
 }
 

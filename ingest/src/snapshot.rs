@@ -67,7 +67,7 @@ impl SnapshotKeeper {
     /// Takes a wish in that stands in the log before `end`.
     pub fn wish(&mut self, id: &str, tables: &[String], end: Lsn) {
         if !self.state.wish(id, tables) {
-            tracing::warn!(id, "too many snapshots wait already; this one is not taken in");
+            tracing::warn!(id, "too many tables wait for snapshots already; this one is not taken in");
         }
         self.changed(end);
     }

@@ -37,6 +37,8 @@ use transaction::Open;
 const EVENTS_AT_ONCE: usize = 128;
 /// Where nothing came since the last one, the next tick may be so late; what comes brings it forward.
 const TICK_QUIET: Duration = Duration::from_millis(250);
+/// Records that nobody acknowledges for so long are worth a line.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 const YIELD_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -47,6 +49,11 @@ pub(crate) enum StreamError {
     Transport(#[from] TransportError),
     #[error("publishing: {0}")]
     Kafka(#[from] KafkaError),
+    #[error(
+        "a record of {bytes} bytes is more than topic {topic} takes; raise its max.message.bytes, for nothing behind it is \
+         published before"
+    )]
+    TooLarge { topic: String, bytes: usize },
     #[error(transparent)]
     Log(#[from] pgoutput::PgoutputError),
     #[error(transparent)]
@@ -61,6 +68,34 @@ pub(crate) enum StreamError {
     ClientEnded,
 }
 
+/// Whether the broker takes what it is given.
+pub(crate) struct Broker {
+    /// Reports so far, and how many there were when one was looked for last.
+    reports: u64,
+    seen: u64,
+    since: Instant,
+    is_stalled: bool,
+}
+
+impl Broker {
+    pub fn new() -> Self {
+        Broker { reports: 0, seen: 0, since: Instant::now(), is_stalled: false }
+    }
+
+    /// Says once that nothing is acknowledged any more, and once that it is again. `waits`: for some report.
+    fn look(&mut self, waits: bool) {
+        if self.reports != self.seen || !waits {
+            (self.seen, self.since) = (self.reports, Instant::now());
+            if std::mem::take(&mut self.is_stalled) {
+                tracing::info!("Kafka acknowledges records again");
+            }
+        } else if !self.is_stalled && self.since.elapsed() >= STALLED_AFTER {
+            self.is_stalled = true;
+            tracing::warn!("Kafka has acknowledged nothing for {} s; ingest waits for it", STALLED_AFTER.as_secs());
+        }
+    }
+}
+
 /// Everything that streaming needs.
 pub(crate) struct Stream {
     pub epoch: u16,
@@ -70,6 +105,7 @@ pub(crate) struct Stream {
     pub tables: Tables,
     pub publisher: Publisher,
     pub reports: mpsc::UnboundedReceiver<Delivery>,
+    pub broker: Broker,
     pub schemas: SoleWriter,
     pub ledger: Ledger,
     pub progress: ProgressKeeper,
@@ -124,6 +160,7 @@ impl Stream {
                     self.take_reports()?;
                 }
                 () = tokio::time::sleep_until(tick_at.into()) => {
+                    self.broker.look(!self.ledger.is_settled());
                     self.say_progress().await?;
                     self.snapshots.turn(self.ledger.confirmed().0);
                     if saved_at.elapsed() >= CHECKPOINT_INTERVAL {

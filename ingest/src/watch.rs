@@ -33,15 +33,19 @@ pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>) 
 
 /// Looks at slot and publication for as long as it is awaited.
 pub(crate) async fn watch(database: &Database, slot: &str, mut members: Members<'_>, metrics: &IngestMetrics) {
-    let mut stood_at = None;
+    let (mut stood_at, mut is_blind) = (None, false);
     loop {
         match look(database, slot, metrics, stood_at).await {
             Ok(stands_at) => stood_at = stands_at,
             Err(error) => tracing::debug!(%error, "the slot can't be looked at"),
         }
-        if let Err(error) = members.look(database).await {
-            tracing::debug!(%error, "the publication can't be looked at");
+        let looked = members.look(database).await;
+        if let Err(error) = &looked
+            && !is_blind
+        {
+            tracing::warn!(%error, "the publication can't be looked at; a table that leaves it goes unnoticed meanwhile");
         }
+        is_blind = looked.is_err();
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }

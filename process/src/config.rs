@@ -26,7 +26,7 @@ const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
 const SLOT_DEFAULT: &str = "lockstep";
 /// As PostgreSQL has it (NAMEDATALEN less its end).
-const SLOT_BYTES_MAX: usize = 63;
+const NAME_BYTES_MAX: usize = 63;
 const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 /// One in a thousand reads of a small shop says nothing, of a large one enough.
 const VIEWS_SHARE_MIN: f64 = 0.001;
@@ -281,9 +281,14 @@ impl Config {
         let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
         let slot = file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned());
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if slot.is_empty() || slot.len() > SLOT_BYTES_MAX || !slot.bytes().all(fits) {
+        if slot.is_empty() || slot.len() > NAME_BYTES_MAX || !slot.bytes().all(fits) {
             return Err(Failure::configuration(format!("[database] slot = {slot:?} is no slot's name"))
-                .remedy(format!("PostgreSQL takes up to {SLOT_BYTES_MAX} of a-z, 0-9 and _")));
+                .remedy(format!("PostgreSQL takes up to {NAME_BYTES_MAX} of a-z, 0-9 and _")));
+        }
+        let publication = file.database.publication.unwrap_or_else(|| DatabaseConfig::PUBLICATION_DEFAULT.to_owned());
+        if publication.is_empty() || publication.len() > NAME_BYTES_MAX || publication.contains('\0') {
+            return Err(Failure::configuration(format!("[database] publication = {publication:?} is no name"))
+                .remedy(format!("PostgreSQL takes up to {NAME_BYTES_MAX} bytes, and would cut off what is more")));
         }
         let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
         let response_ms = file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT);
@@ -318,10 +323,7 @@ impl Config {
             database: database.map(|url| DatabaseConfig {
                 url: url.with_password(database_password.as_ref()),
                 slot,
-                publication: file
-                    .database
-                    .publication
-                    .unwrap_or_else(|| DatabaseConfig::PUBLICATION_DEFAULT.to_owned()),
+                publication,
                 signal_table: file.database.signal_table,
             }),
             kafka: file.kafka.build(args.kafka_brokers.clone())?,

@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 
 /// Finished ones that are remembered, for who waits for them, and so that none is done twice.
 const FINISHED_MAX: usize = 32;
-/// Tables that wait at once, over all wishes.
-const TABLES_MAX: usize = 10_000;
+/// Bytes of all that waits at once, ids and names: it is kept in one record.
+const WAITING_BYTES_MAX: usize = 200_000;
+/// Failures that are kept of one snapshot, and bytes of each one's reason.
+const FAILURES_MAX: usize = 20;
+const REASON_BYTES_MAX: usize = 300;
 
 /// All snapshots of one ingest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,13 +57,29 @@ pub struct Finished {
     pub failed: Vec<(String, String)>,
 }
 
+impl Snapshot {
+    fn fail(&mut self, table: &str, mut why: String) {
+        if self.failed.len() < FAILURES_MAX {
+            why.truncate(why.floor_char_boundary(REASON_BYTES_MAX));
+            self.failed.push((table.to_owned(), why));
+        }
+    }
+}
+
 impl Snapshots {
-    /// Takes a wish in; one that is known already changes nothing. `false`: there are too many.
+    /// Takes a wish in; one that is known already changes nothing. `false`: too much waits, and this one has failed.
     pub fn wish(&mut self, id: &str, tables: &[String]) -> bool {
         let known = self.waiting.iter().any(|one| one.id == id) || self.finished.iter().any(|one| one.id == id);
-        let waiting: usize = self.waiting.iter().map(|one| one.tables.len()).sum();
-        if known || waiting + tables.len() > TABLES_MAX {
-            return known;
+        if known {
+            return true;
+        }
+        let bytes = |id: &str, tables: &[String]| id.len() + tables.iter().map(String::len).sum::<usize>();
+        let waiting: usize = self.waiting.iter().map(|one| bytes(&one.id, &one.tables)).sum();
+        if waiting + bytes(id, tables) > WAITING_BYTES_MAX {
+            let mut refused = Snapshot { id: id.to_owned(), ..Snapshot::default() };
+            refused.fail("every table", "too many tables wait for a snapshot already".to_owned());
+            self.finish(refused, false);
+            return false;
         }
         let mut left: Vec<String> = Vec::new();
         for table in tables {
@@ -109,9 +128,9 @@ impl Snapshots {
     /// The table under way can't be read.
     pub fn fail(&mut self, why: String) {
         if let Some(first) = self.waiting.first_mut()
-            && let Some(table) = first.tables.first()
+            && let Some(table) = first.tables.first().cloned()
         {
-            first.failed.push((table.clone(), why));
+            first.fail(&table, why);
         }
         self.next_table();
     }
@@ -164,6 +183,10 @@ mod tests {
         snapshots.stop(Some("b"));
         assert_eq!((snapshots.waiting.len(), snapshots.finished.len()), (1, 2));
         snapshots.stop(None);
+        let many: Vec<String> = (0..1_000).map(|n| format!("s.{n:0>300}")).collect();
+        assert!(!snapshots.wish("d", &many), "more than a record takes");
+        let last = snapshots.finished.pop().expect("a word for who waits");
+        assert_eq!((last.id.as_str(), last.failed.len()), ("d", 1));
         assert!(snapshots.waiting.is_empty() && snapshots.finished.iter().skip(1).all(|one| one.stopped));
     }
 }

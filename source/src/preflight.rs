@@ -8,6 +8,7 @@ mod hidden;
 mod holder;
 mod publication;
 mod rules;
+mod running;
 mod secrets;
 mod server;
 mod slot;
@@ -23,6 +24,7 @@ pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{
     create as create_publication, members, needed_columns, options as publication_options, published_table,
 };
+pub use running::{Running, find as running};
 pub use secrets::{looks_secret, may_publish};
 pub use slot::{Slot, create as create_slot, find as slot, insist as insist_on_slot};
 
@@ -81,6 +83,9 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
         create_publication(database, &config.publication, policy).await?;
     }
     for check in of_publication(database, config, policy).await {
+        check.found?;
+    }
+    if let Some(check) = publication::signal_table(database, config).await {
         check.found?;
     }
     slot::insist(database, &config.slot).await?;

@@ -5,8 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use lockstep_schemas::signal::TEXT_BYTES_MAX;
 
 use super::{OutputArgs, duration};
+
+/// A reason, no longer than what is kept of one.
+fn reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("say why".to_owned()),
+        bytes if bytes > TEXT_BYTES_MAX => Err(format!("{bytes} bytes, and at most {TEXT_BYTES_MAX} are kept")),
+        _ => Ok(text.to_owned()),
+    }
+}
 
 #[derive(Subcommand)]
 pub(crate) enum ParkedCommand {
@@ -64,7 +74,7 @@ pub(crate) struct ParkedResolve {
     #[arg(long, required_unless_present_any = ["id", "kind", "by", "table"])]
     pub all: bool,
     /// Why: kept with what came of it
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
     /// Say what would be done
     #[arg(long)]
@@ -98,7 +108,7 @@ pub(crate) struct PurgeArgs {
 #[derive(Args)]
 pub(crate) struct SwitchArgs {
     /// Why: everybody reads it in `lockstep status`, and it stays in the trail
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
     /// For how long, e.g. 10m
     #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = duration)]
@@ -118,7 +128,7 @@ pub(crate) struct ResumeArgs {
     /// What was paused, by the same name
     pub lane: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
 }
 

@@ -23,6 +23,15 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &SetupArgs) {
     }
 }
 
+/// Repairs and snapshots are asked for by messages in the log, and by default every role may write such.
+const COMMANDS_BY_LOG: [&str; 3] = [
+    "-- Any role that may call pg_logical_emit_message can have entries dropped and snapshots made. To keep that to ours, and \
+     to those who run Lockstep's commands, where nothing else of yours needs it:",
+    "-- REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text), pg_logical_emit_message(boolean, text, bytea) \
+     FROM PUBLIC;",
+    "-- GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO lockstep_ingest, lockstep_reader;",
+];
+
 /// What the configuration calls things.
 struct Names {
     /// As the database knows it; none where none is configured.
@@ -124,6 +133,7 @@ fn sql(names: &Names, policy: &Policy, known: Option<&Known>) -> Vec<String> {
         lines.extend(remarks);
         published.extend(table);
     }
+    lines.extend(COMMANDS_BY_LOG.map(str::to_owned));
     // Who may write there may ask for snapshots.
     published.extend(names.signal_table.as_deref().map(table));
     lines.push(format!(

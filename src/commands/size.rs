@@ -49,7 +49,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: SizeArgs) -> any
     let policy = &as_read(config, policy).await?;
     let measured = reads::measure(config, policy, args.sample as usize).await?;
     let (asked, distances) = match &args.trace {
-        Some(path) => of_trace(path.clone()).await?,
+        Some(path) => of_trace(path.clone(), shutdown).await?,
         None => of_log(config, &shutdown).await?,
     };
     if distances.asked() == 0 {
@@ -68,13 +68,22 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: SizeArgs) -> any
     Ok(())
 }
 
-async fn of_trace(path: PathBuf) -> anyhow::Result<(Asked, Distances)> {
+async fn of_trace(path: PathBuf, shutdown: Shutdown) -> anyhow::Result<(Asked, Distances)> {
     let by = format!("trace {}", path.display());
+    if std::fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+        return Err(Failure::configuration(format!("{} is no file", path.display()))
+            .remedy("it is read twice: write what comes to a file first")
+            .into());
+    }
+    let stopped = || Failure::new(FailureKind::NotYet, "stopped before the trace was read");
     let read = tokio::task::spawn_blocking(move || {
         // Once to know where its half is.
         let (mut trace, mut lines) = (Trace::open(&path)?, 0_u64);
         while trace.next_purchase()?.is_some() {
             lines += 1;
+            if shutdown.is_cancelled() {
+                return Err(stopped());
+            }
         }
         let (mut trace, mut distances, bar) =
             (Trace::open(&path)?, Distances::default(), progress("playing the trace"));
@@ -83,6 +92,9 @@ async fn of_trace(path: PathBuf) -> anyhow::Result<(Asked, Distances)> {
             bar.set_position((part * STEPS as f64) as u64);
             let Some(asked) = trace.next_purchase()? else { break };
             distances.ask(asked.product, part >= TEACHES);
+            if shutdown.is_cancelled() {
+                return Err(stopped());
+            }
         }
         bar.finish_and_clear();
         Ok::<_, Failure>(distances)

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_process::config::Url;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName};
@@ -20,6 +20,8 @@ use crate::shop::{PARTITIONS, Shop, WAIT_MAX};
 
 /// A role ends within it, whatever is away.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Who has left the set is let go 15 s later, and a look comes each second.
+const LEFT_AFTER: Duration = Duration::from_secs(18);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 #[test]
@@ -44,6 +46,18 @@ fn what_the_warmer_does_beside_a_chain() {
     assert_eq!(hot(&shop, 1), ["P1", "P2", "P3", "P4"]);
     assert!(l1.has("P1") && l1.has("P4"), "they were filled before they were announced");
     until("pages at the edge", WAIT_MAX, || (metric("lockstep_warmer_pages_total") >= 4.0).then_some(()));
+
+    // A forecast of what the catalogue does not have changes nothing, in the set or in L1.
+    feed.scores(&[("ghost", 9.0)], now() + 9 * SECOND);
+    until("a word of it", WAIT_MAX, || {
+        shop.values(topics::PARKED).iter().any(|word| word["reason"] == "unknown_product").then_some(())
+    });
+    let began = Instant::now();
+    until("the time after which who has left is let go", WAIT_MAX, || {
+        assert!(metric("lockstep_warmer_entries_let_go_total") < 1.0, "the last good set stays in L1");
+        (began.elapsed() > LEFT_AFTER).then_some(())
+    });
+    assert!(l1.has("P1") && l1.has("P4"));
 
     // Who leaves the set is let go.
     feed.scores(&[("P1", 4.0), ("P2", 3.0)], now() + 9 * SECOND);

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use lockstep_stack::{Service, Services, StackOptions};
 
+use crate::harness::lockstep::program;
 use crate::harness::{Lockstep, Program, until};
 use crate::shop::Shop;
 use crate::{anew, publications, server, sleeper, slots, snapshots, topics};
 
 pub const READY_LIMIT: Duration = Duration::from_secs(30);
+const CUT: i32 = 74;
 /// From SIGTERM to the end where Kafka is away: what it has not acknowledged is waited for a little.
 const AWAY_LIMIT: Duration = Duration::from_secs(20);
 
@@ -93,6 +95,10 @@ pub fn start_ingest(shop: &Shop) -> Program {
 /// that views are made of, and nothing else.
 fn as_printed(shop: &Shop) {
     let printed = shop.lockstep.ask(&["setup", "--print-sql"]);
+    let mut full = shop.lockstep.other(program());
+    let disk = fs::File::options().write(true).open("/dev/full").expect("a device without room");
+    let cut = full.args(["setup", "--print-sql"]).stdout(disk).status().expect("an end");
+    assert_eq!(cut.code(), Some(CUT), "a script for the DBA that lacks its end");
     for line in [
         "GRANT CONNECT ON DATABASE \"shop\" TO lockstep_ingest, lockstep_reader;",
         "GRANT USAGE ON SCHEMA \"Goods\" TO lockstep_ingest, lockstep_reader;",

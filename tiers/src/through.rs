@@ -62,7 +62,7 @@ pub enum Kept {
     Yes,
     /// Not by this reader: another one fills it, or the fill was refused.
     No,
-    /// It did not answer.
+    /// It did not answer, or the tier that it is filled from.
     Away,
 }
 
@@ -178,7 +178,10 @@ impl Tiers {
                         (answer.fields, answer.mark, answer.kept) = (hit.fields, Some(hit.mark), kept);
                     }
                     Ok(None) => {}
-                    Err(error) => tracing::debug!(%error, "an entry of l1 was not filled"),
+                    Err(error) => {
+                        tracing::debug!(%error, "an entry of l1 was not filled");
+                        answer.kept = Kept::Away;
+                    }
                 }
                 Ok(answer)
             }
@@ -187,10 +190,11 @@ impl Tiers {
         }
     }
 
-    /// From the tier beneath L1, which itself has it, or not.
+    /// From the tier beneath L1, which itself has it, or not: neither can be, where that tier is away.
     async fn beneath(&self, beneath: &View, entity: &str, kept: Kept) -> Result<Answer, LoadError> {
         let mut answer = self.get(beneath, entity).await?;
         answer.asked.insert(0, TierName::L1);
+        let kept = if answer.kept == Kept::Away { Kept::Away } else { kept };
         Ok(Answer { kept, ..answer })
     }
 

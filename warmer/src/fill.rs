@@ -124,8 +124,9 @@ impl Filler {
                 (Some(fields), AnsweredBy::Tier(TierName::L1)) => Filled::There(bytes(&fields)),
                 (Some(fields), _) => match answer.kept {
                     Kept::Yes => Filled::Missing(bytes(&fields)),
-                    Kept::No => Filled::NotKept,
-                    Kept::Away => Filled::Failed,
+                    // With the tiers in trouble it is tried again as soon as warming goes on.
+                    Kept::No if halted.is_none() => Filled::NotKept,
+                    Kept::No | Kept::Away => Filled::Failed,
                 },
             },
         };

@@ -19,7 +19,7 @@ use crate::fill::Filler;
 use crate::first;
 use crate::forecast::INTERVAL;
 use crate::incoming::Incoming;
-use crate::keeper::{Keeper, Progress};
+use crate::keeper::{Keeper, Progress, as_ranked};
 use crate::members::Members;
 use crate::metrics::WarmerMetrics;
 use crate::pages::Pages;
@@ -105,8 +105,7 @@ async fn keeper(
     let hot = announced(config.kafka()?, &view.name).await;
     let mut members = Members::new(view.ttl);
     // Until scores come, the last set stays, and is kept warm.
-    let ranked: Vec<(String, f64)> = hot.iter().cloned().zip((1..).map(|rank: u32| 1.0 / f64::from(rank))).collect();
-    members.choose(&ranked, Duration::ZERO);
+    members.choose(&as_ranked(&hot), Duration::ZERO);
     Ok(Keeper {
         hot_set,
         bytes_max: policy.warming.bytes_max,

@@ -1,6 +1,6 @@
 //! Keeps the hot set: chooses it, announces it, fills what is missing of it, lets go what left it, and says how good it was.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ pub(crate) struct Progress {
     began: Instant,
     /// What the catalogue did not have.
     unknown: HashSet<String>,
-    /// The same, and a word was said of it: it is looked for again now and then, and that is no news.
-    told_unknown: HashSet<String>,
+    /// The same, and of which score a word was said: it is looked for again now and then, and that is no news.
+    told_unknown: HashMap<String, i64>,
     /// Whose pages have been asked for lately.
     pages: HashSet<String>,
     phase: Phase,
@@ -86,7 +86,7 @@ impl Progress {
         Progress {
             began: now,
             unknown: HashSet::new(),
-            told_unknown: HashSet::new(),
+            told_unknown: HashMap::new(),
             pages: HashSet::new(),
             phase: Phase::Calm,
             halted: None,
@@ -101,7 +101,7 @@ impl Progress {
 
 impl Keeper {
     /// Chooses the set, fills who is new in it, announces it, and parks a word of what could not be used. Where nothing can
-    /// be used, the set stays as it is.
+    /// be used, the set as it was announced stays, and is kept warm.
     pub async fn choose(&mut self) -> Result<(), KafkaError> {
         let size = self.size().await;
         let until = Instant::now() + ANNOUNCE_WAIT_MAX;
@@ -119,9 +119,8 @@ impl Keeper {
             ranked = self.ranked(size);
         }
         let count = self.fitting(&ranked, size);
-        if count > 0 {
-            self.members.choose(&ranked[..count], self.progress.began.elapsed());
-        }
+        let chosen = if count > 0 { &ranked[..count] } else { &as_ranked(&self.hot) };
+        self.members.choose(chosen, self.progress.began.elapsed());
         let hottest: Vec<String> = ranked[..count].iter().map(|(product, _)| product.clone()).collect();
         if !hottest.is_empty() {
             self.fix(&ranked, count);
@@ -246,7 +245,10 @@ impl Keeper {
             self.filler.loads.drain(..).for_each(|load| self.metrics.load_seconds.observe(load.as_secs_f64()));
             let now = self.progress.began.elapsed();
             match filled {
-                Filled::There(bytes) => self.members.seen(&product, now, bytes, false),
+                Filled::There(bytes) => {
+                    self.progress.told_unknown.remove(&product);
+                    self.members.seen(&product, now, bytes, false);
+                }
                 Filled::Missing(bytes) => {
                     self.progress.told_unknown.remove(&product);
                     self.members.seen(&product, now, bytes, true);
@@ -258,9 +260,10 @@ impl Keeper {
                     if self.progress.told_unknown.len() >= TOLD_MAX {
                         self.progress.told_unknown.clear();
                     }
-                    if self.progress.told_unknown.insert(product.clone()) {
-                        let (scores, refused) = &mut *self.incoming.lock();
-                        refused.add(Refusal::Unknown, scores.offset(&product));
+                    let (scores, refused) = &mut *self.incoming.lock();
+                    let offset = scores.offset(&product);
+                    if self.progress.told_unknown.insert(product.clone(), offset) != Some(offset) {
+                        refused.add(Refusal::Unknown, offset);
                     }
                     self.members.remove(&product);
                     self.progress.unknown.insert(product);
@@ -376,4 +379,9 @@ impl Keeper {
         self.incoming.told.tell(next);
         Ok(())
     }
+}
+
+/// A set that was announced, best first, as if it had scores.
+pub(crate) fn as_ranked(hot: &[String]) -> Vec<(String, f64)> {
+    hot.iter().cloned().zip((1..).map(|rank: u32| 1.0 / f64::from(rank))).collect()
 }

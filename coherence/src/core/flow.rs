@@ -44,6 +44,8 @@ pub(super) struct Flow {
     told: Option<Purged>,
     had_changes: bool,
     moved_at: Duration,
+    /// The progress by which it did: position and time.
+    followed: Option<(Position, i64)>,
     /// When the last record came, and the look at the log's ends that is under way since.
     heard_at: Duration,
     looking: Option<Token>,
@@ -80,6 +82,7 @@ impl Flow {
             told: None,
             had_changes: true,
             moved_at: means.now,
+            followed: None,
             heard_at: means.now,
             looking: None,
         }

@@ -25,7 +25,7 @@ use crate::publisher::Publisher;
 use crate::records::Limits;
 use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
-use crate::stream::{Stream, StreamError};
+use crate::stream::{Broker, Stream, StreamError};
 use crate::tables::Tables;
 use crate::transport::Transport;
 use crate::watch;
@@ -112,6 +112,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         tables,
         publisher,
         reports,
+        broker: Broker::new(),
         schemas,
         ledger: Ledger::from(confirmed),
         progress: ProgressKeeper::new(epoch.number, log.ends),

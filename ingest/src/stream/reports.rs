@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use lockstep_schemas::topics;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Stream, StreamError};
+use super::{STALLED_AFTER, Stream, StreamError};
 use crate::publisher::{Delivery, Purpose, Record};
 
 impl Stream {
@@ -13,15 +15,26 @@ impl Stream {
         if let Purpose::Change { transaction, .. } | Purpose::Word { transaction } = record.purpose {
             self.ledger.sent(transaction);
         }
-        while !self.publisher.send(record)? {
-            self.report().await?;
+        loop {
+            match self.publisher.send(record) {
+                Ok(true) => return Ok(()),
+                Ok(false) => self.report().await?,
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
+                    let bytes = [record.key, record.value].into_iter().flatten().map(<[u8]>::len).sum();
+                    return Err(StreamError::TooLarge { topic: record.topic.to_owned(), bytes });
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(())
     }
 
     pub(super) async fn report(&mut self) -> Result<(), StreamError> {
-        let delivery = self.reports.recv().await.ok_or(StreamError::ClientEnded)?;
-        self.delivered(delivery)
+        loop {
+            match tokio::time::timeout(STALLED_AFTER, self.reports.recv()).await {
+                Ok(delivery) => return self.delivered(delivery.ok_or(StreamError::ClientEnded)?),
+                Err(_) => self.broker.look(true),
+            }
+        }
     }
 
     pub(super) fn take_reports(&mut self) -> Result<(), StreamError> {
@@ -32,6 +45,7 @@ impl Stream {
     }
 
     pub(super) fn delivered(&mut self, delivery: Delivery) -> Result<(), StreamError> {
+        self.broker.reports += 1;
         let (partition, offset) = delivery.place?;
         if let Purpose::Word { transaction } = delivery.purpose {
             self.ledger.acknowledged(transaction);

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::policy::{Policy, ViewSource};
-use lockstep_schemas::table_name::full_name;
+use lockstep_schemas::table_name::{full_name, split};
 
 use super::{Check, away, secrets};
 use crate::catalog;
 use crate::database::{Database, DatabaseError, identifier, literal, required, table};
+
+/// Columns that are named which no view needs.
+const SURPLUS_SHOWN: usize = 5;
 
 pub(super) async fn exists(database: &Database, name: &str) -> Result<bool, DatabaseError> {
     let sql = format!("SELECT 1::text FROM pg_publication WHERE pubname = {}", literal(name));
@@ -27,6 +30,11 @@ pub(super) async fn checks(database: &Database, config: &DatabaseConfig, policy:
 /// Debezium's signal table, where one is configured: outside the publication nobody hears what is asked there.
 pub(super) async fn signal_table(database: &Database, config: &DatabaseConfig) -> Option<Check> {
     let (wanted, name) = (config.signal_table.as_ref()?, &config.publication);
+    if split(wanted).is_none() {
+        let what = format!("[database] signal_table = {wanted:?} is not of the form schema.table");
+        let refused = Failure::configuration(what).remedy(format!("write it with its schema: public.{wanted}"));
+        return Some(Check::new(format!("signal table {wanted}"), Err(refused)));
+    }
     let found = published(database, name).await.map_err(away).and_then(|published| {
         let Some(columns) = published.get(wanted) else {
             return Err(Failure::configuration(format!("publication {name} does not carry signal table {wanted}"))
@@ -81,8 +89,15 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
     let tables = policy.groups.values().flat_map(|group| &group.tables);
     for full_name in tables.filter(|table| !passed_over.iter().any(|name| **name == ***table)) {
         let Some(columns) = published.get(&**full_name) else {
-            return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}"))
-                .remedy(format!("run ALTER PUBLICATION {} ADD TABLE {}", identifier(name), table(full_name))));
+            let known = catalog::table(database, full_name).await.map_err(away)?;
+            let wanted = |column: &str| is_wanted(policy, full_name, column);
+            return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}")).remedy(
+                format!(
+                    "run ALTER PUBLICATION {} ADD TABLE {}",
+                    identifier(name),
+                    published_table(full_name, &known, wanted)
+                ),
+            ));
         };
         let needed = policy.views.values().filter_map(|view| view.source(full_name)).flat_map(ViewSource::reads);
         if let Some(missing) = needed.into_iter().find(|column| !columns.iter().any(|known| **known == ***column)) {
@@ -92,7 +107,38 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
             .remedy("publish it, or take it out of the policy's views"));
         }
     }
-    Ok(format!("{} tables", published.len()))
+    let surplus = surplus(database, policy, &published).await.map_err(away)?;
+    Ok(format!("{} tables{surplus}", published.len()))
+}
+
+/// Whether a column is published: a view reads it, or no view reads the table, and it is not called like a secret.
+fn is_wanted(policy: &Policy, full_name: &str, column: &str) -> bool {
+    let needed = needed_columns(policy);
+    let is_read = needed.get(full_name).is_none_or(|read| read.contains(&column));
+    is_read && secrets::may_publish(policy, full_name, column)
+}
+
+/// What leaves the database although no view needs it, in words.
+async fn surplus(
+    database: &Database,
+    policy: &Policy,
+    published: &BTreeMap<String, Vec<String>>,
+) -> Result<String, DatabaseError> {
+    let mut found = Vec::new();
+    for full_name in needed_columns(policy).into_keys() {
+        let known = catalog::table(database, full_name).await?;
+        let is_logged = |column: &String| known.get(column).is_none_or(|known| known.logged);
+        let columns = published.get(full_name).into_iter().flatten();
+        let surplus = columns.filter(|column| !is_logged(column) && !is_wanted(policy, full_name, column));
+        found.extend(surplus.map(|column| format!("{column} of {full_name}")));
+    }
+    let more = found.len().saturating_sub(SURPLUS_SHOWN);
+    found.truncate(SURPLUS_SHOWN);
+    Ok(match found.as_slice() {
+        [] => String::new(),
+        some if more == 0 => format!("; no view needs {}", some.join(", ")),
+        some => format!("; no view needs {} and {more} more", some.join(", ")),
+    })
 }
 
 /// The columns of each published table.

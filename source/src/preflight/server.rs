@@ -95,7 +95,10 @@ async fn held(database: &Database) -> Result<String, Failure> {
         return Err(hidden());
     }
     let sql = "SELECT (has_table_privilege('lockstep.epoch', 'SELECT') AND has_table_privilege('lockstep.epoch', 'INSERT'))::text";
-    let rows = database.texts(sql.to_owned()).await.map_err(|error| hidden().because(error))?;
+    let rows = database.texts(sql.to_owned()).await.map_err(|error| match error.is_of_statement() {
+        true => hidden().because(error),
+        false => away(error),
+    })?;
     if rows.first().and_then(|row| row[0].as_deref()) != Some("true") {
         return Err(Failure::configuration("our user may not write lockstep.epoch")
             .remedy(format!("run GRANT SELECT, INSERT ON lockstep.epoch TO {user}")));

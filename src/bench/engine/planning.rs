@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::FutureExt as _;
 use lockstep_coherence::Planner;
 use lockstep_coherence::folded::folded;
 use lockstep_process::Shutdown;
+use lockstep_schemas::change::Change;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
@@ -30,23 +32,30 @@ pub(super) async fn run(chain: &Chain, rounds: u32, output: &Output) -> Result<V
     let mut reader = RecordReader::new(LiveRegistry::follow(chain.kafka.clone(), following));
     let planner = Arc::new(Planner::new(&chain.policy));
     reader.read(records.last().context("no record")?).await.map_err(anyhow::Error::msg)?;
-    let (mut decode, mut plan) = (Vec::new(), Vec::new());
+    let (mut decode, mut both) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let (mut changes, began) = (Vec::with_capacity(records.len()), usage::thread_cpu_seconds()?);
+        let (mut count, began) = (0.0, usage::thread_cpu_seconds()?);
         for record in &records {
-            // Its schema is known by now: nothing waits here, and so the thread stays the same.
-            if let Event::Change(change) = reader.read(record).await.map_err(anyhow::Error::msg)? {
-                changes.push(*change);
-            }
+            count += f64::from(u8::from(change(&mut reader, record)?.is_some()));
         }
-        let (count, decoded) = (changes.len() as f64, usage::thread_cpu_seconds()?);
-        let calls = folded(planner.clone(), TierName::L2, changes).count();
+        let decoded = usage::thread_cpu_seconds()?;
+        // As a lane does it: each is planned when it has been read, and then it is gone.
+        let mut failed = None;
+        let changes = records.iter().map_while(|record| match change(&mut reader, record) {
+            Ok(change) => Some(change),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let calls = folded(planner.clone(), TierName::L2, changes.flatten()).count();
+        failed.map_or(Ok(()), Err)?;
         ensure!(calls > 0, "nothing was planned");
         decode.push((decoded - began) * 1e6 / count);
-        plan.push((usage::thread_cpu_seconds()? - decoded) * 1e6 / count);
+        both.push((usage::thread_cpu_seconds()? - decoded) * 1e6 / count);
     }
-    let both = spread(decode.iter().zip(&plan).map(|(decode, plan)| decode + plan));
-    let (decode, plan) = (spread(decode.into_iter()), spread(plan.into_iter()));
+    let plan = spread(both.iter().zip(&decode).map(|(both, decode)| both - decode));
+    let (decode, both) = (spread(decode.into_iter()), spread(both.into_iter()));
     let shown = |[median, least, greatest]: [f64; 3]| format!("{median:.2} ({least:.2}-{greatest:.2})");
     output.line("");
     output.line(format!("CPU us a record, of {}; median (least to greatest)", thousands(records.len() as u64)));
@@ -54,6 +63,15 @@ pub(super) async fn run(chain: &Chain, rounds: u32, output: &Output) -> Result<V
     output.line(format!("planned and folded  {}, for two tiers", shown(plan)));
     output.line(format!("both                {}", shown(both)));
     Ok(json!({"records": records.len(), "decode_us": decode, "plan_us": plan, "decode_and_plan_us": both}))
+}
+
+/// Decodes a record. Its schema is known by now: nothing waits here.
+fn change(reader: &mut RecordReader, record: &RawRecord) -> Result<Option<Change>> {
+    let read = reader.read(record).now_or_never().context("a schema that is not there")?;
+    Ok(match read.map_err(anyhow::Error::msg)? {
+        Event::Change(change) => Some(*change),
+        _ => None,
+    })
 }
 
 async fn records(chain: &Chain) -> Result<Vec<RawRecord>> {

@@ -8,9 +8,13 @@ use crate::core::job::Job;
 use crate::core::rule::Rule;
 use crate::core::{Means, Turn};
 
-/// The watermark moves without actions this often, where the partition had changes, and where it had none.
+/// The watermark moves without actions this often, where the partition had changes.
 const MOVE_ACTIVE: Duration = Duration::from_millis(100);
-const MOVE_IDLE: Duration = Duration::from_secs(1);
+/// Where it had none, with progress that is news, at the earliest so long after the last time: an idle ingest says it once a
+/// second, all lanes hear it at once, and their calls go together.
+const MOVE_IDLE: Duration = Duration::from_millis(800);
+/// Without news it is said again, so that a tier that forgets while ingest is silent is found out.
+const MOVE_SILENT: Duration = Duration::from_secs(2);
 /// Records that progress speaks of, and that do not come for so long, may be gone from the log.
 const MISSED_AFTER: Duration = Duration::from_secs(2);
 
@@ -18,7 +22,7 @@ impl Flow {
     /// When something of this is due.
     pub(super) fn quiet_until(&self, means: &Means) -> Duration {
         let is_quiet = self.is_empty() && self.has_consumed_all(means);
-        let idle = if is_quiet { self.moved_at + self.move_wait() } else { Duration::MAX };
+        let idle = if is_quiet { self.moved_at + self.move_wait(means) } else { Duration::MAX };
         let missed = if self.may_have_missed(means) { self.heard_at + MISSED_AFTER } else { Duration::MAX };
         idle.min(missed)
     }
@@ -39,10 +43,11 @@ impl Flow {
             means.say(Notice::MadeAnew);
             return Err(Turn::Back);
         }
-        if !self.is_empty() || means.now < self.moved_at + self.move_wait() {
+        if !self.is_empty() || means.now < self.moved_at + self.move_wait(means) {
             return Ok(());
         }
         self.jobs.push_back(Job::following(progress, self.next));
+        self.followed = Some((progress.position, progress.at));
         (self.moved_at, self.had_changes) = (means.now, false);
         Ok(())
     }
@@ -80,7 +85,12 @@ impl Flow {
         }
     }
 
-    fn move_wait(&self) -> Duration {
-        if self.had_changes { MOVE_ACTIVE } else { MOVE_IDLE }
+    fn move_wait(&self, means: &Means) -> Duration {
+        let newest = means.progress.as_ref().map(|progress| (progress.position, progress.at));
+        match self.had_changes {
+            true => MOVE_ACTIVE,
+            false if newest != self.followed => MOVE_IDLE,
+            false => MOVE_SILENT,
+        }
     }
 }
