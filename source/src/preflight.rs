@@ -17,6 +17,7 @@ mod tables;
 use lockstep_process::Failure;
 use lockstep_process::config::DatabaseConfig;
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::table_name::split;
 
 use crate::database::{Database, DatabaseError};
 
@@ -85,15 +86,25 @@ pub async fn insist(database: &Database, config: &DatabaseConfig, policy: &Polic
     for check in of_publication(database, config, policy).await {
         check.found?;
     }
-    if let Some(check) = publication::signal_table(database, config).await {
-        check.found?;
-    }
+    insist_on_signals(database, config).await?;
     slot::insist(database, &config.slot).await?;
     server::privileges(database).await.found?;
     // What would be forgotten only by a fail-over is no reason not to run.
     if let Some(Err(failure)) = failover::check(database, &config.slot).await.map(|check| check.found) {
         tracing::warn!(%failure, "the slot is not safe in a fail-over");
     }
+    Ok(())
+}
+
+/// A signal table may come later; one whose name is none never will.
+async fn insist_on_signals(database: &Database, config: &DatabaseConfig) -> Result<(), Failure> {
+    let Some(Check { found: Err(failure), .. }) = publication::signal_table(database, config).await else {
+        return Ok(());
+    };
+    if config.signal_table.as_deref().is_some_and(|name| split(name).is_none()) {
+        return Err(failure);
+    }
+    tracing::warn!(%failure, "nothing is heard of the signal table yet");
     Ok(())
 }
 
