@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
@@ -19,7 +20,7 @@ const ARGUMENTS_FIXED: usize = 200;
 #[derive(Default)]
 pub(crate) struct TierActions {
     actions: Vec<EntryAction>,
-    by_key: HashMap<Key, usize>,
+    by_key: HashMap<Key, usize, RandomState>,
     arguments: usize,
     bytes: usize,
 }
@@ -37,7 +38,8 @@ pub(crate) struct Chunk {
     pub floor: Option<Position>,
     /// What to purge at the edge.
     pub tags: BTreeSet<String>,
-    xids: BTreeSet<u32>,
+    /// Not in order, and some of them twice.
+    xids: Vec<u32>,
     tiers: BTreeMap<TierName, TierActions>,
 }
 
@@ -66,7 +68,7 @@ impl Chunk {
     pub fn add(&mut self, position: Position, xid: u32, committed_at: i64, effects: Vec<Effect>) {
         assert!(position > self.through, "the log is in commit order");
         (self.through, self.committed_at) = (position, committed_at);
-        self.xids.insert(xid);
+        self.xids.push(xid);
         for effect in effects {
             match effect {
                 Effect::Purge(tag) => drop(self.tags.insert(tag)),
@@ -90,7 +92,8 @@ impl Chunk {
 
     /// What must be visible before it is applied.
     pub fn passage(&self) -> Passage {
-        Passage { epoch: self.through.epoch, through: self.through.lsn, xids: self.xids.iter().copied().collect() }
+        let xids = BTreeSet::from_iter(self.xids.iter().copied()).into_iter().collect();
+        Passage { epoch: self.through.epoch, through: self.through.lsn, xids }
     }
 
     /// The actions of each tier, which leave it.
@@ -123,15 +126,7 @@ fn merge(folded: &mut Action, newer: Action) {
             Action::Refresh { position: newest, ttl: life, fields: changed },
         ) => {
             (*position, *ttl) = (newest, life);
-            for (at, (name, text)) in changed.into_iter().enumerate() {
-                // Changes of one table have their columns in one order.
-                let is_there = fields.get(at).is_some_and(|(known, _)| *known == name);
-                let at = if is_there { Some(at) } else { fields.iter().position(|(known, _)| *known == name) };
-                match at {
-                    Some(at) => fields[at].1 = text,
-                    None => fields.push((name, text)),
-                }
-            }
+            fields.learn(changed);
         }
         (Action::Invalidate, _) => {}
         (_, newer) => *folded = newer,
@@ -141,8 +136,10 @@ fn merge(folded: &mut Action, newer: Action) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_schemas::change::{Cell, Row};
     use lockstep_schemas::policy::{DEFAULT, Policy};
     use lockstep_schemas::position::Lsn;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn position(ordinal: u32) -> Position {
@@ -151,11 +148,12 @@ mod tests {
 
     fn entry(entity: &str, action: Action) -> Effect {
         let view = Policy::parse(DEFAULT).expect("the default policy").views["product_all"].clone();
-        Effect::Entry(EntryAction { key: view.key.key(entity), entity: entity.to_owned(), view, action })
+        Effect::Entry(EntryAction { key: view.key.key(entity), entity: entity.into(), view, action })
     }
 
     fn refresh(ordinal: u32, fields: &[(&str, &str)]) -> Action {
-        let fields = fields.iter().map(|(name, text)| ((*name).into(), Some((*text).to_owned()))).collect();
+        let cells = fields.iter().map(|(_, text)| Cell::Value((*text).into())).collect();
+        let fields = Row::new(fields.iter().map(|(name, _)| Arc::from(*name)).collect(), cells);
         Action::Refresh { position: position(ordinal), ttl: Duration::from_secs(1), fields }
     }
 

@@ -9,7 +9,7 @@ mod versioned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockstep_schemas::change::{Cell, Change, Op, Row};
+use lockstep_schemas::change::{Cell, Change, Op, Row, Text};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Group, OnChange, Policy, Rows, TierName, View, ViewSource};
 use lockstep_tiers::tier::ENTRY_BYTES_MAX;
@@ -45,7 +45,7 @@ pub struct EntryAction {
     /// The view of the entry.
     pub view: Arc<View>,
     /// Whose it is.
-    pub entity: String,
+    pub entity: Text,
     /// Its key.
     pub key: Key,
     /// What happens to it.
@@ -86,8 +86,6 @@ struct TablePlan {
 
 /// A view that reads a table, and what it reads of it.
 type TableView = (Arc<View>, ViewSource);
-/// Fields as a refresh writes them; `None` is a null.
-type Fields = Vec<(Arc<str>, Option<String>)>;
 
 impl Verdict {
     /// Whether what was made of the row is another one now, or will be after a pass.
@@ -125,7 +123,7 @@ impl Planner {
         let Some((views, entity)) = self.concerned(change)? else { return Ok(Vec::new()) };
         let mut effects = Vec::with_capacity(views.len());
         for (view, source) in views {
-            effects.extend(verdict(change, view, source, entity)?.effects);
+            judge(change, view, source, entity, &mut effects)?;
         }
         Ok(effects)
     }
@@ -136,11 +134,16 @@ impl Planner {
     /// always whole (docs/protocol.md, [11a]). A key change is a delete and an insert.
     pub fn verdicts(&self, change: &Change) -> Result<Vec<Verdict>, NoEntity> {
         let Some((views, entity)) = self.concerned(change)? else { return Ok(Vec::new()) };
-        views.iter().map(|(view, source)| verdict(change, view, source, entity)).collect()
+        let verdict = |(view, source): &TableView| {
+            let mut effects = Vec::new();
+            let why = judge(change, view, source, entity, &mut effects)?;
+            Ok(Verdict { view: view.name.clone(), why, effects })
+        };
+        views.iter().map(verdict).collect()
     }
 
     /// The views that read the change's table, and whose entries they are; `None` where it concerns nobody's.
-    fn concerned<'p>(&'p self, change: &'p Change) -> Result<Option<(&'p [TableView], &'p str)>, NoEntity> {
+    fn concerned<'p>(&'p self, change: &'p Change) -> Result<Option<(&'p [TableView], &'p Text)>, NoEntity> {
         let Some(plan) = self.tables.get(&change.table) else { return Ok(None) };
         if plan.views.is_empty() || matches!(change.op, Op::Read | Op::Truncate) {
             return Ok(None);
@@ -154,32 +157,37 @@ impl Planner {
     }
 }
 
-fn verdict(change: &Change, view: &Arc<View>, source: &ViewSource, entity: &str) -> Result<Verdict, NoEntity> {
-    let name = view.name.clone();
+/// Adds what the change does to one view, and says why.
+fn judge(
+    change: &Change,
+    view: &Arc<View>,
+    source: &ViewSource,
+    entity: &Text,
+    effects: &mut Vec<Effect>,
+) -> Result<Why, NoEntity> {
     let pattern = if view.tier == TierName::L3 { view.tag.as_ref() } else { Some(&view.key) };
-    let Some(pattern) = pattern else { return Ok(Verdict { view: name, why: Why::NoKey, effects: Vec::new() }) };
-    let targets = Targets::of(change, pattern, entity)?;
-    if targets.keys.is_empty() {
-        return Ok(Verdict { view: name, why: Why::NoKey, effects: Vec::new() });
+    let Some(pattern) = pattern else { return Ok(Why::NoKey) };
+    let Targets { keys, moved } = Targets::of(change, pattern, entity)?;
+    if keys.iter().all(Option::is_none) {
+        return Ok(Why::NoKey);
     }
-    if !targets.moved
-        && let Some(why) = indifference(change, view, source)
-    {
-        return Ok(Verdict { view: name, why, effects: Vec::new() });
+    if !moved && let Some(why) = indifference(change, view, source) {
+        return Ok(why);
+    }
+    let effect = |key: Key, action: Action| match view.tier {
+        TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
+        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.clone(), key, action }),
+    };
+    if moved {
+        effects.extend(keys.into_iter().flatten().map(|key| effect(key, Action::Invalidate)));
+        return Ok(Why::KeyMoved);
     }
     let (action, why) = match action(change, view, source) {
-        _ if targets.moved => (Action::Invalidate, Why::KeyMoved),
         Ok(action) => (action, Why::Updated),
         Err(why) => (Action::Invalidate, why),
     };
-    let effect = |key: Key, action: Action| match view.tier {
-        TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
-        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.to_owned(), key, action }),
-    };
-    // A key that moves has two, and then nothing is refreshed: what is repeated is small.
-    let actions = std::iter::repeat_n(action, targets.keys.len());
-    let effects = targets.keys.into_iter().zip(actions).map(|(key, action)| effect(key, action)).collect();
-    Ok(Verdict { view: name, why, effects })
+    effects.extend(keys.into_iter().flatten().next().map(|key| effect(key, action)));
+    Ok(why)
 }
 
 /// Whether an update is known not to concern the view, or not yet, and why.
@@ -222,7 +230,7 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Result<Action, W
         return Err(Why::Incomplete);
     }
     let fields = match &source.rows {
-        Some(rows) => vec![row_field(change, source, rows, after)?],
+        Some(rows) => row_field(change, source, rows, after)?,
         None => columns(source, after)?,
     };
     let action = Action::Refresh { position: change.position, ttl: view.ttl, fields };
@@ -232,26 +240,16 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Result<Action, W
 
 /// A column a field. What is not known did not change, and stays as it is; of one that the log does not have at all nobody
 /// can tell.
-fn columns(source: &ViewSource, after: &Row) -> Result<Fields, Why> {
-    let mut fields = Vec::with_capacity(source.columns.len());
-    for (column, cell) in after.cells(&source.columns) {
-        match cell {
-            Some(Cell::Value(text)) => fields.push((column.clone(), Some(text.clone()))),
-            Some(Cell::Null) => fields.push((column.clone(), None)),
-            Some(Cell::Unknown) => {}
-            None => return Err(Why::Unknown(column.clone())),
-        }
+fn columns(source: &ViewSource, after: &Row) -> Result<Row, Why> {
+    let mut cells = Vec::with_capacity(source.columns.len());
+    for (column, cell) in after.cells(&*source.columns) {
+        cells.push(cell.ok_or_else(|| Why::Unknown(column.clone()))?.clone());
     }
-    Ok(fields)
+    Ok(Row::new(source.columns.clone(), cells))
 }
 
 /// A row a field, whole or not at all. A row that is called otherwise than before would leave its old field behind.
-fn row_field(
-    change: &Change,
-    source: &ViewSource,
-    rows: &Rows,
-    after: &Row,
-) -> Result<(Arc<str>, Option<String>), Why> {
+fn row_field(change: &Change, source: &ViewSource, rows: &Rows, after: &Row) -> Result<Row, Why> {
     let named = after.text(&rows.column).ok_or_else(|| Why::Unknown(rows.column.clone()))?;
     if change.before.as_ref().is_some_and(|before| before.text(&rows.column) != Some(named)) {
         return Err(Why::RowMoved);
@@ -259,7 +257,8 @@ fn row_field(
     if let Some(column) = source.columns.iter().find(|column| !is_known(after, column)) {
         return Err(Why::Unknown(column.clone()));
     }
-    Ok((rows.field(named), Some(source.row_text(|_, column| after.text(column)))))
+    let text = source.row_text(|_, column| after.text(column));
+    Ok(Row::new([rows.field(named)].into(), vec![Cell::Value(text.into())]))
 }
 
 #[cfg(test)]

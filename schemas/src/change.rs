@@ -39,11 +39,15 @@ impl Op {
     }
 }
 
+/// A column's text. Each tier's action has its own: a short one is copied in place, a long one is shared.
+pub type Text = smol_str::SmolStr;
+pub(crate) use smol_str::SmolStrBuilder as TextBuilder;
+
 /// The three states of a column. Unknown is never written anywhere as a value.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Cell {
     /// Its canonical text ([`crate::column`]).
-    Value(String),
+    Value(Text),
     /// SQL null.
     Null,
     /// The log does not carry it: an unchanged TOAST value, or a column outside the identity of an old row.
@@ -106,6 +110,27 @@ impl Row {
         match self.get(column) {
             Cell::Value(text) => Some(text),
             Cell::Null | Cell::Unknown => None,
+        }
+    }
+
+    /// How many of its columns are known.
+    pub fn known(&self) -> usize {
+        self.cells.iter().filter(|cell| **cell != Cell::Unknown).count()
+    }
+
+    /// Takes over what a later row knows; the columns that only that one has come last.
+    pub fn learn(&mut self, later: Row) {
+        let has_the_same = Arc::ptr_eq(&self.columns, &later.columns) || self.columns == later.columns;
+        if !has_the_same {
+            let others = later.columns.iter().filter(|column| !self.has(column)).cloned();
+            self.columns = self.columns.iter().cloned().chain(others).collect();
+            self.cells.resize(self.columns.len(), Cell::Unknown);
+        }
+        for (at, (column, cell)) in later.columns.iter().zip(later.cells).enumerate() {
+            let at = if has_the_same { Some(at) } else { self.columns.iter().position(|known| known == column) };
+            if let Some(at) = at.filter(|_| cell != Cell::Unknown) {
+                self.cells[at] = cell;
+            }
         }
     }
 

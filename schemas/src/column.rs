@@ -12,6 +12,7 @@ use jiff::civil;
 use serde_json::{Value as Json, json};
 
 use crate::avro::{AvroError, Plan, Reader, Writer};
+use crate::change::Text;
 
 /// What Debezium writes for a text whose unchanged TOAST value was not in the log.
 pub const UNAVAILABLE: &str = "__debezium_unavailable_value";
@@ -198,11 +199,11 @@ impl ColumnType {
             ColumnType::Float => Ok(float_text(reader.float()?)),
             ColumnType::Double => Ok(double_text(reader.double()?)),
             ColumnType::Bytes => Ok(hex(reader.blob()?)),
-            ColumnType::Date => long_text("io.debezium.time.Date", reader.long()?),
-            ColumnType::TimeMillis => long_text("io.debezium.time.Time", reader.long()?),
-            ColumnType::TimeMicros => long_text("io.debezium.time.MicroTime", reader.long()?),
-            ColumnType::TimestampMillis => long_text("io.debezium.time.Timestamp", reader.long()?),
-            ColumnType::TimestampMicros => long_text("io.debezium.time.MicroTimestamp", reader.long()?),
+            ColumnType::Date => long_text("io.debezium.time.Date", reader.long()?).map(Into::into),
+            ColumnType::TimeMillis => long_text("io.debezium.time.Time", reader.long()?).map(Into::into),
+            ColumnType::TimeMicros => long_text("io.debezium.time.MicroTime", reader.long()?).map(Into::into),
+            ColumnType::TimestampMillis => long_text("io.debezium.time.Timestamp", reader.long()?).map(Into::into),
+            ColumnType::TimestampMicros => long_text("io.debezium.time.MicroTimestamp", reader.long()?).map(Into::into),
             ColumnType::TimestampTz | ColumnType::Uuid | ColumnType::Json | ColumnType::Text => {
                 Ok(reader.text()?.to_owned())
             }
@@ -211,16 +212,19 @@ impl ColumnType {
 }
 
 /// Reads one value by its plan, as canonical text. `None`: a kind that no column of ours has.
-pub(crate) fn decode_text(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<String>, AvroError> {
+pub(crate) fn decode_text(plan: &Plan, reader: &mut Reader<'_>) -> Result<Option<Text>, AvroError> {
     Ok(Some(match plan {
-        Plan::Boolean => reader.boolean()?.to_string(),
+        Plan::Boolean if reader.boolean()? => Text::new_static("true"),
+        Plan::Boolean => Text::new_static("false"),
         Plan::Long(meaning) => long_text(meaning, reader.long()?)?,
-        Plan::Float => float_text(reader.float()?),
-        Plan::Double => double_text(reader.double()?),
-        Plan::Bytes { scale: Some(scale) } => decimal_text(reader.blob()?, *scale),
-        Plan::Bytes { scale: None } => hex(reader.blob()?),
-        Plan::Text => reader.text()?.to_owned(),
-        Plan::Record(record) if record.name == "io.debezium.data.VariableScaleDecimal" => variable_decimal(reader)?,
+        Plan::Float => float_text(reader.float()?).into(),
+        Plan::Double => double_text(reader.double()?).into(),
+        Plan::Bytes { scale: Some(scale) } => decimal_text(reader.blob()?, *scale).into(),
+        Plan::Bytes { scale: None } => hex(reader.blob()?).into(),
+        Plan::Text => reader.text()?.into(),
+        Plan::Record(record) if record.name == "io.debezium.data.VariableScaleDecimal" => {
+            variable_decimal(reader)?.into()
+        }
         other => {
             other.skip(reader)?;
             return Ok(None);
@@ -272,16 +276,19 @@ fn clock_text(micros: i64) -> String {
     format!("{:02}:{:02}:{:02}.{:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60, micros % 1_000_000)
 }
 
-fn long_text(meaning: &str, value: i64) -> Result<String, AvroError> {
-    let instant = |micros| instant_text(micros).ok_or(AvroError::Kind("timestamp"));
-    match meaning {
-        "io.debezium.time.Date" => date_of(value).map(|date| date.to_string()).ok_or(AvroError::Kind("date")),
-        "io.debezium.time.Time" => Ok(clock_text(value.checked_mul(1_000).ok_or(AvroError::Kind("time"))?)),
-        "io.debezium.time.MicroTime" => Ok(clock_text(value)),
-        "io.debezium.time.Timestamp" => instant(value.checked_mul(1_000).ok_or(AvroError::Kind("timestamp"))?),
-        "io.debezium.time.MicroTimestamp" => instant(value),
-        _ => Ok(value.to_string()),
-    }
+fn long_text(meaning: &str, value: i64) -> Result<Text, AvroError> {
+    let kind = |kind| move || AvroError::Kind(kind);
+    let text = match meaning {
+        "io.debezium.time.Date" => date_of(value).ok_or_else(kind("date"))?.to_string(),
+        "io.debezium.time.Time" => clock_text(value.checked_mul(1_000).ok_or_else(kind("time"))?),
+        "io.debezium.time.MicroTime" => clock_text(value),
+        "io.debezium.time.Timestamp" => {
+            value.checked_mul(1_000).and_then(instant_text).ok_or_else(kind("timestamp"))?
+        }
+        "io.debezium.time.MicroTimestamp" => instant_text(value).ok_or_else(kind("timestamp"))?,
+        _ => return Ok(itoa::Buffer::new().format(value).into()),
+    };
+    Ok(text.into())
 }
 
 fn float_text(value: f32) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::change::{Text, TextBuilder};
 use crate::invalidation::Subject;
 use crate::shown::Shown;
 
@@ -16,7 +17,7 @@ const VERSION_MARK: char = '~';
 /// mask in the entity's place.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    text: String,
+    text: Text,
     /// Where a private entity stands in `text`.
     private: Option<(usize, usize)>,
 }
@@ -132,7 +133,7 @@ impl KeyPattern {
     /// The key of one entity in a version of the view's entries.
     pub fn key_in(&self, version: u32, entity: &str) -> Key {
         assert!(self.is_plain(), "a key of other columns is made from a row");
-        self.join(version_head(version), entity)
+        self.join(&version_head(version), entity)
     }
 
     /// The entity of a key; `None` where it is a key of another pattern, or of more than the entity.
@@ -165,15 +166,15 @@ impl KeyPattern {
             start.push_str(before);
             start.push_str(&text(column)?.replace('%', "%25").replace(':', "%3A"));
         }
-        Some(self.join(start, entity))
+        Some(self.join(&start, entity))
     }
 
-    fn join(&self, mut text: String, entity: &str) -> Key {
-        text.push_str(&self.head);
-        let private = self.is_private.then(|| (text.len(), text.len() + entity.len()));
-        text.push_str(entity);
-        text.push_str(&self.tail);
-        Key { text, private }
+    fn join(&self, start: &str, entity: &str) -> Key {
+        let from = start.len() + self.head.len();
+        let private = self.is_private.then(|| (from, from + entity.len()));
+        let mut text = TextBuilder::new();
+        [start, &self.head, entity, &self.tail].iter().for_each(|part| text.push_str(part));
+        Key { text: text.finish(), private }
     }
 
     /// A key without what tells its version; `None`: it is of another than the pattern.

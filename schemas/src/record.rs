@@ -111,12 +111,12 @@ impl RecordReader {
             }
         }
         let (schema, body) = unframe(value).map_err(|error| error.to_string())?;
-        if !self.plans.contains_key(&schema) {
-            let text = self.schema(schema).await.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
-            self.plans.insert(schema, EnvelopePlan::compile(&text).map_err(|error| error.to_string())?);
+        if let Some(plan) = self.plans.get(&schema) {
+            return decoded(plan, body);
         }
-        let change = self.plans[&schema].decode(body).map_err(|error| error.to_string())?;
-        Ok(Event::Change(Box::new(change)))
+        let text = self.schema(schema).await.ok_or_else(|| format!("schema {schema} is not in the registry"))?;
+        let plan = EnvelopePlan::compile(&text).map_err(|error| error.to_string())?;
+        decoded(self.plans.entry(schema).or_insert(plan), body)
     }
 
     /// A schema's text. Only the first record of a missing one waits for it.
@@ -133,4 +133,8 @@ impl RecordReader {
         }
         text
     }
+}
+
+fn decoded(plan: &EnvelopePlan, body: &[u8]) -> Result<Event, String> {
+    plan.decode(body).map(|change| Event::Change(Box::new(change))).map_err(|error| error.to_string())
 }

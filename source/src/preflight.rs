@@ -23,7 +23,7 @@ use crate::database::{Database, DatabaseError};
 
 pub use holder::{Holder, clients, end as end_backend, find as holder};
 pub use publication::{
-    create as create_publication, members, needed_columns, options as publication_options, published_table,
+    create as create_publication, is_wanted, members, needed_columns, options as publication_options, published_table,
 };
 pub use running::{Running, find as running};
 pub use secrets::{looks_secret, may_publish};

@@ -7,7 +7,7 @@ use lockstep_schemas::policy::Policy;
 use lockstep_schemas::table_name::split;
 use lockstep_schemas::topics;
 use lockstep_source::database::{identifier, table};
-use lockstep_source::preflight::{may_publish, needed_columns, publication_options, published_table};
+use lockstep_source::preflight::{is_wanted, may_publish, needed_columns, publication_options, published_table};
 use lockstep_source::{Database, catalog};
 
 use crate::cli::SetupArgs;
@@ -158,7 +158,7 @@ fn publish(
     read: Option<&[&str]>,
 ) -> (Option<String>, Vec<String>) {
     let may = |column: &str| may_publish(policy, name, column);
-    let wanted = |column: &str| may(column) && read.is_none_or(|columns| columns.contains(&column));
+    let wanted = |column: &str| is_wanted(policy, name, read, column);
     let needed = read.into_iter().flatten().filter(|column| !may(column));
     let mut remarks: Vec<String> = needed
         .map(|column| {

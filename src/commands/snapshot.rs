@@ -9,14 +9,14 @@ use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, suggest};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::progress::Progress;
-use lockstep_schemas::signal::Signal;
+use lockstep_schemas::signal::{NAMES_MAX, Signal};
 use lockstep_schemas::snapshot::{Finished, Snapshots};
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
 use lockstep_source::{Database, chunk, writers};
 use rdkafka::Message as _;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::cli::{OutputFormat, SnapshotArgs};
 use crate::output;
@@ -44,16 +44,21 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &SnapshotArgs) -
     };
     if args.stop {
         send(&Signal::StopSnapshot { id: None }).await?;
-        output::line("asked ingest to give up every snapshot");
+        say(args.output.output, "asked ingest to give up every snapshot", json!({"stopping": true}));
         return Ok(());
     }
     let tables = tables(policy, args)?;
     let id = format!("command-{:016x}", fastrand::u64(..));
+    let wish = Signal::Snapshot { id: id.clone(), tables };
+    if let Some(part) = wish.excess() {
+        let what = format!("the snapshot's {part} is beyond what one request may have");
+        return Err(Failure::configuration(what).remedy(format!("name at most {NAMES_MAX} tables at a time")).into());
+    }
     // Opened before the request, so that no answer is missed.
     let tail = Tail::open(config.kafka()?, "snapshot", topics::CHECKPOINT, Begin::Newest).await;
-    send(&Signal::Snapshot { id: id.clone(), tables }).await?;
+    send(&wish).await?;
     if args.no_wait {
-        output::line(&format!("asked ingest for snapshot {id}"));
+        say(args.output.output, &format!("asked ingest for snapshot {id}"), json!({"id": id, "asked": true}));
         return Ok(());
     }
     let away = |error| Failure::unavailable("ingest's checkpoint can't be read").because(error);
@@ -154,11 +159,17 @@ async fn is_there(kafka: &KafkaConfig) -> bool {
 
 fn report(finished: &Finished, format: OutputFormat) {
     let Finished { id, rows, stopped, failed } = finished;
+    let text = if *stopped {
+        format!("snapshot {id} was given up after {rows} rows")
+    } else {
+        format!("snapshot {id}: {rows} rows read")
+    };
+    say(format, &text, json!({"id": id, "rows": rows, "stopped": stopped, "failed": failed}));
+}
+
+fn say(format: OutputFormat, text: &str, object: Json) {
     match format {
-        OutputFormat::Json => {
-            output::line(&json!({"id": id, "rows": rows, "stopped": stopped, "failed": failed}).to_string());
-        }
-        OutputFormat::Text if *stopped => output::line(&format!("snapshot {id} was given up after {rows} rows")),
-        OutputFormat::Text => output::line(&format!("snapshot {id}: {rows} rows read")),
+        OutputFormat::Text => output::line(text),
+        OutputFormat::Json => output::line(&object.to_string()),
     }
 }

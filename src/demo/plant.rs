@@ -38,14 +38,23 @@ impl Planter<'_> {
         let mut hot = hot.into_iter();
         // Pages first: their targets get their values back. L2's are not in L1, so that nothing carries them outward.
         let mut planted = self.plant_pages(count, &mut hot).await?;
-        for target in cold.into_iter().take(count) {
-            let price = change_price(&mut self.caches.l2.clone(), &target.l2_key).await?;
-            planted.push(format!("l2   {}: {FIELD} {price}", plain(&target.l2_key)));
+        let with_l2 = planted.len() + count;
+        for target in cold {
+            if planted.len() == with_l2 {
+                break;
+            }
+            if let Some(price) = add_a_penny(&mut self.caches.l2.clone(), &target.l2_key).await? {
+                planted.push(format!("l2   {}: {FIELD} {price}", plain(&target.l2_key)));
+            }
         }
         planted.extend(self.plant_name(count).await?);
-        for key in hot.filter_map(|target| target.l1_key).take(3 * count - planted.len()) {
-            let price = change_price(&mut self.caches.l1.clone(), &key).await?;
-            planted.push(format!("l1   {}: {FIELD} {price}", plain(&key)));
+        for key in hot.filter_map(|target| target.l1_key) {
+            if planted.len() == 3 * count {
+                break;
+            }
+            if let Some(price) = add_a_penny(&mut self.caches.l1.clone(), &key).await? {
+                planted.push(format!("l1   {}: {FIELD} {price}", plain(&key)));
+            }
         }
         anyhow::ensure!(
             planted.len() == 3 * count,
@@ -109,7 +118,7 @@ impl Planter<'_> {
     /// None: the edge does not keep this page, or what it keeps is not what was planted.
     async fn plant_page(&self, target: &Target, path: &str) -> Result<Option<i64>> {
         let (mut l1, mut l2) = (self.caches.l1.clone(), self.caches.l2.clone());
-        let price = change_price(&mut l2, &target.l2_key).await?;
+        let Some(price) = add_a_penny(&mut l2, &target.l2_key).await? else { return Ok(None) };
         if let Some(key) = &target.l1_key {
             set_price(&mut l1, key, price).await?;
         }
@@ -141,20 +150,18 @@ impl Planter<'_> {
     }
 }
 
-/// Adds a penny, and touches nothing else; returns the new price.
-async fn change_price(connection: &mut impl ConnectionLike, key: &str) -> Result<i64> {
-    let price: i64 =
-        redis::cmd("HGET").arg(key).arg(FIELD).query_async(connection).await.with_context(|| format!("read {key}"))?;
-    set_price(connection, key, price + 1).await?;
-    Ok(price + 1)
+/// Adds a penny, and touches nothing else; returns the new price. `None`: there is no such entry any more.
+async fn add_a_penny(connection: &mut impl ConnectionLike, key: &str) -> Result<Option<i64>> {
+    let read = redis::cmd("HGET").arg(key).arg(FIELD).query_async(connection).await;
+    let Some(price): Option<i64> = read.with_context(|| format!("read {key}"))? else { return Ok(None) };
+    Ok(set_price(connection, key, price + 1).await?.then_some(price + 1))
 }
 
-async fn set_price(connection: &mut impl ConnectionLike, key: &str, price: i64) -> Result<()> {
-    redis::cmd("HSET")
-        .arg(key)
-        .arg(FIELD)
-        .arg(price)
-        .exec_async(connection)
-        .await
-        .with_context(|| format!("plant into {key}"))
+/// Sets the price of an entry that is there. One that left meanwhile, as a product that is not hot any more does, would
+/// else be one of a price alone.
+async fn set_price(connection: &mut impl ConnectionLike, key: &str, price: i64) -> Result<bool> {
+    const IF_THERE: &str = "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end \
+                            redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) return 1";
+    let set = redis::cmd("EVAL").arg(IF_THERE).arg(1).arg(key).arg(FIELD).arg(price).query_async(connection).await;
+    set.with_context(|| format!("plant into {key}"))
 }

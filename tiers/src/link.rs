@@ -23,6 +23,9 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The cluster client follows redirections by itself; a call sent twice is harmless (docs/protocol.md, "Sent again").
 const REDIRECTIONS_MAX: u32 = 3;
+/// It sends again what a slot on the move answers with TRYAGAIN, and waits before; by default for longer than an answer
+/// may take, and then a tier would be called silent that has answered.
+const RETRY_WAIT_MS: [u64; 2] = [50, 250];
 /// How often one call loads the library: once, unless somebody flushes it, or its slot moves, at that very moment.
 const LOADS_MAX: u32 = 5;
 
@@ -84,6 +87,8 @@ impl Link {
             .connection_timeout(CONNECT_WAIT_MAX)
             .response_timeout(ANSWER_WAIT_MAX)
             .retries(REDIRECTIONS_MAX)
+            .min_retry_wait(RETRY_WAIT_MS[0])
+            .max_retry_wait(RETRY_WAIT_MS[1])
             .build()
             .map_err(away)?;
         let connected = tokio::time::timeout(CONNECT_WAIT_MAX * 2, client.get_async_connection()).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lockstep_schemas::change::Text;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{TierName, View};
 use lockstep_schemas::position::Position;
@@ -16,7 +17,7 @@ use crate::fold::Chunk;
 struct Part {
     actions: Arc<[(Key, Action)]>,
     /// Of each action, what its entry would be filled from.
-    origins: Vec<(Arc<View>, String)>,
+    origins: Vec<(Arc<View>, Text)>,
 }
 
 enum Gate {
@@ -126,10 +127,10 @@ impl Job {
         let mut wanted: Vec<Mine> = Vec::new();
         for (view, entity) in indices.iter().filter_map(|at| part.origins.get(*at)) {
             match wanted.iter_mut().find(|mine| mine.view.name == view.name && mine.view.key == view.key) {
-                Some(mine) => mine.entities.push(entity.clone()),
+                Some(mine) => mine.entities.push(entity.to_string()),
                 None => wanted.push(Mine {
                     view: view.clone(),
-                    entities: vec![entity.clone()],
+                    entities: vec![entity.to_string()],
                     nonce: nonce.to_owned(),
                     low: self.through,
                 }),

@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn update(epoch: u16, id: &str, committed_at: i64) -> Result<Event, String> {
-        let cells = [id, "a text"].map(|text| Cell::Value(text.to_owned()));
+        let cells = [id, "a text"].map(|text| Cell::Value(text.into()));
         let after = Some(Row::new(["id", "text"].map(Arc::from).into(), cells.into()));
         let (position, table) = (position(epoch, committed_at as u64), "public.texts".into());
         let op = Op::Update;

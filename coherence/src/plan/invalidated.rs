@@ -33,7 +33,12 @@ fn effect(view: &Arc<View>, asked: &Invalidation) -> Result<Option<Effect>, NoEn
     };
     Ok(Some(match view.tier {
         TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
-        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.clone(), key, action: Action::Invalidate }),
+        _ => Effect::Entry(EntryAction {
+            view: view.clone(),
+            entity: entity.as_str().into(),
+            key,
+            action: Action::Invalidate,
+        }),
     }))
 }
 

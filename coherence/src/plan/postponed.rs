@@ -69,7 +69,7 @@ pub fn subjects<'v>(change: &Change, group: &Group, views: impl Iterator<Item = 
     let rows = [change.before.as_ref(), change.after.as_ref()].into_iter().flatten();
     let subject = |row: &Row| {
         let text = |column: &Arc<str>| match row.get(column) {
-            Cell::Value(text) => Some((column.to_string(), text.clone())),
+            Cell::Value(text) => Some((column.to_string(), text.to_string())),
             Cell::Null | Cell::Unknown => None,
         };
         let entity = group.entity(row)?.to_owned();

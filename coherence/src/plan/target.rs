@@ -7,7 +7,8 @@ use super::NoEntity;
 
 /// The keys that a change concerns.
 pub(super) struct Targets {
-    pub keys: Vec<Key>,
+    /// Two only where it has moved.
+    pub keys: [Option<Key>; 2],
     /// Whether the entry has another key than before.
     pub moved: bool,
 }
@@ -17,14 +18,13 @@ impl Targets {
     /// another table).
     pub fn of(change: &Change, pattern: &KeyPattern, entity: &str) -> Result<Targets, NoEntity> {
         if pattern.is_plain() {
-            return Ok(Targets { keys: vec![pattern.key(entity)], moved: false });
+            return Ok(Targets { keys: [Some(pattern.key(entity)), None], moved: false });
         }
         let key = |row: &Row| key(change, pattern, entity, row);
         let old = change.before.as_ref().map(key).transpose()?.flatten();
         let new = change.after.as_ref().map(key).transpose()?.flatten();
         let moved = change.op == Op::Update && change.before.is_some() && old != new;
-        let both = if moved { [old, new] } else { [new.or(old), None] };
-        Ok(Targets { keys: both.into_iter().flatten().collect(), moved })
+        Ok(Targets { keys: if moved { [old, new] } else { [new.or(old), None] }, moved })
     }
 }
 

@@ -7,7 +7,7 @@ fn row(cells: &[(&str, Cell)]) -> Row {
 }
 
 fn text(text: &str) -> Cell {
-    Cell::Value(text.to_owned())
+    Cell::Value(text.into())
 }
 
 fn change(op: Op, table: &str, before: Option<Row>, after: Option<Row>) -> Change {
@@ -25,8 +25,12 @@ fn effects_by(policy: &str, change: &Change) -> Vec<String> {
         Effect::Purge(tag) => format!("purge {tag}"),
         Effect::Entry(EntryAction { key, action: Action::Invalidate, .. }) => format!("invalidate {key}"),
         Effect::Entry(EntryAction { key, action: Action::Refresh { fields, .. }, .. }) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, text)| format!("{name}={}", text.as_deref().unwrap_or("null"))).collect();
+            let shown = |(name, cell): (&str, &Cell)| match cell {
+                Cell::Value(text) => Some(format!("{name}={text}")),
+                Cell::Null => Some(format!("{name}=null")),
+                Cell::Unknown => None,
+            };
+            let fields: Vec<String> = fields.iter().filter_map(shown).collect();
             format!("refresh {key} {}", fields.join(" "))
         }
     };

@@ -190,8 +190,8 @@ impl Shop {
         for (ordinal, write) in commit.writes.iter().enumerate() {
             let position = self.history.position(commit, ordinal as u32 + 1);
             let columns: Arc<[Arc<str>]> = ["product_id".into(), COLUMNS[write.table].into()].into();
-            let key = || Cell::Value(ENTITIES[write.entity].to_owned());
-            let value = |value: Value| value.map_or(Cell::Unknown, |value| Cell::Value(value.to_string()));
+            let key = || Cell::Value(ENTITIES[write.entity].into());
+            let value = |value: Value| value.map_or(Cell::Unknown, |value| Cell::Value(value.to_string().into()));
             let before = Row::new(columns.clone(), vec![key(), Cell::Unknown]);
             let after = Row::new(columns, vec![key(), value(write.value)]);
             self.log.push(Logged::Change(Box::new(Change {

@@ -3,7 +3,6 @@
 
 use lockstep_schemas::parked::{Outcome, Resolution};
 use lockstep_schemas::position::Position;
-use lockstep_schemas::signal::SUBJECTS_MAX;
 use lockstep_schemas::topics;
 
 use super::{Open, Stream, StreamError};
@@ -17,10 +16,6 @@ impl Stream {
         why: String,
         open: &Open,
     ) -> Result<(), StreamError> {
-        if parked.len() > SUBJECTS_MAX {
-            tracing::warn!(parked = parked.len(), "a resolution of too many parked things is passed over");
-            return Ok(());
-        }
         let position = Position { epoch: self.epoch, lsn: open.commit, ordinal: open.ordinal }.to_string();
         let resolution = Resolution { resolves: parked, outcome, why, position, at: open.committed_at };
         let value = serde_json::to_vec(&resolution).unwrap_or_default();

@@ -305,8 +305,8 @@ fn check_row(row: Option<&Row>, reference: &Json, unknown: &[Json], fields: &BTr
             // JSON has no NaN.
             _ if !fields[name].is_plain && *cell != Cell::Unknown => cell.clone(),
             Json::Null => Cell::Null,
-            Json::String(text) => Cell::Value(text.clone()),
-            other => Cell::Value(other.to_string()),
+            Json::String(text) => Cell::Value(text.into()),
+            other => Cell::Value(other.to_string().into()),
         };
         assert_eq!(*cell, expected, "column {name}");
         assert!(is_unknown || *value != UNAVAILABLE, "column {name}: a placeholder that is not said to be one");

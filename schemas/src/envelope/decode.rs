@@ -369,7 +369,7 @@ mod tests {
             let datum = |text: &'_ Option<Option<String>>| match text {
                 None => Cell::Unknown,
                 Some(None) => Cell::Null,
-                Some(Some(text)) => Cell::Value(text.clone()),
+                Some(Some(text)) => Cell::Value(text.into()),
             };
             let row: Vec<Datum<'_>> = texts.iter().map(|text| match text {
                 None => Datum::Unknown,

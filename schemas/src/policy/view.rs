@@ -84,7 +84,7 @@ pub struct ViewSource {
     /// `schema.table`.
     pub table: Arc<str>,
     /// The columns that matter. Of a table with one row an entity, each is a field of the entry.
-    pub columns: Vec<Arc<str>>,
+    pub columns: Arc<[Arc<str>]>,
     /// Of a table with many rows an entity: what the field of each row is called.
     pub rows: Option<Rows>,
     /// An update that fails this test does not concern the view.
@@ -161,7 +161,7 @@ impl View {
 
     /// Every field of an entry that is there but for nulls, in order: without those of many rows.
     pub fn fields(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sources.iter().filter(|source| source.rows.is_none()).flat_map(|source| &source.columns)
+        self.sources.iter().filter(|source| source.rows.is_none()).flat_map(|source| &*source.columns)
     }
 
     /// Whether an entry may have such a field.
@@ -217,7 +217,7 @@ mod tests {
         }
         let source = ViewSource {
             table: "public.cart_lines".into(),
-            columns: vec!["line_id".into(), "note \"x\"".into(), "gone".into()],
+            columns: ["line_id", "note \"x\"", "gone"].map(Arc::from).into(),
             rows: Some(rows),
             when: None,
             deferred: None,

@@ -257,7 +257,7 @@ fn check_fields(sources: &[ViewSource]) -> Result<(), String> {
     let mut fields = HashSet::new();
     for source in sources {
         let mut own = HashSet::new();
-        for column in &source.columns {
+        for column in source.columns.iter() {
             if column.starts_with('_') {
                 return Err(format!("column {column}: fields that begin with `_` are Lockstep's own"));
             }

@@ -117,9 +117,9 @@ impl Literal {
     fn is(&self, cell: &Cell) -> bool {
         match (self, cell) {
             (Literal::Null, cell) => *cell == Cell::Null,
-            (Literal::Text(wanted), Cell::Value(text)) => wanted == text,
+            (Literal::Text(wanted), Cell::Value(text)) => text == wanted,
             (Literal::Number(wanted, written), Cell::Value(text)) => {
-                number(text).map_or(written == text, |number| number == *wanted)
+                number(text).map_or(text == written, |number| number == *wanted)
             }
             _ => false,
         }
@@ -203,7 +203,7 @@ mod tests {
         match text {
             "?" => Cell::Unknown,
             "null" => Cell::Null,
-            text => Cell::Value(text.to_owned()),
+            text => Cell::Value(text.into()),
         }
     }
 

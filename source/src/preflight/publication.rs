@@ -86,11 +86,12 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
         Some(false) => partitioned(database, policy).await.map_err(away)?,
         _ => Vec::new(),
     };
-    let tables = policy.groups.values().flat_map(|group| &group.tables);
+    let (read, tables) = (needed_columns(policy), policy.groups.values().flat_map(|group| &group.tables));
     for full_name in tables.filter(|table| !passed_over.iter().any(|name| **name == ***table)) {
         let Some(columns) = published.get(&**full_name) else {
             let known = catalog::table(database, full_name).await.map_err(away)?;
-            let wanted = |column: &str| is_wanted(policy, full_name, column);
+            let read = read.get(&**full_name).map(Vec::as_slice);
+            let wanted = |column: &str| is_wanted(policy, full_name, read, column);
             return Err(Failure::configuration(format!("publication {name} does not carry table {full_name}")).remedy(
                 format!(
                     "run ALTER PUBLICATION {} ADD TABLE {}",
@@ -111,11 +112,10 @@ async fn find(database: &Database, name: &str, policy: &Policy) -> Result<String
     Ok(format!("{} tables{surplus}", published.len()))
 }
 
-/// Whether a column is published: a view reads it, or no view reads the table, and it is not called like a secret.
-fn is_wanted(policy: &Policy, full_name: &str, column: &str) -> bool {
-    let needed = needed_columns(policy);
-    let is_read = needed.get(full_name).is_none_or(|read| read.contains(&column));
-    is_read && secrets::may_publish(policy, full_name, column)
+/// Whether a column is to be published, where views read these of its table: it is one of them, or no view reads the table;
+/// and it is not called like a secret.
+pub fn is_wanted(policy: &Policy, full_name: &str, read: Option<&[&str]>, column: &str) -> bool {
+    read.is_none_or(|columns| columns.contains(&column)) && secrets::may_publish(policy, full_name, column)
 }
 
 /// What leaves the database although no view needs it, in words.
@@ -125,11 +125,11 @@ async fn surplus(
     published: &BTreeMap<String, Vec<String>>,
 ) -> Result<String, DatabaseError> {
     let mut found = Vec::new();
-    for full_name in needed_columns(policy).into_keys() {
+    for (full_name, read) in needed_columns(policy) {
         let known = catalog::table(database, full_name).await?;
         let is_logged = |column: &String| known.get(column).is_none_or(|known| known.logged);
         let columns = published.get(full_name).into_iter().flatten();
-        let surplus = columns.filter(|column| !is_logged(column) && !is_wanted(policy, full_name, column));
+        let surplus = columns.filter(|column| !is_logged(column) && !is_wanted(policy, full_name, Some(&read), column));
         found.extend(surplus.map(|column| format!("{column} of {full_name}")));
     }
     let more = found.len().saturating_sub(SURPLUS_SHOWN);

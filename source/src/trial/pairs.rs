@@ -73,7 +73,7 @@ impl<'t> Form<'t> {
 
     fn row(&self, version: &Version) -> Row {
         let cell = |(text, column): (&Option<String>, &&Column)| {
-            text.as_ref().map_or(Cell::Null, |text| Cell::Value(column.kind.canonical(text)))
+            text.as_ref().map_or(Cell::Null, |text| Cell::Value(column.kind.canonical(text).into()))
         };
         Row::new(self.names.clone(), version.texts.iter().zip(&self.columns).map(cell).collect())
     }

@@ -52,7 +52,7 @@ impl Changes {
     /// An update of a product, in a transaction of its own.
     pub fn next(&mut self, product: u32) -> Change {
         self.made += 1;
-        let cells = values(product, self.made).into_iter().map(Cell::Value).collect();
+        let cells = values(product, self.made).into_iter().map(|text| Cell::Value(text.into())).collect();
         Change {
             position: Position { epoch: 1, lsn: Lsn(self.made), ordinal: 1 },
             xid: self.made as u32,

@@ -172,7 +172,7 @@ async fn fill(tier: &Tier, view: &View, change: &Change) -> Result<()> {
     let Read::Lease(lease) = tier.read(&place, &key, None).await? else { bail!("{key} is there already") };
     let row = change.row().context("a row")?;
     let fields = row.iter().filter_map(|(name, cell)| match cell {
-        Cell::Value(text) => Some((name.into(), text.clone())),
+        Cell::Value(text) => Some((name.into(), text.to_string())),
         Cell::Null | Cell::Unknown => None,
     });
     let fill = Fill {
@@ -194,7 +194,7 @@ fn hset(pipe: &mut redis::Pipeline, change: &Change) {
     let command = pipe.cmd("HSET").arg(format!("plain:{entity}"));
     for (name, cell) in row.into_iter().flat_map(|row| row.iter()) {
         if let Cell::Value(text) = cell {
-            command.arg(name).arg(text);
+            command.arg(name).arg(text.as_str());
         }
     }
     command.ignore();

@@ -1,7 +1,7 @@
 //! What `explain` tells, for people and for scripts. Private values are masked.
 
 use lockstep_coherence::{Effect, NoEntity, Planner, Verdict};
-use lockstep_schemas::change::{Change, Op};
+use lockstep_schemas::change::{Cell, Change, Op};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::shown::Shown;
 use lockstep_tiers::Action;
@@ -71,7 +71,8 @@ fn of_view(policy: &Policy, verdict: &Verdict, is_private: bool) -> Vec<OfView> 
             let (action, fields) = match &entry.action {
                 Action::Invalidate => ("invalidate", Vec::new()),
                 Action::Refresh { fields, .. } => {
-                    ("refresh", fields.iter().map(|(name, _)| name.to_string()).collect())
+                    let known = fields.iter().filter(|(_, cell)| **cell != Cell::Unknown);
+                    ("refresh", known.map(|(name, _)| name.to_owned()).collect())
                 }
             };
             OfView { action, key: Some(entry.key.to_string()), fields, ..nothing() }

@@ -207,7 +207,7 @@ mod tests {
 
     fn update(lsn: u64, table: &str, product: &str) -> Event {
         let columns = ["product_id", "price_pence", "currency", "stock"].map(Arc::from).into();
-        let cells = [product, "5", "GBP", "3"].map(|text| Cell::Value(text.to_owned())).into();
+        let cells = [product, "5", "GBP", "3"].map(|text| Cell::Value(text.into())).into();
         let after = Some(Row::new(columns, cells));
         let (table, op) = (table.into(), Op::Update);
         let position = position(lsn);

@@ -52,7 +52,7 @@ impl Pages {
         let is_kept = header("age").and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| age > 0)
             || header("x-cache").is_some_and(|cache| cache.eq_ignore_ascii_case("hit"));
         let body: Json = answer.json().await.map_err(away)?;
-        let columns = view.sources.iter().filter(|source| source.rows.is_none()).flat_map(|source| &source.columns);
+        let columns = view.sources.iter().filter(|source| source.rows.is_none()).flat_map(|source| &*source.columns);
         let fields = columns.map(|column| {
             let member = body.get(&**column).filter(|member| !member.is_null() && status == StatusCode::OK);
             (column.to_string(), member.map(text_of), row.get(&**column).cloned(), !is_same(member, row.get(&**column)))

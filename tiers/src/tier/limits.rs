@@ -56,13 +56,15 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use lockstep_schemas::change::{Cell, Row};
     use lockstep_schemas::key::KeyPattern;
     use lockstep_schemas::position::Position;
 
     use super::*;
 
     fn refresh(fields: usize, bytes: usize) -> Action {
-        let fields = (0..fields).map(|_| (Arc::from(""), Some("x".repeat(bytes)))).collect();
+        let names = (0..fields).map(|_| Arc::from("")).collect();
+        let fields = Row::new(names, vec![Cell::Value("x".repeat(bytes).into()); fields]);
         Action::Refresh { position: Position::LEAST, ttl: Duration::from_secs(1), fields }
     }
 

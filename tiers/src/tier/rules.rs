@@ -1,13 +1,13 @@
 //! What the function library takes and gives (docs/protocol.md, "The functions").
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_schemas::change::{Cell, Row};
 use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::position::Position;
-use lockstep_schemas::shown::{MaskedFields, Shown};
+use lockstep_schemas::shown::MaskedFields;
 
 use super::millis;
 
@@ -118,22 +118,21 @@ pub enum Filled {
 pub enum Action {
     /// Gone.
     Invalidate,
-    /// These fields, as of that position; `None` is a null.
+    /// These fields, as of that position.
     Refresh {
         /// The newest change in it.
         position: Position,
         /// Life from now on.
         ttl: Duration,
-        /// The fields that are known.
-        fields: Vec<(Arc<str>, Option<String>)>,
+        /// The fields that are known, each a column; a field that is not known stays as it is.
+        fields: Row,
     },
 }
 
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Action::Refresh { position, ttl, fields } = self else { return f.write_str("Invalidate") };
-        let fields: Vec<_> = fields.iter().map(|(name, text)| (name, text.as_deref().map(Shown::private))).collect();
-        f.debug_struct("Refresh").field("position", position).field("ttl", ttl).field("fields", &fields).finish()
+        f.debug_struct("Refresh").field("position", position).field("ttl", ttl).field("fields", fields).finish()
     }
 }
 
@@ -221,15 +220,16 @@ impl Action {
             command.arg("i");
             return;
         };
-        let sets = fields.iter().filter(|(_, text)| text.is_some()).count();
-        command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(sets).arg(fields.len() - sets);
-        for (name, text) in fields {
-            if let Some(text) = text {
-                command.arg(&**name).arg(text);
+        let texts = fields.iter().filter(|(_, cell)| matches!(cell, Cell::Value(_))).count();
+        let nulls = || fields.iter().filter(|(_, cell)| **cell == Cell::Null);
+        command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(texts).arg(nulls().count());
+        for (name, cell) in fields.iter() {
+            if let Cell::Value(text) = cell {
+                command.arg(name).arg(text.as_str());
             }
         }
-        for (name, _) in fields.iter().filter(|(_, text)| text.is_none()) {
-            command.arg(&**name);
+        for (name, _) in nulls() {
+            command.arg(name);
         }
     }
 
@@ -237,7 +237,7 @@ impl Action {
     pub fn arguments_count(&self) -> usize {
         match self {
             Action::Invalidate => 1,
-            Action::Refresh { fields, .. } => 5 + 2 * fields.len(),
+            Action::Refresh { fields, .. } => 5 + 2 * fields.known(),
         }
     }
 
@@ -246,7 +246,12 @@ impl Action {
         match self {
             Action::Invalidate => 0,
             Action::Refresh { fields, .. } => {
-                fields.iter().map(|(name, text)| name.len() + text.as_ref().map_or(0, String::len)).sum()
+                let size = |(name, cell): (&str, &Cell)| match cell {
+                    Cell::Value(text) => name.len() + text.len(),
+                    Cell::Null => name.len(),
+                    Cell::Unknown => 0,
+                };
+                fields.iter().map(size).sum()
             }
         }
     }

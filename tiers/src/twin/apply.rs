@@ -1,5 +1,6 @@
 //! `lockstep1_apply`: compared first, then each action, then the watermark.
 
+use lockstep_schemas::change::Cell;
 use lockstep_schemas::position::Position;
 
 use super::{Names, Twin, position};
@@ -64,10 +65,13 @@ impl Twin {
         }
         let bound = p.to_string();
         self.node.set(&names.entry, &[("_low", &bound), ("_high", &bound)]);
-        for (name, text) in fields.iter().filter_map(|(name, text)| Some((name, text.as_ref()?))) {
-            self.node.set(&names.entry, &[(name, text)]);
+        for (name, cell) in fields.iter() {
+            match cell {
+                Cell::Value(text) => self.node.set(&names.entry, &[(name, text)]),
+                Cell::Null => self.node.unset(&names.entry, name),
+                Cell::Unknown => {}
+            }
         }
-        fields.iter().filter(|(_, text)| text.is_none()).for_each(|(name, _)| self.node.unset(&names.entry, name));
         self.node.expire(&names.entry, millis(*ttl));
         Acted::Refreshed
     }

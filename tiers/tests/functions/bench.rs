@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use lockstep_process::config::{RedisServers, Url};
+use lockstep_schemas::change::{Cell, Row};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
@@ -272,7 +273,9 @@ impl Bench {
 
 /// A refresh: a text, or a null.
 pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
-    let fields = fields.iter().map(|(name, text)| ((*name).into(), text.map(str::to_owned))).collect();
+    let cell = |text: &Option<&str>| text.map_or(Cell::Null, |text| Cell::Value(text.into()));
+    let names = fields.iter().map(|(name, _)| Arc::from(*name)).collect();
+    let fields = Row::new(names, fields.iter().map(|(_, text)| cell(text)).collect());
     Action::Refresh { position, ttl: TTL * 2, fields }
 }
 

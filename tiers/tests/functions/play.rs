@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use lockstep_schemas::change::{Cell, Row};
 use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::position::{Lsn, Position};
@@ -177,14 +178,13 @@ impl Play {
         let bound = ["_low", "_high"][self.rng.usize(..2)];
         let bound = self.twin.node.field(&entry, bound).and_then(|text| text.parse().ok()).unwrap_or(new);
         let position = if self.maybe(2) { new } else { self.near(bound) };
-        let mut fields = Vec::new();
-        for column in COLUMNS {
-            match self.rng.u8(..4) {
-                0 => fields.push((column.into(), None)),
-                1 | 2 => fields.push((column.into(), Some(self.text()))),
-                _ => {}
-            }
-        }
+        let cells = COLUMNS.iter().map(|_| match self.rng.u8(..4) {
+            0 => Cell::Null,
+            1 | 2 => Cell::Value(self.text().into()),
+            _ => Cell::Unknown,
+        });
+        let cells = cells.collect();
+        let fields = Row::new(COLUMNS.map(Arc::from).into(), cells);
         (key, Action::Refresh { position, ttl: self.life(), fields })
     }
 
