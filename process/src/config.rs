@@ -1,32 +1,32 @@
 //! Configuration: file < environment < flag. Checked once, here.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::{Failure, suggest};
 
 mod audit;
+mod database;
 mod kafka;
 mod secret;
 mod tiers;
+mod url;
 
 pub use audit::AuditConfig;
 use audit::AuditSection;
+pub use database::DatabaseConfig;
+use database::DatabaseSection;
 use kafka::KafkaSection;
 pub use kafka::{KafkaConfig, SaslConfig, SaslMechanism};
 pub use tiers::RedisServers;
 use tiers::TiersSection;
+pub use url::Url;
 
 /// Partitions of a group's topic, unless configured.
 const PARTITIONS_DEFAULT: u32 = 128;
 const PARTITIONS_MAX: u32 = 1_024;
-const SLOT_DEFAULT: &str = "lockstep";
-/// As PostgreSQL has it (NAMEDATALEN less its end).
-const NAME_BYTES_MAX: usize = 63;
 const SNAPSHOT_ROWS_DEFAULT: u32 = 20_000;
 /// One in a thousand reads of a small shop says nothing, of a large one enough.
 const VIEWS_SHARE_MIN: f64 = 0.001;
@@ -99,16 +99,6 @@ struct File {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct DatabaseSection {
-    url: Option<String>,
-    password_file: Option<PathBuf>,
-    slot: Option<String>,
-    publication: Option<String>,
-    signal_table: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct IngestSection {
     snapshot: Option<SnapshotWhen>,
     snapshot_rows_per_second: Option<u32>,
@@ -141,76 +131,6 @@ struct MetricsSection {
 struct GatewaySection {
     listen: Option<String>,
     views: Option<f64>,
-}
-
-/// An address that may hold a password: it is never printed whole.
-#[derive(Clone)]
-pub struct Url(SecretString);
-
-impl Url {
-    /// Takes a URL of the given scheme.
-    pub fn parse(what: &str, text: &str, schemes: &[&str]) -> Result<Self, Failure> {
-        let known =
-            schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://")) && text.len() > scheme.len() + 3);
-        if !known {
-            return Err(Failure::configuration(format!("{what} is not a URL of the form {}://host:port", schemes[0])));
-        }
-        Ok(Url(SecretString::from(text.to_owned())))
-    }
-
-    /// The same with a password, unless it names one already.
-    fn with_password(self, password: Option<&SecretString>) -> Self {
-        let (Some(password), Some((scheme, rest))) = (password, self.expose().split_once("://")) else { return self };
-        let Some((user, host)) = rest.split_once('@').filter(|(user, _)| !user.contains(':')) else { return self };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric();
-        let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-        let password: String = password.expose_secret().bytes().map(escape).collect();
-        Url(SecretString::from(format!("{scheme}://{user}:{password}@{host}")))
-    }
-
-    /// The whole text, password included, for the client that connects.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.expose();
-        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        write!(f, "{scheme}://{}", host.split('?').next().unwrap_or(host))
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// The database and our objects in it.
-#[derive(Clone, Debug)]
-pub struct DatabaseConfig {
-    /// Where it is.
-    pub url: Url,
-    /// Our replication slot.
-    pub slot: String,
-    /// Our publication.
-    pub publication: String,
-    /// Debezium's signal table, `schema.table`, where snapshots are to be asked for by it.
-    pub signal_table: Option<String>,
-}
-
-impl DatabaseConfig {
-    /// What our publication is called where nothing else is configured.
-    pub const PUBLICATION_DEFAULT: &str = "lockstep";
-
-    /// The database's name.
-    pub fn name(&self) -> String {
-        let url = self.url.to_string();
-        url.rsplit('/').next().unwrap_or_default().to_owned()
-    }
 }
 
 /// What ingest does beside following the log.
@@ -273,24 +193,8 @@ impl Config {
                 "namespace `{namespace}` must not contain braces or white space"
             )));
         }
-        let url = |what, text: Option<String>, schemes: &[&str]| {
-            text.map(|text| Url::parse(what, &text, schemes)).transpose()
-        };
-        let database =
-            url("the database URL", args.database_url.clone().or(file.database.url), &["postgres", "postgresql"])?;
-        let database_password = secret::read("LOCKSTEP_DATABASE_PASSWORD", file.database.password_file.as_deref())?;
-        let slot = file.database.slot.unwrap_or_else(|| SLOT_DEFAULT.to_owned());
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if slot.is_empty() || slot.len() > NAME_BYTES_MAX || !slot.bytes().all(fits) {
-            return Err(Failure::configuration(format!("[database] slot = {slot:?} is no slot's name"))
-                .remedy(format!("PostgreSQL takes up to {NAME_BYTES_MAX} of a-z, 0-9 and _")));
-        }
-        let publication = file.database.publication.unwrap_or_else(|| DatabaseConfig::PUBLICATION_DEFAULT.to_owned());
-        if publication.is_empty() || publication.len() > NAME_BYTES_MAX || publication.contains('\0') {
-            return Err(Failure::configuration(format!("[database] publication = {publication:?} is no name"))
-                .remedy(format!("PostgreSQL takes up to {NAME_BYTES_MAX} bytes, and would cut off what is more")));
-        }
-        let edge = url("the edge URL", args.edge_url.clone().or(file.edge.url), &["http", "https"])?;
+        let edge = args.edge_url.clone().or(file.edge.url);
+        let edge = edge.map(|text| Url::parse("the edge URL", &text, &["http", "https"])).transpose()?;
         let response_ms = file.edge.response_ms_max.unwrap_or(RESPONSE_DEFAULT);
         if !(RESPONSE_MIN..=RESPONSE_MAX).contains(&response_ms) {
             return Err(Failure::configuration(format!("[edge] response_ms_max = {response_ms}")).remedy(format!(
@@ -320,12 +224,7 @@ impl Config {
             audit: file.audit.build()?,
             gateway_view_weight: view_weight(args.gateway_views.or(file.gateway.views))?,
             metrics_listen: args.metrics_listen.clone().or(file.metrics.listen),
-            database: database.map(|url| DatabaseConfig {
-                url: url.with_password(database_password.as_ref()),
-                slot,
-                publication,
-                signal_table: file.database.signal_table,
-            }),
+            database: file.database.build(args.database_url.clone())?,
             kafka: file.kafka.build(args.kafka_brokers.clone())?,
             l2,
             l1,
@@ -428,14 +327,6 @@ mod tests {
             why.starts_with("line 2: unknown field `brokres`") && why.ends_with("did you mean `brokers`?"),
             "{why}"
         );
-    }
-
-    #[test]
-    fn a_password_comes_from_elsewhere() {
-        let url = |text| Url::parse("x", text, &["postgres"]).expect("a URL");
-        let password = SecretString::from("p@ss/word".to_owned());
-        assert_eq!(url("postgres://u@h/db").with_password(Some(&password)).expose(), "postgres://u:p%40ss%2Fword@h/db");
-        assert_eq!(url("postgres://u:own@h/db").with_password(Some(&password)).expose(), "postgres://u:own@h/db");
     }
 
     #[test]

@@ -175,3 +175,46 @@ impl Change {
         self.after.as_ref().or(self.before.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(cells: &[(usize, Cell)]) -> Row {
+        let names = cells.iter().map(|(name, _)| Arc::from(format!("c{name}"))).collect();
+        Row::new(names, cells.iter().map(|(_, cell)| cell.clone()).collect())
+    }
+
+    fn known(row: &Row) -> BTreeMap<String, Cell> {
+        let known = row.iter().filter(|(_, cell)| **cell != Cell::Unknown);
+        known.map(|(name, cell)| (name.to_owned(), cell.clone())).collect()
+    }
+
+    /// Columns in any order, each once.
+    fn cells() -> impl Strategy<Value = Vec<(usize, Cell)>> {
+        let cell =
+            prop_oneof![Just(Cell::Unknown), Just(Cell::Null), "[a-z]{0,30}".prop_map(|t| Cell::Value(t.into()))];
+        let some = prop::sample::subsequence((0..6_usize).collect::<Vec<_>>(), 0..=6).prop_shuffle();
+        some.prop_flat_map(move |names| {
+            let count = names.len();
+            prop::collection::vec(cell.clone(), count).prop_map(move |cells| names.iter().copied().zip(cells).collect())
+        })
+    }
+
+    proptest! {
+        /// As if what is known were a map, and what is known later were put into it.
+        #[test]
+        fn what_is_known_later_wins(first in cells(), later in cells()) {
+            let (mut learnt, later) = (row(&first), row(&later));
+            let mut expected = known(&learnt);
+            expected.extend(known(&later));
+            learnt.learn(later);
+            prop_assert_eq!(learnt.known(), expected.len());
+            prop_assert_eq!(known(&learnt), expected);
+        }
+    }
+}

@@ -113,8 +113,9 @@ impl Switches {
         } else {
             self.newest.remove(&switch.what);
         }
-        while self.newest.len() > SWITCHES_MAX {
-            self.newest.pop_first();
+        if self.newest.len() > SWITCHES_MAX {
+            let oldest = self.newest.values().min_by_key(|switch| switch.at).map(|switch| switch.what.clone());
+            oldest.map(|what| self.newest.remove(&what));
         }
     }
 

@@ -24,6 +24,7 @@ use lockstep_schemas::signal::{SUBJECTS_MAX, Signal};
 use lockstep_schemas::switches::{Switch, What};
 use lockstep_schemas::versions::{Versions, named};
 use lockstep_source::loader::Loader;
+use lockstep_source::signals::Turn;
 use lockstep_source::{Database, signals};
 use lockstep_tiers::{Layout, Place};
 use lockstep_warmer::warm::{Budget, Warmed, is_warmed_from_the_database, warm};
@@ -43,6 +44,9 @@ const LEASES_WAIT: Duration = Duration::from_millis(3_200);
 /// Passes over what others were filling.
 const PASSES_MAX: u32 = 2;
 
+/// Only one at a time says what becomes of versions.
+const TURN: i64 = 0x6c6f_636b_7665_7273;
+
 /// Exit code of a version that is wrong.
 const WRONG: u8 = 1;
 /// Readers are not switched to a version that lacks more of what they have.
@@ -51,9 +55,7 @@ const COVERED_MIN: f64 = 0.95;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let view = view(policy, &args.view)?;
     is_warmed_from_the_database(view)?;
-    let kafka = config.kafka()?;
-    let known = switches(kafka).await.map_err(|error| log_away(kafka, error))?;
-    let versions = known.versions().get(&*view.name).copied().unwrap_or_default();
+    let versions = versions_of(config, view).await?;
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
     let database = Database::connect(config.database()?, "lockstep-rebuild").await?;
@@ -93,7 +95,7 @@ impl Rebuild<'_> {
         let is_good = compared.wrong == 0 && compared.covered() >= COVERED_MIN;
         let is_switched = is_good && !self.args.no_switch;
         if is_switched {
-            self.turn(versions.switched()).await?;
+            self.turn(versions, versions.switched()).await?;
         }
         self.report(new, (&warmed, fill_took), &compared, is_switched);
         if compared.wrong > 0 {
@@ -122,7 +124,7 @@ impl Rebuild<'_> {
             )));
         }
         let begun = versions.begun();
-        self.turn(begun).await?;
+        self.turn(versions, begun).await?;
         Ok(begun)
     }
 
@@ -131,7 +133,7 @@ impl Rebuild<'_> {
             let why = format!("readers of {} read version {}, and no older one is kept", self.view.name, versions.read);
             return Err(Failure::new(FailureKind::Usage, why).remedy("see `lockstep status` for what is kept"));
         };
-        self.turn(versions.switched()).await?;
+        self.turn(versions, versions.switched()).await?;
         self.tell(json!({"view": *self.view.name, "read": older, "kept": versions.read}), || {
             vec![format!(
                 "{}: readers read version {older} again; version {} is kept beside it",
@@ -150,7 +152,7 @@ impl Rebuild<'_> {
         let removed = removal::remove_for_good(&self.entities(&bar), &self.view.at(other), &self.shutdown).await?;
         self.unless_stopped("removing entries")?;
         // It is given up only now: whatever is left of it was kept in step until here, and nobody reads it.
-        self.turn(versions.finished()).await?;
+        self.turn(versions, versions.finished()).await?;
         let removed = removed + removal::remove(&self.entities(&bar), &self.view.at(other), &self.shutdown).await?;
         bar.finish_and_clear();
         self.tell(
@@ -228,13 +230,27 @@ impl Rebuild<'_> {
         Err(stopped.remedy("the same command goes on; readers are where they were"))
     }
 
-    async fn turn(&self, versions: Versions) -> Result<(), Failure> {
+    /// Says what becomes of the versions, where they are still those that were looked at: somebody else may have gone on
+    /// from there meanwhile.
+    async fn turn(&self, from: Versions, versions: Versions) -> Result<(), Failure> {
+        let name = &self.view.name;
+        let turn = Turn::take(&self.database, TURN).await.map_err(away)?.ok_or_else(|| {
+            Failure::new(FailureKind::NotYet, "somebody else says at this moment what becomes of a view's versions")
+                .remedy("the same command goes on")
+        })?;
+        let now = versions_of(self.config, self.view).await?;
+        if now != from {
+            let why = format!("{name} has other versions now than when this began: somebody else rebuilds it");
+            return Err(Failure::new(FailureKind::NotYet, why)
+                .remedy("see `lockstep status` for what is kept; the same command goes on from there"));
+        }
         let what = What::Versions { view: self.view.name.to_string() };
         // Of a view as it was at the very first there is nothing to say any more.
         let on = versions.beside.is_some() || versions.read > 0;
         let (reason, by, at) = (self.args.reason.clone(), who(), now_micros());
         let switch = Switch { what, on, reason, by, at, until: i64::MAX, versions: Some(versions) };
-        publish(self.config.kafka()?, &switch).await
+        publish(self.config.kafka()?, &switch).await?;
+        turn.send(&[]).await.map_err(away)
     }
 
     fn bar(&self, what: &str) -> ProgressBar {
@@ -281,6 +297,13 @@ impl Rebuild<'_> {
             OutputFormat::Text => lines().iter().for_each(|line| output::line(line)),
         }
     }
+}
+
+/// The versions that there are.
+async fn versions_of(config: &Config, view: &View) -> Result<Versions, Failure> {
+    let kafka = config.kafka()?;
+    let known = switches(kafka).await.map_err(|error| log_away(kafka, error))?;
+    Ok(known.versions().get(&*view.name).copied().unwrap_or_default())
 }
 
 /// Names of nobody, one of each partition.

@@ -78,15 +78,17 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &ReplayArgs) -> 
         }
         if replay.fold.entities() >= ENTITIES_MAX {
             replay.send().await?;
-            notes.save()?;
+            // Not of what was left unsent: it is read again.
+            if !shutdown.is_cancelled() {
+                notes.save()?;
+            }
         }
     }
-    // What was folded before the operator stopped it is sent: the notes say that it was.
     replay.send().await?;
-    notes.save()?;
     bar.finish_and_clear();
     let was_stopped = shutdown.is_cancelled();
     if !was_stopped {
+        notes.save()?;
         notes.end()?;
         if let Some(newest) = replay.newest.filter(|_| !args.no_wait) {
             wait(config, policy, &replay, newest, args.timeout).await?;
@@ -117,17 +119,19 @@ struct Replay<'r> {
 }
 
 impl Replay<'_> {
-    /// Sends what was folded, so many entities a second.
+    /// Sends what was folded, so many entities a second, until the operator stops it.
     async fn send(&mut self) -> Result<(), Failure> {
         let steps = self.fold.drain(STEP_MAX);
         let Some(database) = &self.database else { return Ok(()) };
         let pause = Duration::from_secs_f64(1.0 / f64::from(self.args.rate.get()));
         for (entities, step) in steps {
+            if self.shutdown.is_cancelled() {
+                break;
+            }
             let due = Instant::now() + pause * entities as u32;
             self.newest = Some(signals::send_all(database, &step).await.map_err(away)?);
             self.sent += entities as u64;
             self.bar.set_message(format!("{} entities", self.sent));
-            // Stopped by the operator, it ends as soon as it can.
             self.shutdown.run_until_cancelled(tokio::time::sleep_until(due)).await;
         }
         Ok(())

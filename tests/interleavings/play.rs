@@ -35,13 +35,14 @@ impl Traffic {
         let (pool, held, by) = (chain.pool.clone(), stop.clone(), witness.clone());
         let hold_rng = rng.fork();
         tasks.spawn(async move { standby::hold(pool, hold_rng, &by, held).await });
-        for n in 0..9 {
+        for n in 0..12 {
             let reader = reader(chain, witness, &stop, rng.fork()).await;
             match n {
                 0..3 => tasks.spawn(reader.ask()),
                 3 | 4 => tasks.spawn(reader.visit()),
                 5 | 6 => tasks.spawn(reader.look()),
                 7 => tasks.spawn(reader.profiles(chain.setting.clone())),
+                8..11 => tasks.spawn(reader.late(chain.setting.clone())),
                 _ => tasks.spawn(reader.evict()),
             };
         }

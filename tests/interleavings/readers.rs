@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lockstep_process::Shutdown;
-use lockstep_tiers::AnsweredBy;
+use lockstep_schemas::entry::{Load, Loading};
+use lockstep_schemas::policy::View;
+use lockstep_tiers::{AnsweredBy, Tiers};
 use reqwest::{Response, StatusCode};
 use serde_json::Value as Json;
 
@@ -15,6 +17,9 @@ use crate::plain::{Found, Slot};
 use crate::roles::Setting;
 use crate::rows::{Row, Seen, product_rows, user_rows};
 use crate::witness::{Answer, By, Witness};
+
+/// How long a late reader is held up.
+const LATE_MS_MAX: u64 = 400;
 
 /// What all readers have.
 #[derive(Clone)]
@@ -27,6 +32,19 @@ pub struct Reader {
     pub edge: String,
     /// The catalogue on L2; the catalogue and the customers on L1.
     pub slots: [Slot; 3],
+}
+
+/// Loads, and then is held up.
+struct Late(Arc<dyn Load>);
+
+impl Load for Late {
+    fn load<'a>(&'a self, view: &'a View, entities: &'a [String]) -> Loading<'a> {
+        Box::pin(async move {
+            let loaded = self.0.load(view, entities).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..=LATE_MS_MAX))).await;
+            loaded
+        })
+    }
 }
 
 impl Reader {
@@ -141,6 +159,18 @@ impl Reader {
             let rows = user_rows(n, fields.as_ref());
             let position = got.mark.map(|mark| mark.position);
             self.witness.check(&before, &Answer { by, rows, position, purged: None });
+        }
+    }
+
+    /// Reads and fills products, but what it has read of the database waits before it is filled: meanwhile its lease may have
+    /// been taken from it, and somebody else may hold another. Of its own answers it may have been overtaken.
+    pub async fn late(mut self, setting: Arc<Setting>) {
+        let view = &setting.policy.views["product_all"];
+        let loader = Arc::new(Late(setting.tiers.loader.clone()));
+        let tiers = Tiers { loader, ..setting.tiers.clone() };
+        while self.goes_on(12).await {
+            let got = tiers.get(view, &product(self.rng.usize(..PRODUCTS))).await;
+            self.witness.count(if got.is_ok() { "late reads" } else { "late reads without an answer" });
         }
     }
 

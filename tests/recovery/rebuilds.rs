@@ -14,6 +14,7 @@ use crate::site::{LIMIT, PRODUCTS, Site, path};
 use crate::warming::MORE;
 
 const CALLED_WRONGLY: i32 = 64;
+const NOT_YET: i32 = 75;
 const ROLES: &str = "ingest,engine,gateway";
 /// Reads whose hits are counted together.
 const READS: usize = 1_500;
@@ -34,6 +35,7 @@ pub fn a_view_is_made_anew_beside(site: &mut Site) {
     assert!(count(site, "~1~product:all:*") < PRODUCTS + MORE, "it was killed in the middle");
     assert_eq!(name(site), WRONG, "readers are where they were");
 
+    let late = site.shop.lockstep.start(&["rebuild", "product_all", "--rate", "200"]);
     let told = site.ask_json("rebuild product_all --reason suspected");
     let number = |field: &str| told[field].as_u64().unwrap_or_else(|| panic!("{field} in {told}"));
     assert_eq!((number("version"), &told["switched"]), (1, &true.into()), "{told}");
@@ -43,6 +45,9 @@ pub fn a_view_is_made_anew_beside(site: &mut Site) {
     let during = readers.ratio();
     eprintln!("hit ratio {before:.3} before, {during:.3} until readers were switched: {told}");
     assert!(during >= before * KEPT_MIN, "hit ratio {during} after {before}");
+
+    let late = late.wait(LIMIT);
+    assert!(late.code == Some(NOT_YET) && late.stderr.contains("somebody else rebuilds it"), "{late}");
 
     let ended = site.shop.lockstep.run(&["rebuild", "product_all"]);
     let remedies = ["still kept beside version 1", "--finish", "--back"];

@@ -7,6 +7,7 @@ use crate::harness::until;
 use crate::site::{LIMIT, Site, WRONG};
 
 const CALLED_WRONGLY: i32 = 64;
+const NOT_YET: i32 = 75;
 const SPOILT: [&str; 5] = ["P10", "P11", "P12", "P13", "P14"];
 
 pub fn a_range_of_the_log_is_dropped_again(site: &mut Site) {
@@ -39,10 +40,18 @@ fn a_killed_replay_goes_on(site: &Site) {
     let folder = tempfile::tempdir().expect("a folder");
     let notes = folder.path().join("notes");
     let path = notes.to_str().expect("a path");
-    // One entity in ten seconds: it is not through when it is killed.
+    // One entity a second: it is not through when it is stopped, nor when it is killed.
     let whole = ["replay", "--group", "catalogue", "--notes", path, "--rate"];
-    let killed = site.shop.lockstep.start(&[&whole[..], &["1"]].concat());
-    until("its notes", LIMIT, || notes.exists().then_some(()));
+    let begin = || {
+        let begun = site.shop.lockstep.start(&[&whole[..], &["1"]].concat());
+        until("its notes", LIMIT, || notes.exists().then_some(()));
+        begun
+    };
+    let stopped = begin();
+    send(stopped.pid(), libc::SIGINT);
+    let ended = stopped.wait(LIMIT);
+    assert!(ended.code == Some(NOT_YET) && ended.stderr.contains("goes on"), "{ended}");
+    let killed = begin();
     send(killed.pid(), libc::SIGKILL);
     drop(killed);
     assert!(notes.exists(), "what it has left to do stands there");
