@@ -15,6 +15,9 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const PAGES_AT_ONCE: usize = 8;
 const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// What `only-if-cached` is answered where nothing is kept.
+const NOTHING_KEPT: u16 = 504;
+
 /// The edge.
 pub(crate) struct Edge {
     url: String,
@@ -25,7 +28,7 @@ impl Edge {
     pub fn new(config: &EdgeConfig) -> Result<Self, AuditError> {
         // Its addresses may hold a password: they are never part of an error.
         let client = reqwest::Client::builder().timeout(ANSWER_WAIT_MAX).no_proxy().build();
-        let client = client.map_err(|error| AuditError::Edge(error.without_url().to_string()))?;
+        let client = client.map_err(|error| AuditError::Edge(told(error)))?;
         Ok(Edge { url: config.url.expose().trim_end_matches('/').to_owned(), client })
     }
 
@@ -39,16 +42,26 @@ impl Edge {
     /// `only-if-cached` asks for what is there, or for a 504 (RFC 9111, 5.2.1.7). An edge that does not know it fetches the
     /// page, and says by its headers that it had none.
     async fn page(&self, view: &View, path: String) -> Result<Copy, AuditError> {
-        let failed = |error: reqwest::Error| AuditError::Edge(error.without_url().to_string());
-        let url = format!("{}{}", self.url, escaped(&path));
+        let failed = |error: reqwest::Error| AuditError::Edge(told(error));
+        let url = format!("{}{path}", self.url);
         let response = self.client.get(url).header("cache-control", "only-if-cached").send().await.map_err(failed)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
-        let was_kept = match header("x-cache") {
-            Some(cache) => cache.to_ascii_lowercase().contains("hit"),
-            None => header("age").and_then(|age| age.parse::<u64>().ok()).is_some_and(|age| age > 0),
+        if status == NOTHING_KEPT {
+            return Ok(Copy::default());
+        }
+        if !matches!(status, 200 | 404) {
+            return Err(AuditError::Edge(format!("it answered {status} instead of a page")));
+        }
+        let was_kept = match (header("x-cache"), header("age").and_then(|age| age.parse::<u64>().ok())) {
+            (Some(cache), _) => cache.to_ascii_lowercase().contains("hit"),
+            (None, Some(age)) => age > 0,
+            (None, None) => {
+                let why = "it says neither by X-Cache nor by Age whether it had kept a page: is that the edge?";
+                return Err(AuditError::Edge(why.to_owned()));
+            }
         };
-        if !was_kept || !matches!(status, 200 | 404) {
+        if !was_kept {
             return Ok(Copy::default());
         }
         let low = header("lockstep-position").and_then(|text| text.parse::<Position>().ok());
@@ -70,6 +83,18 @@ impl Edge {
     }
 }
 
+/// An error with what caused it, and without the address, which may hold a password.
+fn told(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(because) = cause {
+        text.push_str(&format!(": {because}"));
+        cause = because.source();
+    }
+    text
+}
+
 /// `None`: it is too large.
 async fn body_of(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
@@ -80,19 +105,6 @@ async fn body_of(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<
         body.extend_from_slice(&part);
     }
     Ok(Some(body))
-}
-
-/// A path with everything escaped that would end it or begin something else.
-fn escaped(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte);
-    path.bytes().fold(String::new(), |mut text, byte| {
-        if plain(byte) {
-            text.push(char::from(byte))
-        } else {
-            text.push_str(&format!("%{byte:02X}"))
-        }
-        text
-    })
 }
 
 /// JSON values as the text that the database gives; null is absent. Rows stand under the name of them all.
@@ -144,6 +156,5 @@ mod tests {
             serde_json::json!({"user_id": 7, "line": {"3": {"line_id": 3, "product_id": "9", "quantity": 2, "price_pence": null}}}),
             &[("user_id", "7"), ("line:3", r#"{"line_id":"3","product_id":"9","quantity":"2","price_pence":null}"#)],
         );
-        assert_eq!(escaped("/v1/product/a b?c%"), "/v1/product/a%20b%3Fc%25");
     }
 }

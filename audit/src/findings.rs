@@ -40,7 +40,7 @@ impl Counts {
 
     /// Copies that were held against their rows.
     pub fn compared(&self) -> u64 {
-        self.same + self.in_flight + self.wrong() + self.unknown
+        self.same + self.in_flight + self.wrong()
     }
 
     /// Counts a verdict. What has gone counts nowhere.
@@ -171,8 +171,14 @@ pub struct Findings {
     pub counts: BTreeMap<(&'static str, bool, String), Counts>,
     /// Some of the wrong copies, as many as are listed.
     pub listed: Vec<Violation>,
-    /// Entries that were seen to have gone backwards, by tier.
-    pub backwards: BTreeMap<&'static str, u64>,
+    /// Copies that were asked for, whatever there was, each look counted.
+    pub looked: u64,
+    /// Why copies of a tier could not be judged, and how many.
+    pub unknown: BTreeMap<(&'static str, &'static str), u64>,
+    /// Entries that were seen to have gone backwards: tier and key.
+    pub backwards: Vec<(&'static str, String)>,
+    /// What could not be looked at, with the reason.
+    pub failed: Vec<String>,
 }
 
 impl Findings {
@@ -190,9 +196,21 @@ impl Findings {
         })
     }
 
+    /// A tier of which there are copies, none of which could be judged, with the first reason.
+    pub fn unjudged(&self) -> Option<(&'static str, &'static str)> {
+        let is_unjudged = |tier: &str| {
+            let mut of = self.counts.iter().filter(|((name, ..), _)| *name == tier);
+            of.all(|(_, counts)| counts.compared() == 0)
+        };
+        self.unknown.keys().copied().find(|(tier, _)| is_unjudged(tier))
+    }
+
     /// Counts a verdict.
     pub fn count(&mut self, tier: &'static str, is_replica: bool, view: &View, verdict: &Verdict) {
         self.counts.entry((tier, is_replica, view.name.to_string())).or_default().add(verdict);
+        if let Verdict::Unknown(why) = verdict {
+            *self.unknown.entry((tier, why)).or_default() += 1;
+        }
     }
 
     /// Keeps the evidence, while there is little of it.
@@ -206,7 +224,7 @@ impl Findings {
 /// The fields that differ, as people may see them.
 pub(crate) fn shown(policy: &Policy, view: &View, differences: &[Difference]) -> Vec<Field> {
     let field = |one: &Difference| {
-        let is_private = is_private(policy, view, &one.field);
+        let is_private = policy.is_field_private(view, &one.field);
         let text = |text: &String| {
             let shown = if is_private { Shown::private(text) } else { Shown::public(text) };
             shown.to_string()
@@ -219,23 +237,6 @@ pub(crate) fn shown(policy: &Policy, view: &View, differences: &[Difference]) ->
         Field { name, copy: one.copy.as_ref().map(text), database: one.row.as_ref().map(text) }
     };
     differences.iter().map(field).collect()
-}
-
-/// A column of nobody's may hold anything: it is masked where any column of the view's tables is private.
-fn is_private(policy: &Policy, view: &View, field: &str) -> bool {
-    if field.starts_with('_') {
-        return false;
-    }
-    let private = |table: &str, column: &str| policy.is_private(table, column);
-    let is_known = view.has_field(field);
-    view.sources.iter().any(|source| match &source.rows {
-        _ if !is_known => policy.rules.get(&source.table).is_some_and(|rules| !rules.private.is_empty()),
-        Some(rows) => {
-            let reads = source.columns.iter().chain([&rows.column]);
-            rows.row_of(field).is_some() && reads.into_iter().any(|column| private(&source.table, column))
-        }
-        None => private(&source.table, field),
-    })
 }
 
 /// A key as people may see it.

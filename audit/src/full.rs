@@ -12,7 +12,7 @@ use lockstep_schemas::policy::{Policy, TierName, View};
 use crate::AuditError;
 use crate::backwards::{Bounds, LastSeen};
 use crate::edge::Edge;
-use crate::findings::Findings;
+use crate::findings::{Findings, shown_key};
 use crate::look::{Place, Slow, look};
 use crate::nodes::{self, Found, Node, Spent};
 use crate::rows::Rows;
@@ -101,25 +101,44 @@ impl Auditor {
         })
     }
 
-    /// Looks at every copy in every tier, from the inside out.
-    pub async fn full(&self, scope: &Scope, told: impl FnMut(Step<'_>) + Send) -> Result<Findings, AuditError> {
+    /// Looks at every copy in every tier, from the inside out. What can't be looked at is told among the findings.
+    pub async fn full(&self, scope: &Scope, told: impl FnMut(Step<'_>) + Send) -> Findings {
         let mut findings = Findings::default();
         let mut told = Told(told);
         let mut seen = scope.also.clone();
         for tier in [TierName::L2, TierName::L1] {
-            for mut node in self.nodes(tier, scope.replicas).await? {
-                self.node(tier, &mut node, &mut seen, &mut findings, &mut told).await?;
+            let nodes = match self.nodes(tier, scope.replicas).await {
+                Ok(nodes) => nodes,
+                Err(error) => {
+                    findings.failed.push(format!("{}: {error}", tier.as_str()));
+                    continue;
+                }
+            };
+            for mut node in nodes {
+                if let Err(error) = self.node(tier, &mut node, &mut seen, &mut findings, &mut told).await {
+                    findings.failed.push(format!("{} on {}: {error}", tier.as_str(), node.name));
+                }
             }
         }
-        if let Some(edge) = &self.edge {
-            let mut marks = self.nodes(TierName::L2, false).await?;
-            for view in self.policy.views.values().filter(|view| view.tier == TierName::L3) {
-                let also = seen.remove(&view.group).unwrap_or_default();
-                self.pages(edge, view, also.clone(), &mut marks, &mut findings, &mut told).await?;
-                seen.insert(view.group.clone(), also);
-            }
+        if let Err(error) = self.all_pages(&mut seen, &mut findings, &mut told).await {
+            findings.failed.push(format!("l3: {error}"));
         }
-        Ok(findings)
+        findings
+    }
+
+    async fn all_pages(
+        &self,
+        seen: &mut BTreeMap<Arc<str>, BTreeSet<String>>,
+        findings: &mut Findings,
+        listener: &mut dyn Listener,
+    ) -> Result<(), AuditError> {
+        let Some(edge) = &self.edge else { return Ok(()) };
+        let mut marks = self.nodes(TierName::L2, false).await?;
+        for view in self.policy.views.values().filter(|view| view.tier == TierName::L3) {
+            let also = seen.get(&view.group).cloned().unwrap_or_default();
+            self.pages(edge, view, also, &mut marks, findings, listener).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn nodes(&self, tier: TierName, with_replicas: bool) -> Result<Vec<Node>, AuditError> {
@@ -131,16 +150,18 @@ impl Auditor {
         if tier == TierName::L1 { &self.of_l1 } else { &self.of_l2 }
     }
 
-    /// How many of these entries have gone backwards since they were seen before.
-    pub(crate) fn backwards(&self, tier: &str, began: Instant, subjects: &[&Subject], found: &[Found]) -> u64 {
-        let (ended, mut count) = (Instant::now(), 0);
+    /// Those of these entries that have gone backwards since they were seen before, as people may see them.
+    pub(crate) fn backwards(&self, tier: &str, began: Instant, subjects: &[&Subject], found: &[Found]) -> Vec<String> {
+        let (ended, mut keys) = (Instant::now(), Vec::new());
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (subject, found) in subjects.iter().zip(found) {
-            if let Some(bounds) = Bounds::of(&found.copy.fields) {
-                count += u64::from(last_seen.backwards(tier, &subject.key, bounds, began, ended));
+            if let Some(bounds) = Bounds::of(&found.copy.fields)
+                && last_seen.backwards(tier, &subject.key, bounds, began, ended)
+            {
+                keys.push(shown_key(&self.policy, subject, Some(&found.copy.fields)));
             }
         }
-        count
+        keys
     }
 
     pub(crate) fn is_cluster(&self, tier: TierName) -> bool {

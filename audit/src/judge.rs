@@ -141,6 +141,8 @@ pub const FORM: &str = "_form";
 
 /// The field that every entry of ours has.
 const LOW: &str = "_low";
+/// The other one; a page has none.
+const HIGH: &str = "_high";
 
 /// Judges a sample. `lenient` are fields whose changes need not reach the copy.
 pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenient: &Lenient) -> Verdict {
@@ -174,6 +176,9 @@ pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenien
         return Verdict::Wrong(Wrong::Orphan, vec![lease]);
     }
     let mut differences = differences(copy, after.fields.as_ref(), lenient);
+    if let Some(Ok(low)) = low {
+        differences.extend(impossible(copy, low, after.read_at));
+    }
     if !is_ours {
         differences.push(Difference { field: LOW.to_owned(), copy: copy.fields.get(LOW).cloned(), row: None });
         return Verdict::Wrong(Wrong::Orphan, differences);
@@ -188,6 +193,17 @@ pub fn judge(before: &Row, mark: Option<&Mark>, copy: &Copy, after: &Row, lenien
         return Verdict::InFlight;
     }
     Verdict::Wrong(wrong(copy, after.fields.is_some(), &differences), differences)
+}
+
+/// Bounds that no call of ours sets. Changes that they claim to hold would be passed over, and nobody would mend the copy.
+fn impossible(copy: &Copy, low: Position, read_at: Position) -> Option<Difference> {
+    let told = |name: &str| Difference { field: name.to_owned(), copy: copy.fields.get(name).cloned(), row: None };
+    // What it holds was visible before, and the row was read after it.
+    if low > read_at {
+        return Some(told(LOW));
+    }
+    let high = copy.fields.get(HIGH)?.parse::<Position>();
+    high.is_ok_and(|high| high < low).then(|| told(HIGH))
 }
 
 /// Whether a copy differs from what was read before it: only then is it worth to be looked at again.

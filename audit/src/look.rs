@@ -57,12 +57,13 @@ pub(crate) async fn look(
     let (tier, is_replica, strictness) =
         (place.tier().as_str(), place.is_replica(), Strictness::of(&auditor.policy, view));
     let all: Vec<&Subject> = subjects.iter().collect();
+    findings.looked += all.len() as u64;
     let before = read_rows(auditor, &all).await?;
     let began = std::time::Instant::now();
     let found = place.read(&all).await?;
     if matches!(place, Place::Node(_, node) if !node.is_replica) {
         let backwards = auditor.backwards(tier, began, &all, &found);
-        *findings.backwards.entry(tier).or_default() += backwards;
+        findings.backwards.extend(backwards.into_iter().map(|key| (tier, key)));
     }
     let mut suspects = Vec::new();
     for ((subject, before), found) in all.iter().copied().zip(&before).zip(&found) {
@@ -80,6 +81,7 @@ pub(crate) async fn look(
             break;
         }
         let subjects: Vec<&Subject> = suspects.iter().map(|suspect| suspect.subject).collect();
+        findings.looked += subjects.len() as u64;
         let before = read_rows(auditor, &subjects).await?;
         settle(place, &subjects, before.first().map(|row| row.read_at), slow).await?;
         let found = place.read(&subjects).await?;

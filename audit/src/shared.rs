@@ -134,17 +134,18 @@ impl Shared {
         with(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes findings over, and tells the wrong ones; how many copies there were.
+    /// Takes findings over, and tells the wrong ones; how many copies were asked for.
     pub fn take(&self, findings: &mut Findings) -> u64 {
         let found = std::mem::take(findings);
         let minute = minute();
-        let mut looked = 0;
         for ((tier, _, view), counts) in &found.counts {
-            looked += counts.compared() + counts.dead;
             self.count(minute, tier, view, counts);
         }
-        for (tier, count) in &found.backwards {
-            (0..*count).for_each(|_| self.metrics.regressed(tier, "entry"));
+        for (tier, key) in &found.backwards {
+            self.metrics.regressed(tier, "entry");
+            if self.told.may_tell() {
+                tracing::error!(tier, key, "an entry went backwards: its node forgot, or somebody else writes there");
+            }
         }
         for violation in &found.listed {
             if self.told.may_tell() {
@@ -157,7 +158,7 @@ impl Shared {
                 self.metrics.repairs_put_off.inc();
             }
         }
-        looked
+        found.looked
     }
 
     /// Whether the log may have another line about a repair.

@@ -16,10 +16,8 @@ pub enum Pace {
     Follows,
     /// It has not, and moves.
     Behind,
-    /// It has not, and does not move.
+    /// It has not, and does not move; or it has never been there.
     Stalled,
-    /// It has never been there.
-    Unknown,
 }
 
 /// What was seen of the source and of those that follow it. Times are since any fixed moment.
@@ -41,9 +39,8 @@ impl Stalls {
 
     /// Takes a look at a follower in: how it is doing.
     pub fn follower_at(&mut self, now: Duration, name: &str, position: Option<Position>) -> Pace {
-        // One that was there and is gone has forgotten everything.
-        let forgotten = self.followers.contains_key(name).then_some(Position::LEAST);
-        let Some(position) = position.or(forgotten) else { return Pace::Unknown };
+        // One that is gone, or was never there, holds nothing.
+        let position = position.unwrap_or(Position::LEAST);
         let known = self.followers.entry(name.to_owned()).or_insert((position, now));
         if known.0 != position {
             *known = (position, now);
@@ -70,7 +67,7 @@ mod tests {
 
     /// Looks every two seconds: at each, the source and a follower. The last verdict.
     fn play(looks: impl Iterator<Item = (u64, u64)>) -> Pace {
-        let (mut stalls, mut last) = (Stalls::default(), Pace::Unknown);
+        let (mut stalls, mut last) = (Stalls::default(), Pace::Follows);
         for (second, (source, follower)) in (0..).step_by(2).zip(looks) {
             let now = Duration::from_secs(second);
             stalls.source_at(now, at(source));
@@ -103,7 +100,19 @@ mod tests {
         let look = |stalls: &mut Stalls, second| stalls.follower_at(Duration::from_secs(second), "l2", Some(at(1)));
         assert_eq!(look(&mut stalls, 0), Pace::Follows);
         assert_eq!(look(&mut stalls, 100), Pace::Follows);
-        assert_eq!(stalls.follower_at(Duration::from_secs(101), "l1", None), Pace::Unknown);
+        assert_eq!(stalls.follower_at(Duration::from_secs(101), "l1", None), Pace::Follows);
+    }
+
+    #[test]
+    fn one_that_never_was_there_is_stalled() {
+        let mut stalls = Stalls::default();
+        let mut look = |second| {
+            let now = Duration::from_secs(second);
+            stalls.source_at(now, at(100 + second));
+            stalls.follower_at(now, "l2", None)
+        };
+        assert_eq!((look(0), look(12)), (Pace::Follows, Pace::Follows), "it may be about to begin");
+        assert_eq!(look(18), Pace::Stalled);
     }
 
     #[test]

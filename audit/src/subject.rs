@@ -10,6 +10,8 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::partition::{hash_tags, partition_of};
 use lockstep_schemas::policy::{Policy, TierName, View};
 
+use lockstep_tiers::edge;
+
 use crate::judge::Lenient;
 
 /// Names of one installation's keys.
@@ -27,7 +29,7 @@ pub(crate) struct Subject {
     pub entity: String,
     /// Texts of other columns that the key tells.
     pub columns: BTreeMap<String, String>,
-    /// The key in the tier.
+    /// The key in the tier; at the edge the page's path.
     pub key: String,
     /// The watermark that speaks for it.
     pub mark: String,
@@ -85,7 +87,7 @@ impl Names {
     /// Where an entity's page at the edge is told of: the watermark on L2.
     pub fn page(&self, view: &Arc<View>, entity: &str) -> Option<Subject> {
         let mark = format!("{{{}}}:_w", self.tag(&view.group, entity)?);
-        let key = view.key.key(entity).as_str().to_owned();
+        let key = edge::path(view, entity);
         Some(Subject { view: view.clone(), entity: entity.to_owned(), columns: BTreeMap::new(), key, mark })
     }
 

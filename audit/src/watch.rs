@@ -60,6 +60,7 @@ pub(crate) async fn watch(
         loads,
         ways: Ways::default(),
         positions: HashMap::new(),
+        known: HashMap::new(),
         of_edge: HashMap::new(),
         has_series,
         seconds_per_copy: SECONDS_PER_COPY_AT_FIRST,
@@ -91,6 +92,8 @@ struct Watcher<'s> {
     ways: Ways,
     /// Where the watermarks in Redis were at the look before.
     positions: HashMap<String, Position>,
+    /// The watermarks as they were last read.
+    known: HashMap<String, Mark>,
     /// The edge's watermarks, as they came with L2's in this look.
     of_edge: HashMap<String, Option<Mark>>,
     /// Whether each partition has series of its own.
@@ -98,6 +101,9 @@ struct Watcher<'s> {
     /// What one copy costs the database.
     seconds_per_copy: f64,
 }
+
+/// The watermarks of a tier by their names; `None`: it did not answer.
+type Found = Option<HashMap<String, Option<Mark>>>;
 
 /// What is seen of one tier in one look.
 #[derive(Default)]
@@ -115,75 +121,96 @@ struct Worst {
 }
 
 impl Watcher<'_> {
-    /// One look: what stands still, if anything does.
+    /// One look: what stands still or does not answer, if anything does.
     async fn look(&mut self, progress: Option<&Progress>) -> Result<Option<String>, AuditError> {
         let database = self.shared.auditor.rows.now().await?;
         let now = self.began.elapsed();
         let busy = self.busy(database.busy_micros);
         self.stalls.source_at(now, database.position);
-        // What fails below leaves none behind.
-        let mut ways = std::mem::take(&mut self.ways);
-        let mut stalled = Vec::new();
+        let (mut wrong, mut stalled) = (Vec::new(), Vec::new());
         let of_ingest = self.stalls.follower_at(now, "ingest", progress.map(|progress| progress.position));
         self.shared.metrics.stalled("ingest", i64::from(of_ingest == Pace::Stalled));
         if of_ingest == Pace::Stalled {
             stalled.push("ingest".to_owned());
         }
+        let mut ways = std::mem::take(&mut self.ways);
         for tier in TierName::INSIDE_OUT {
-            let nodes = ways.to(&self.shared.auditor, tier).await?;
-            let seen = self.tier(tier, nodes, now, progress).await?;
+            // One that does not answer hides no other; what is known of it grows old meanwhile.
+            let found = match self.found(tier, &mut ways, busy).await {
+                Ok(found) => found,
+                Err(error) => {
+                    ways.forget(tier);
+                    tracing::warn!(tier = tier.as_str(), %error, "watermarks can't be looked at; trying again");
+                    self.shared.metrics.failures.inc();
+                    wrong.push(format!("{}: {error}", tier.as_str()));
+                    None
+                }
+            };
+            let seen = self.tier(tier, found, now, progress);
             self.tell(tier, &seen);
             if seen.stalled > 0 {
                 stalled.push(format!("{} in {} partitions", tier.as_str(), seen.stalled));
             }
-            let mut commands = 0.0;
-            for node in nodes.iter_mut() {
-                if let Some(done) = node.commands().await {
-                    commands += self.per_second(&format!("{} {}", tier.as_str(), node.name), done);
-                }
-            }
-            self.allow(tier, commands, busy);
         }
         self.ways = ways;
-        Ok((!stalled.is_empty()).then(|| format!("the source moves, and these stand still: {}", stalled.join(", "))))
+        if !stalled.is_empty() {
+            wrong.push(format!("the source moves, and these stand still: {}", stalled.join(", ")));
+        }
+        Ok((!wrong.is_empty()).then(|| wrong.join("; ")))
     }
 
-    async fn tier(
-        &mut self,
-        tier: TierName,
-        nodes: &mut [Node],
-        now: Duration,
-        progress: Option<&Progress>,
-    ) -> Result<Seen, AuditError> {
-        let mut seen = Seen::default();
+    /// A tier's watermarks by their names; and how fast it may be looked at, by what its nodes do.
+    async fn found(&mut self, tier: TierName, ways: &mut Ways, busy: f64) -> Result<Found, AuditError> {
+        let nodes = ways.to(&self.shared.auditor, tier).await?;
         let marks = self.shared.auditor.names.marks(&self.shared.auditor.policy, tier);
-        for node in nodes {
-            let here: Vec<_> = marks.iter().filter(|(_, _, name)| node.has(name)).collect();
-            let found = self.marks(tier, node, here.iter().map(|(_, _, name)| &**name).collect()).await?;
-            for ((group, partition, name), mark) in here.into_iter().zip(found) {
-                let position: Option<Position> = mark.as_ref().map(|mark| mark.position);
-                let pace = self.stalls.follower_at(now, &format!("{} {name}", tier.as_str()), position);
-                seen.stalled += i64::from(pace == Pace::Stalled);
-                // L3's is lowered on purpose where a tier beneath it forgot.
-                if tier != TierName::L3 && self.went_back(format!("{} {name}", tier.as_str()), position) {
-                    self.shared.metrics.regressed(tier.as_str(), "watermark");
-                }
-                let Some(mark) = mark else { continue };
-                let topic = topics::of_group(group);
-                let worst = seen.by_topic.entry(topic.clone()).or_default();
-                let at = Some(mark.at).filter(|at| *at > 0);
-                worst.oldest_at = worst.oldest_at.into_iter().chain(at).min();
-                seen.oldest_at = seen.oldest_at.into_iter().chain(at).min();
-                let next = progress.and_then(|progress| progress.next_of(group, i32::try_from(*partition).ok()?));
-                let lag = next.map_or(0, |next| (next - mark.offset).max(0));
-                worst.records = worst.records.max(lag);
-                if self.has_series {
-                    let of = format!("lockstep-{}", tier.as_str());
-                    self.shared.metrics.lag(&of, &topic, *partition, lag, at.map(age));
-                }
+        let mut found = HashMap::new();
+        for node in nodes.iter_mut() {
+            let here: Vec<&str> = marks.iter().map(|(_, _, name)| &**name).filter(|name| node.has(name)).collect();
+            let marks = self.marks(tier, node, here.clone()).await?;
+            found.extend(here.into_iter().map(str::to_owned).zip(marks));
+        }
+        let mut commands = 0.0;
+        for node in nodes.iter_mut() {
+            if let Some(done) = node.commands().await {
+                commands += self.per_second(&format!("{} {}", tier.as_str(), node.name), done);
             }
         }
-        Ok(seen)
+        self.allow(tier, commands, busy);
+        Ok(Some(found))
+    }
+
+    /// What a tier's watermarks say; `found` is `None` where it did not answer.
+    fn tier(&mut self, tier: TierName, mut found: Found, now: Duration, progress: Option<&Progress>) -> Seen {
+        let mut seen = Seen::default();
+        for (group, partition, name) in self.shared.auditor.names.marks(&self.shared.auditor.policy, tier) {
+            let of = format!("{} {name}", tier.as_str());
+            let mark = match &mut found {
+                Some(found) => found.remove(&name).flatten(),
+                None => self.known.get(&of).cloned(),
+            };
+            let position: Option<Position> = mark.as_ref().map(|mark| mark.position);
+            seen.stalled += i64::from(self.stalls.follower_at(now, &of, position) == Pace::Stalled);
+            // L3's is lowered on purpose where a tier beneath it forgot.
+            if tier != TierName::L3 && self.went_back(of.clone(), position) {
+                self.shared.metrics.regressed(tier.as_str(), "watermark");
+            }
+            // Of one that is gone, or can't be read, the last that was known grows old.
+            let mark = mark.inspect(|mark| drop(self.known.insert(of.clone(), mark.clone())));
+            let Some(mark) = mark.or_else(|| self.known.get(&of).cloned()) else { continue };
+            let topic = topics::of_group(&group);
+            let worst = seen.by_topic.entry(topic.clone()).or_default();
+            let at = Some(mark.at).filter(|at| *at > 0);
+            worst.oldest_at = worst.oldest_at.into_iter().chain(at).min();
+            seen.oldest_at = seen.oldest_at.into_iter().chain(at).min();
+            let next = progress.and_then(|progress| progress.next_of(&group, i32::try_from(partition).ok()?));
+            let lag = next.map_or(0, |next| (next - mark.offset).max(0));
+            worst.records = worst.records.max(lag);
+            if self.has_series {
+                let of = format!("lockstep-{}", tier.as_str());
+                self.shared.metrics.lag(&of, &topic, partition, lag, at.map(age));
+            }
+        }
+        seen
     }
 
     /// The edge's watermarks lie beside L2's, and come with them.

@@ -15,6 +15,14 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
+    /// Gives connections up, after a failure.
+    pub fn forget(&mut self, tier: TierName) {
+        match tier {
+            TierName::L1 => self.l1.clear(),
+            TierName::L2 | TierName::L3 => self.l2.clear(),
+        }
+    }
+
     /// To a tier's primaries; of L3, whose watermarks lie there, to L2's.
     pub async fn to(&mut self, auditor: &Auditor, tier: TierName) -> Result<&mut Vec<Node>, AuditError> {
         let (on, kept) = match tier {

@@ -112,6 +112,22 @@ impl Policy {
         self.rules.get(table).is_some_and(|rules| rules.private.contains(column))
     }
 
+    /// Whether what stands under a name in an entry of a view is for nobody to see. A row's field holds several columns: one
+    /// that is private masks it whole. A field of nobody's may hold anything: it is masked where any column of the view's
+    /// tables is private. Our own begin with `_`.
+    pub fn is_field_private(&self, view: &View, field: &str) -> bool {
+        let is_known = view.has_field(field);
+        let of_source = |source: &ViewSource| match &source.rows {
+            _ if !is_known => self.rules.get(&source.table).is_some_and(|rules| !rules.private.is_empty()),
+            Some(rows) => {
+                let mut reads = source.columns.iter().chain([&rows.column]);
+                rows.row_of(field).is_some() && reads.any(|column| self.is_private(&source.table, column))
+            }
+            None => self.is_private(&source.table, field),
+        };
+        !field.starts_with('_') && view.sources.iter().any(of_source)
+    }
+
     /// Whether a column may be published though it is called like a secret.
     pub fn allows_secret(&self, table: &str, column: &str) -> bool {
         self.rules.get(table).is_some_and(|rules| rules.allow_secret.contains(column))

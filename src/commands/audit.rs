@@ -38,7 +38,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &AuditArgs) -> a
     let auditor = Auditor::connect(config, policy).await?;
     let scope = Scope { replicas: !args.without_replicas, ..Scope::default() };
     let bar = bar();
-    let findings = auditor.full(&scope, telling(&bar)).await.map_err(Failure::from)?;
+    let findings = auditor.full(&scope, telling(&bar)).await;
     let evidence = evidence(config, policy, &findings).await;
     let repaired = if args.repair {
         let repaired = repair::repair(config, policy, &findings.listed, findings.wrong(), args.timeout, &bar).await;
@@ -61,7 +61,27 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &AuditArgs) -> a
     if let Some(failure) = failed {
         return Err(failure.into());
     }
-    Ok(if findings.wrong() > 0 { ExitCode::from(WRONG) } else { ExitCode::SUCCESS })
+    let unlooked = unlooked(&findings);
+    if findings.wrong() > 0 {
+        unlooked.iter().for_each(|failure| output::error(&failure.to_string()));
+        return Ok(ExitCode::from(WRONG));
+    }
+    unlooked.map_or(Ok(ExitCode::SUCCESS), |failure| Err(failure.into()))
+}
+
+/// Why "nothing is wrong" can't be said.
+fn unlooked(findings: &Findings) -> Option<Failure> {
+    if !findings.failed.is_empty() {
+        let what = format!("not everything was looked at: {}", findings.failed.join("; "));
+        return Some(
+            Failure::unavailable(what).remedy("check that database, tiers and edge run where the configuration says"),
+        );
+    }
+    let (tier, why) = findings.unjudged()?;
+    Some(
+        Failure::unavailable(format!("no copy in {tier} could be judged: {why}"))
+            .remedy("is the engine at work, with this namespace and this count of partitions? See `lockstep status`"),
+    )
 }
 
 /// Drawn where somebody watches.

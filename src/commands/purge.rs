@@ -15,7 +15,7 @@ use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 use lockstep_schemas::signal::{SUBJECT_BYTES_MAX, SUBJECTS_MAX, Signal};
 use lockstep_source::{Database, signals};
-use lockstep_tiers::{Edge, Layout};
+use lockstep_tiers::{Edge, Layout, edge};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -159,7 +159,7 @@ impl Purge<'_> {
         for (group, subjects) in &self.subjects {
             let pages = self.policy.views_of(group).filter(|view| view.tier == TierName::L3 && view.key.is_plain());
             for (page, subject) in pages.flat_map(|page| subjects.iter().map(move |subject| (page, subject))) {
-                self.look_at(&edge, page.key.key(&subject.entity).as_str()).await?;
+                self.look_at(&edge, &edge::path(page, &subject.entity)).await?;
                 looked += 1;
             }
         }

@@ -25,8 +25,9 @@ pub async fn compare(servers: &Servers, output: &Output) -> Result<Findings> {
         bar.set_length(step.of);
         bar.set_position(step.done);
     };
-    let findings = auditor.full(&scope, told).await?;
+    let findings = auditor.full(&scope, told).await;
     bar.finish_and_clear();
+    anyhow::ensure!(findings.failed.is_empty(), "not everything was compared: {}", findings.failed.join("; "));
     Ok(findings)
 }
 

@@ -18,7 +18,10 @@ const READERS: usize = 3;
 const FLOW_LIMIT: Duration = Duration::from_secs(300);
 /// Rows of one commit, and commits of one statement: between them the database may go away and come back.
 const ROWS: usize = 8;
-const COMMITS: usize = 100;
+const COMMITS: usize = 50;
+/// Changes that may have been written beyond what was read. A writer that nothing holds up keeps every product changing
+/// faster than any entry can be filled, and then readers wait for the database, each in turn.
+const AHEAD_MAX: usize = 1_200;
 
 #[derive(Default)]
 struct Shared {
@@ -27,6 +30,14 @@ struct Shared {
     reads: AtomicUsize,
     failed_reads: AtomicUsize,
     backwards: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    /// Whether what is written is far beyond what readers asked for. One who got no answer has asked as well.
+    fn is_ahead(&self) -> bool {
+        let asked = self.reads.load(Ordering::SeqCst) + self.failed_reads.load(Ordering::SeqCst);
+        self.changes.load(Ordering::SeqCst) > asked + AHEAD_MAX
+    }
 }
 
 /// A flow of changes and reads. It ends when this is dropped.
@@ -84,6 +95,10 @@ impl Drop for Load {
 fn write(shared: &Shared, database: &str) {
     let mut from = 0;
     while !shared.stop.load(Ordering::SeqCst) {
+        if shared.is_ahead() {
+            std::thread::sleep(Duration::from_millis(2));
+            continue;
+        }
         let statement = format!(
             "DO $$ BEGIN FOR c IN {from}..{from} + {COMMITS} - 1 LOOP \
              UPDATE prices SET price_pence = price_pence + 1 WHERE product_id IN \

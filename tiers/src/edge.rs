@@ -11,6 +11,7 @@ use std::sync::Arc;
 use lockstep_process::Failure;
 use lockstep_process::config::EdgeConfig;
 use lockstep_schemas::partition::murmur2;
+use lockstep_schemas::policy::View;
 use tokio::time::Instant;
 
 use pace::Pace;
@@ -97,6 +98,18 @@ fn batches(tags: &[String], limits: Limits) -> Vec<Vec<String>> {
     batches
 }
 
+/// The path of an entity's page, of a view that is named by its entity alone.
+pub fn path(view: &View, entity: &str) -> String {
+    view.key.key(&segment(entity)).as_str().to_owned()
+}
+
+/// A text as one segment of a path (RFC 3986, 3.3): a `/` in it is no other segment.
+fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
 /// A tag as it stands in a header: what separates tags, or is no header text, is escaped.
 pub fn tag(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
@@ -122,6 +135,13 @@ mod tests {
 
     fn tags(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn an_entity_is_one_segment() {
+        for (entity, expected) in [("85123A", "85123A"), ("a/b c?", "a%2Fb%20c%3F"), ("é\\", "%C3%A9%5C")] {
+            assert_eq!(segment(entity), expected);
+        }
     }
 
     #[test]

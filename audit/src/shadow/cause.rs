@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use bigdecimal::BigDecimal;
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::judge::Fields;
+
+/// Digits of a number that is compared as one.
+const DIGITS_MAX: usize = 400;
 
 /// One reading of an entry and its row.
 #[derive(Clone, Debug, Default)]
@@ -105,9 +110,25 @@ fn same(copy: &Fields, row: &Fields) -> bool {
     differences(copy, row).is_empty()
 }
 
-/// Whether two texts mean one value: others write numbers, booleans and times in ways of their own.
+/// A number as it is written, with all its digits: no other text of as many zeros before it, and none that would take a
+/// page to write out.
+fn number(text: &str) -> Option<BigDecimal> {
+    let text = text.trim();
+    let digits = text.trim_start_matches(['-', '+']);
+    let is_padded = digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let exponent = text.split_once(['e', 'E']).map_or(Some(0), |(_, exponent)| exponent.parse::<i32>().ok())?;
+    let is_sane = text.len() <= DIGITS_MAX && exponent.unsigned_abs() as usize <= DIGITS_MAX;
+    (is_sane && !is_padded).then(|| text.parse().ok()).flatten()
+}
+
+/// A JSON document, whatever its spaces and the order of its members.
+fn document(text: &str) -> Option<Json> {
+    let is_document = text.trim_start().starts_with(['{', '[']);
+    is_document.then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+/// Whether two texts mean one value: others write numbers, booleans, times and documents in ways of their own.
 fn alike(copy: &str, row: &str) -> bool {
-    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     let truth = |text: &str| match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "1" | "yes" => Some(true),
         "false" | "f" | "0" | "no" => Some(false),
@@ -124,6 +145,7 @@ fn alike(copy: &str, row: &str) -> bool {
     let of_row_is_boolean = matches!(row, "true" | "false");
     copy == row
         || number(copy).is_some_and(|copy| number(row) == Some(copy))
+        || document(copy).is_some_and(|copy| document(row) == Some(copy))
         || (of_row_is_boolean && truth(copy).is_some() && truth(copy) == truth(row))
         || time(copy).is_some_and(|copy| time(row) == Some(copy))
 }
@@ -172,10 +194,25 @@ mod tests {
 
     #[test]
     fn others_write_values_in_ways_of_their_own() {
-        for (copy, row) in [("1", "true"), ("4.50", "4.5"), ("2026-01-02T03:04:05Z", "2026-01-02 03:04:05.000+00")] {
+        for (copy, row) in [
+            ("1", "true"),
+            ("4.50", "4.5"),
+            ("2026-01-02T03:04:05Z", "2026-01-02 03:04:05.000+00"),
+            (r#"{"a":[1,2]}"#, r#"{"a": [1, 2]}"#),
+            ("1e3", "1000"),
+        ] {
             assert!(alike(copy, row), "{copy} {row}");
         }
-        for (copy, row) in [("1", "10"), ("t", "truth"), ("a", "b"), ("0", "true")] {
+        for (copy, row) in [
+            ("1", "10"),
+            ("t", "truth"),
+            ("a", "b"),
+            ("0", "true"),
+            ("023", "23"),
+            ("9007199254740993", "9007199254740992"),
+            ("125.0000000000000001", "125"),
+            ("[1]", "[2]"),
+        ] {
             assert!(!alike(copy, row), "{copy} {row}");
         }
     }

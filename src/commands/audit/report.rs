@@ -12,6 +12,10 @@ pub(super) struct Report {
     compared: u64,
     wrong: u64,
     views: Vec<OfView>,
+    /// Why copies could not be judged.
+    unknown: Vec<Unknown>,
+    /// What could not be looked at.
+    failed: Vec<String>,
     violations: Vec<Evidence>,
     /// Where repairs were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +30,13 @@ struct OfView {
     view: String,
     #[serde(flatten)]
     counts: Counts,
+}
+
+#[derive(Serialize)]
+struct Unknown {
+    tier: &'static str,
+    why: &'static str,
+    copies: u64,
 }
 
 #[derive(Serialize)]
@@ -66,7 +77,16 @@ impl Report {
             counts: *counts,
         });
         let compared = findings.counts.values().map(Counts::compared).sum();
-        Report { compared, wrong: findings.wrong(), views: views.collect(), violations, repaired }
+        let unknown = findings.unknown.iter().map(|((tier, why), copies)| Unknown { tier, why, copies: *copies });
+        Report {
+            compared,
+            wrong: findings.wrong(),
+            views: views.collect(),
+            unknown: unknown.collect(),
+            failed: findings.failed.clone(),
+            violations,
+            repaired,
+        }
     }
 
     pub fn lines(&self) -> Vec<String> {
@@ -82,6 +102,9 @@ impl Report {
                 "{tier:<4}  {nodes:<9} {view:<17} {same:>8}  {in_flight:>9}  {stale:>6}  {missing:>7}  {orphan:>6}  {dead:>6}  {unknown:>7}"
             ));
         }
+        lines.extend(
+            self.unknown.iter().map(|Unknown { tier, why, copies }| format!("{tier}: {copies} unknown: {why}")),
+        );
         for Evidence { violation, touched } in &self.violations {
             lines.push(violation.to_string());
             if let Some(LastTouch { op, table, position, offset, .. }) = touched {

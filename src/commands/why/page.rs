@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockstep_process::Failure;
 use lockstep_process::config::EdgeConfig;
 use lockstep_schemas::policy::{Policy, View};
+use lockstep_tiers::edge;
 use reqwest::{Client, StatusCode, Url};
 use serde_json::Value as Json;
 
@@ -41,7 +42,7 @@ impl Pages {
             Failure::unavailable("the edge").because(error).remedy("check that it runs, and [edge] url")
         };
         let mut url = self.url.clone();
-        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), key.as_str()));
+        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), edge::path(view, entity)));
         let answer = self.client.get(url).send().await.map_err(away)?;
         let status = answer.status();
         if status != StatusCode::OK && status != StatusCode::NOT_FOUND {

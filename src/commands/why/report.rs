@@ -150,15 +150,12 @@ impl OfTier {
     }
 }
 
-/// A row's field holds several columns: one private one masks it whole.
 fn shown(policy: &Policy, view: &View, field: &str, text: &str) -> String {
-    let is_private = view.sources.iter().any(|source| match &source.rows {
-        Some(rows) => {
-            rows.row_of(field).is_some() && source.columns.iter().any(|column| policy.is_private(&source.table, column))
-        }
-        None => source.columns.iter().any(|column| **column == *field) && policy.is_private(&source.table, field),
-    });
-    if is_private { Shown::private(text).to_string() } else { Shown::public(text).to_string() }
+    if policy.is_field_private(view, field) {
+        Shown::private(text).to_string()
+    } else {
+        Shown::public(text).to_string()
+    }
 }
 
 impl Report {
