@@ -69,6 +69,7 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
     assert!(text.stdout.contains("last touched by u public."), "{text}");
     role.repairs_all(&shop, FAULTS);
     role.remembers_over_a_restart(&shop);
+    role.pays_for_pages_that_are_not_kept(&shop);
     drop(role);
     a_command_repairs(&shop);
     metrics::tell_all(&mut shop);

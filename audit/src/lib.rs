@@ -27,6 +27,7 @@ mod shared;
 pub mod stalls;
 mod subject;
 mod sweep;
+pub mod touched;
 mod waiting;
 mod watch;
 mod ways;

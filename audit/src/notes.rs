@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::findings::Violation;
+use crate::touched::Touch;
 
 /// Copies of which a process keeps a note; of more, the oldest notes give way.
 pub const NOTES_MAX: usize = 1_000;
@@ -26,6 +27,10 @@ pub struct Note {
     pub met: u64,
     /// When an invalidation of it was last asked for.
     pub repaired_at: Option<i64>,
+    /// What touched its entity last, as it was when the copy was first met. Unknown where many are met at once, or where
+    /// the change is far back in the log.
+    #[serde(default)]
+    pub touched: Option<Touch>,
 }
 
 /// Which copy: tier, node and key.
@@ -47,16 +52,17 @@ impl Notes {
         Notes { run, notes: Vec::new(), places: HashMap::new(), next: 0, changed: BTreeSet::new() }
     }
 
-    /// A copy was found to be wrong.
-    pub fn met(&mut self, violation: &Violation, now: i64) {
+    /// A copy was found to be wrong; whether for the first time.
+    pub fn met(&mut self, violation: &Violation, now: i64) -> bool {
         let copy = copy(violation);
         if let Some(place) = self.places.get(&copy) {
             let note = &mut self.notes[*place];
             (note.violation, note.last_at, note.met) = (violation.clone(), now, note.met + 1);
             self.changed.insert(*place);
-            return;
+            return false;
         }
-        let note = Note { violation: violation.clone(), first_at: now, last_at: now, met: 1, repaired_at: None };
+        let (violation, touched) = (violation.clone(), None);
+        let note = Note { violation, first_at: now, last_at: now, met: 1, repaired_at: None, touched };
         let place = self.next;
         if place == self.notes.len() {
             self.notes.push(note);
@@ -67,6 +73,15 @@ impl Notes {
         self.places.insert(copy, place);
         self.changed.insert(place);
         self.next = (place + 1) % NOTES_MAX;
+        true
+    }
+
+    /// What touched a copy's entity last is known.
+    pub fn touched(&mut self, violation: &Violation, touch: Touch) {
+        if let Some(place) = self.places.get(&copy(violation)) {
+            self.notes[*place].touched = Some(touch);
+            self.changed.insert(*place);
+        }
     }
 
     /// An invalidation of a copy was asked for.
@@ -132,9 +147,8 @@ pub(crate) mod tests {
     #[test]
     fn a_copy_has_one_note_however_often_it_is_met() {
         let mut notes = Notes::new("7".to_owned());
-        notes.met(&violation("a"), 1);
-        notes.met(&violation("b"), 2);
-        notes.met(&violation("a"), 3);
+        assert!(notes.met(&violation("a"), 1) && notes.met(&violation("b"), 2));
+        assert!(!notes.met(&violation("a"), 3));
         let (places, records) = notes.records();
         let read: Vec<Note> = records.iter().map(|(key, value)| note(key.as_bytes(), value).expect("a note")).collect();
         let told: Vec<(&str, i64, i64, u64)> =
@@ -151,7 +165,7 @@ pub(crate) mod tests {
     #[test]
     fn the_oldest_give_way() {
         let mut notes = Notes::new("7".to_owned());
-        (0..NOTES_MAX + 2).for_each(|n| notes.met(&violation(&n.to_string()), 1));
+        (0..NOTES_MAX + 2).for_each(|n| assert!(notes.met(&violation(&n.to_string()), 1)));
         notes.met(&violation("0"), 2);
         assert_eq!((notes.notes.len(), notes.places.len()), (NOTES_MAX, NOTES_MAX));
         assert_eq!(notes.notes[2].violation.key, "0", "it had given way, and is met anew");

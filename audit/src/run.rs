@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::full::Auditor;
 use crate::metrics::AuditMetrics;
 use crate::shared::Shared;
-use crate::{keep, parked, recent, repair, sweep, watch};
+use crate::{keep, parked, recent, repair, sweep, touched, watch};
 
 /// Runs until shutdown. It writes nothing but what it keeps of its own findings; and, where it may repair, what it asks the
 /// log for.
@@ -25,8 +25,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let (repairs, wrong) = mpsc::channel(repair::WAITING_MAX);
     let repairs = config.audit.repair.then_some(repairs);
     let run = format!("{:016x}", fastrand::u64(..));
-    let shared = Shared::new(auditor, config.audit, AuditMetrics::register(metrics), run.clone(), repairs);
-    let shared = Arc::new(shared);
+    let (touches, untouched) = mpsc::channel(touched::WAITING_MAX);
+    let known = AuditMetrics::register(metrics);
+    let shared = Arc::new(Shared::new(auditor, config.audit, known, run.clone(), repairs, touches));
     let mut tasks = JoinSet::new();
     if config.audit.repair {
         let database = Database::connect(config.database()?, "lockstep-audit-repair").await?;
@@ -38,6 +39,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     tasks.spawn(recent::recent(shared.clone(), kafka.clone(), shutdown.clone()));
     let progress = watch::progress(kafka.clone(), shutdown.clone());
     tasks.spawn(watch::watch(shared.clone(), metrics.clone(), progress, shutdown.clone()));
+    tasks.spawn(touched::note(shared.clone(), config.clone(), kafka.clone(), untouched, shutdown.clone()));
     tasks.spawn(parked::parked(shared.clone(), kafka.clone(), shutdown.clone()));
     tasks.spawn(keep::keep(shared, kafka, run, shutdown.clone()));
     tracing::info!("auditing");

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     notes: Mutex<Notes>,
     /// Where wrong copies are to be repaired: who asks for it.
     repairs: Option<Sender<Violation>>,
+    /// Who looks for what touched them last.
+    touches: Sender<Violation>,
     told: Told,
     repairs_told: Told,
     paces: [Pace; 3],
@@ -71,6 +73,7 @@ impl Shared {
         metrics: AuditMetrics,
         run: String,
         repairs: Option<Sender<Violation>>,
+        touches: Sender<Violation>,
     ) -> Self {
         let at_first = Load { seconds_per_copy: SECONDS_PER_COPY_AT_FIRST, ..Load::default() };
         let floor = share(at_first, config.copies_per_second_min, 0.0);
@@ -81,6 +84,7 @@ impl Shared {
             history: Mutex::default(),
             notes: Mutex::new(Notes::new(run)),
             repairs,
+            touches,
             told: Told::default(),
             repairs_told: Told::default(),
             paces: Default::default(),
@@ -151,7 +155,10 @@ impl Shared {
             if self.told.may_tell() {
                 tracing::error!(%violation, "a copy is wrong");
             }
-            self.with_notes(|notes| notes.met(violation, now_micros()));
+            if self.with_notes(|notes| notes.met(violation, now_micros())) {
+                // Of more at once than wait for it, that stays unknown.
+                drop(self.touches.try_send(violation.clone()));
+            }
             if let Some(repairs) = &self.repairs
                 && repairs.try_send(violation.clone()).is_err()
             {

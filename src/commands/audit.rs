@@ -9,6 +9,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_audit::touched::{self, Touch};
 use lockstep_audit::{Auditor, Findings, Scope, Step};
 use lockstep_process::Failure;
 use lockstep_process::config::Config;
@@ -17,9 +18,8 @@ use lockstep_schemas::topics;
 use lockstep_tiers::Layout;
 
 use crate::cli::{AuditArgs, OutputFormat};
-use crate::commands::why::last;
 use crate::output;
-use report::{Evidence, LastTouch, Report};
+use report::{Evidence, Report};
 
 /// Exit code where a copy is wrong.
 const WRONG: u8 = 1;
@@ -116,8 +116,8 @@ async fn evidence(config: &Config, policy: &Policy, findings: &Findings) -> Vec<
         if let (true, Ok(kafka), Some(view)) = (at < LOOKED_UP_MAX, config.kafka(), policy.views.get(&*violation.view))
         {
             let place = layout.place(&view.group, violation.entity.as_str());
-            let last = last::find(kafka, policy, &place, violation.entity.as_str()).await.ok();
-            touched = last.and_then(|last| last.change).map(|(offset, change)| LastTouch::new(offset, &change));
+            let last = touched::find(kafka, policy, &place, violation.entity.as_str()).await.ok();
+            touched = last.and_then(|last| last.change).map(|(offset, change)| Touch::of(offset, &change));
         }
         evidence.push(Evidence { violation: violation.clone(), touched });
     }

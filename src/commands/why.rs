@@ -1,6 +1,5 @@
 //! `lockstep why KEY`: an entry beside the row that it is made of, in every tier, and what touched it last.
 
-pub(super) mod last;
 mod page;
 mod report;
 
@@ -9,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_audit::touched;
 use lockstep_process::Failure;
 use lockstep_process::config::Config;
 use lockstep_process::failure::FailureKind;
@@ -48,7 +48,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> any
         tiers = subject.look().await?;
     }
     let differs = tiers.iter().any(OfTier::differs);
-    let last = last::find(config.kafka()?, policy, &place, entity).await?;
+    let last = touched::find(config.kafka()?, policy, &place, entity).await?;
     let report = Report::new(&policy.groups[&group], &place, entity, tiers, last);
     match args.output.output {
         OutputFormat::Json => output::line(&serde_json::to_string(&report)?),

@@ -19,6 +19,9 @@ const WALK_LIMIT: Duration = Duration::from_secs(60);
 const REPAIR_LIMIT: Duration = Duration::from_secs(90);
 const CONTENT_LIMIT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// Pages that the edge does not keep, and what it takes to ask for them at the least.
+const UNKEPT: usize = 4_000;
+const UNKEPT_SECONDS_MIN: f64 = 7.0;
 const WRONG: [&str; 3] = ["stale", "missing", "orphan"];
 
 pub struct Role {
@@ -102,6 +105,8 @@ impl Role {
         assert!(invented.is_empty(), "nobody has planted {invented:?}");
         eprintln!("{} faults, found one by one by the role in {:.1?}", planted.len(), began.elapsed());
         assert!(self.said().contains("a copy is wrong"), "{}", self.said());
+        let is_known = |note: &Value| note["touched"]["table"].is_string() && note["touched"]["offset"].is_i64();
+        until("what touched some last", WALK_LIMIT, || noted(shop).iter().any(is_known).then_some(()));
     }
 
     /// Restarted with leave to repair, it has every wrong copy dropped, in every tier; and says so of each.
@@ -127,6 +132,16 @@ impl Role {
         *self.program.borrow_mut() = Some(run(&shop.lockstep, &self.address));
         until("the role to know what was", WALK_LIMIT, || ratio().filter(|ratio| *ratio > 0.0));
         assert!(was_wrong().is_some(), "{:?}", ratio());
+    }
+
+    /// An edge that keeps next to nothing is asked for its pages no faster than one that keeps all.
+    pub fn pays_for_pages_that_are_not_kept(&self, shop: &Shop) {
+        shop.sql(&format!(
+            "INSERT INTO products (product_id, name) SELECT 'E' || n, 'cup' FROM generate_series(1, {UNKEPT}) n"
+        ));
+        // At 400 a second; no walk over the few pages before took a second of that.
+        let took = || self.sum("lockstep_audit_cycle_seconds", &["tier=\"l3\""]);
+        until("a walk that takes its time", WALK_LIMIT, || took().filter(|seconds| *seconds > UNKEPT_SECONDS_MIN));
     }
 
     fn end(&self) {

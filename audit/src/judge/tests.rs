@@ -53,6 +53,15 @@ fn a_settled_copy_is_the_same_or_wrong_in_one_way() {
     is(&entry(&[("_neg", "1")]), None, None);
     is(&entry(&[("_neg", "1")]), Some(SHOWN), Some(Wrong::Missing));
     is(&entry(&[SHOWN, &[("_neg", "1")]].concat()), Some(SHOWN), Some(Wrong::Missing));
+    let bound = |name: &str, lsn| {
+        let mut copy = entry(SHOWN);
+        copy.fields.insert(name.to_owned(), at(lsn).to_string());
+        copy
+    };
+    is(&bound("_low", 120), Some(SHOWN), None);
+    is(&bound("_low", 121), Some(SHOWN), Some(Wrong::Orphan));
+    is(&bound("_high", 50), Some(SHOWN), None);
+    is(&bound("_high", 49), Some(SHOWN), Some(Wrong::Orphan));
     is(&Copy { is_endless: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Stale));
     is(&Copy { is_leased: true, ..entry(SHOWN) }, Some(SHOWN), Some(Wrong::Orphan));
     is(&Copy { form: Form::Instead("no hash"), ..Copy::default() }, Some(SHOWN), Some(Wrong::Orphan));
@@ -130,7 +139,8 @@ proptest! {
     fn no_correct_tier_is_ever_wrong(sample in samples()) {
         let watermark = mark(sample.watermark as u64 * 10 + 9);
         let watermark = Mark { floor: at(0), ..watermark };
-        let copy = entry(&[("value", &sample.values[sample.copy].to_string())]);
+        let mut copy = entry(&[("value", &sample.values[sample.copy].to_string())]);
+        copy.fields.insert("_low".to_owned(), at(sample.copy as u64 * 10).to_string());
         let (before, after) = (state(&sample, sample.before), state(&sample, sample.after));
         let verdict = judge(&before, Some(&watermark), &copy, &after, &Lenient::default());
         prop_assert!(matches!(verdict, Verdict::Same | Verdict::InFlight), "{sample:?}: {verdict:?}");

@@ -29,5 +29,6 @@ fn line(note: &Note) -> String {
     let times =
         if note.met == 1 { "once".to_owned() } else { format!("{} times since {}", note.met, time(note.first_at)) };
     let repaired = note.repaired_at.map(|at| format!("; repaired at {}", time(at))).unwrap_or_default();
-    format!("{} {}; met {times}{repaired}", time(note.last_at), note.violation)
+    let touched = note.touched.as_ref().map(|touch| format!("; {touch}")).unwrap_or_default();
+    format!("{} {}; met {times}{repaired}{touched}", time(note.last_at), note.violation)
 }

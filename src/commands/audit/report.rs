@@ -1,8 +1,8 @@
 //! What an audit tells, to people and to scripts.
 
 use lockstep_audit::findings::Counts;
+use lockstep_audit::touched::Touch;
 use lockstep_audit::{Findings, Violation};
-use lockstep_schemas::change::Change;
 use serde::Serialize;
 
 use super::repair::Repaired;
@@ -44,28 +44,7 @@ pub(super) struct Evidence {
     #[serde(flatten)]
     pub violation: Violation,
     /// The newest change of the entity in the log; `null`: none among the newest records, or not looked for.
-    pub touched: Option<LastTouch>,
-}
-
-#[derive(Serialize)]
-pub(super) struct LastTouch {
-    op: &'static str,
-    table: String,
-    position: String,
-    committed_at: i64,
-    offset: i64,
-}
-
-impl LastTouch {
-    pub fn new(offset: i64, change: &Change) -> Self {
-        LastTouch {
-            op: change.op.letter(),
-            table: change.table.to_string(),
-            position: change.position.to_string(),
-            committed_at: change.committed_at,
-            offset,
-        }
-    }
+    pub touched: Option<Touch>,
 }
 
 impl Report {
@@ -107,9 +86,7 @@ impl Report {
         );
         for Evidence { violation, touched } in &self.violations {
             lines.push(violation.to_string());
-            if let Some(LastTouch { op, table, position, offset, .. }) = touched {
-                lines.push(format!("  last touched by {op} {table} at {position}, offset {offset}"));
-            }
+            lines.extend(touched.iter().map(|touch| format!("  {touch}")));
         }
         let unlisted = self.wrong - (self.violations.len() as u64).min(self.wrong);
         if unlisted > 0 {

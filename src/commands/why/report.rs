@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use lockstep_audit::touched::Last;
 use lockstep_schemas::entry::Loaded;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Group, Policy, View};
 use lockstep_schemas::shown::Shown;
 use lockstep_tiers::{Place, Watermark};
 use serde::Serialize;
-
-use super::last::Last;
 
 /// All that is known of an entity's entries.
 #[derive(Serialize)]
