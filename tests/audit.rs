@@ -30,6 +30,8 @@ use crate::shop::{Shop, Writer};
 
 /// Rows that the audit beside traffic is to have held against their copies at least.
 const COMPARED_MIN: u64 = 200;
+/// The exit code where something did not answer.
+const UNAVAILABLE: i32 = 69;
 const TRAFFIC: Duration = Duration::from_secs(4);
 const TRAFFIC_LONG: Duration = Duration::from_secs(600);
 /// How much longer it may take until so many were compared.
@@ -49,6 +51,7 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
         assert!(clean.compared_on_replicas(tier) > 0, "replicas of {tier}: {clean:?}");
     }
 
+    what_could_not_be_judged_is_not_called_right(&shop);
     let role = Role::start(&shop);
     role.looks_at_every_tier();
     beside_traffic(&shop, TRAFFIC);
@@ -73,6 +76,17 @@ fn planted_faults_are_found_in_every_tier_and_nothing_else_is() {
     drop(role);
     a_command_repairs(&shop);
     metrics::tell_all(&mut shop);
+}
+
+/// What is no edge is not taken for one that keeps nothing; the tiers are told all the same. Under another namespace there
+/// are no watermarks.
+fn what_could_not_be_judged_is_not_called_right(shop: &Shop) {
+    let gateway = &shop.endpoints().gateway;
+    let found = audit(&shop.lockstep.clone().set("LOCKSTEP_EDGE_URL", gateway));
+    assert!(found.code == Some(UNAVAILABLE) && found.text.contains("is that the edge?"), "{found:?}");
+    assert!(found.compared("l2") > 0 && found.compared("l3") == 0, "{found:?}");
+    let found = audit(&shop.lockstep.clone().set("LOCKSTEP_NAMESPACE", "other:"));
+    assert!(found.code == Some(UNAVAILABLE) && found.text.contains("has no watermark in the tier"), "{found:?}");
 }
 
 /// One fault in each tier, and none afterwards.

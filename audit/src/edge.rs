@@ -107,6 +107,13 @@ async fn body_of(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<
     Ok(Some(body))
 }
 
+/// A text as one segment of a path (RFC 3986, 3.3).
+pub(crate) fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
 /// JSON values as the text that the database gives; null is absent. Rows stand under the name of them all.
 fn columns(view: &View, body: &Map<String, Json>) -> Fields {
     let text = |value: &Json| match value {
@@ -156,5 +163,6 @@ mod tests {
             serde_json::json!({"user_id": 7, "line": {"3": {"line_id": 3, "product_id": "9", "quantity": 2, "price_pence": null}}}),
             &[("user_id", "7"), ("line:3", r#"{"line_id":"3","product_id":"9","quantity":"2","price_pence":null}"#)],
         );
+        assert_eq!(segment("a/b c?%"), "a%2Fb%20c%3F%25");
     }
 }

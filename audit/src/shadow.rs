@@ -262,7 +262,7 @@ impl Query {
         let mut fields = Fields::new();
         let parts = parts.map_or(&[][..], Vec::as_slice);
         for (at, (table, rows)) in self.tables.iter().zip(parts).enumerate() {
-            // One row a key: of several, none is the one that is meant.
+            reading.is_ambiguous |= rows.len() > 1;
             let Some([version, changed, texts @ ..]) = rows.first().map(Vec::as_slice) else { continue };
             if at == 0 {
                 reading.row = Some(Fields::new());

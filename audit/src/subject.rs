@@ -10,8 +10,7 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::partition::{hash_tags, partition_of};
 use lockstep_schemas::policy::{Policy, TierName, View};
 
-use lockstep_tiers::edge;
-
+use crate::edge::segment;
 use crate::judge::Lenient;
 
 /// Names of one installation's keys.
@@ -87,7 +86,7 @@ impl Names {
     /// Where an entity's page at the edge is told of: the watermark on L2.
     pub fn page(&self, view: &Arc<View>, entity: &str) -> Option<Subject> {
         let mark = format!("{{{}}}:_w", self.tag(&view.group, entity)?);
-        let key = edge::path(view, entity);
+        let key = view.key.key(&segment(entity)).as_str().to_owned();
         Some(Subject { view: view.clone(), entity: entity.to_owned(), columns: BTreeMap::new(), key, mark })
     }
 

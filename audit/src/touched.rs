@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_process::config::{Config, KafkaConfig};
+use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::change::Change;
+use lockstep_schemas::partition::partition_of;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::topics;
-use lockstep_tiers::{Layout, Place};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -67,15 +67,8 @@ impl std::fmt::Display for Touch {
 }
 
 /// Notes what touched the entities of wrong copies last, one after the other, until shutdown.
-pub(crate) async fn note(
-    shared: Arc<Shared>,
-    config: Config,
-    kafka: KafkaConfig,
-    mut wrong: Receiver<Violation>,
-    shutdown: Shutdown,
-) {
+pub(crate) async fn note(shared: Arc<Shared>, kafka: KafkaConfig, mut wrong: Receiver<Violation>, shutdown: Shutdown) {
     let policy = &shared.auditor.policy;
-    let layout = Layout::new(policy, &config.namespace, config.partitions);
     loop {
         let violation = tokio::select! {
             violation = wrong.recv() => violation,
@@ -83,9 +76,9 @@ pub(crate) async fn note(
         };
         let Some(violation) = violation else { return };
         let Some(view) = policy.views.get(&*violation.view) else { continue };
-        let place = layout.place(&view.group, violation.entity.as_str());
+        let (entity, partitions) = (violation.entity.as_str(), shared.auditor.names.partitions());
         let looked = tokio::select! {
-            looked = find(&kafka, policy, &place, violation.entity.as_str()) => looked,
+            looked = find(&kafka, policy, &view.group, partition_of(entity, partitions), entity) => looked,
             () = shutdown.cancelled() => return,
         };
         match looked.map(|last| last.change) {
@@ -111,9 +104,15 @@ pub struct Last {
 }
 
 /// Looks for the newest change of an entity.
-pub async fn find(kafka: &KafkaConfig, policy: &Policy, place: &Place, entity: &str) -> Result<Last, Failure> {
+pub async fn find(
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    group: &str,
+    partition: u32,
+    entity: &str,
+) -> Result<Last, Failure> {
     let config = topics::reader(kafka, "why");
-    let (topic, partition) = (topics::of_group(&place.group), place.partition as i32);
+    let (topic, partition) = (topics::of_group(group), partition as i32);
     let read = tokio::task::spawn_blocking(move || newest(&config.create()?, &topic, partition)).await;
     let read = read.map_err(|_| Failure::internal("reading Kafka panicked"))?;
     let records = read.map_err(|error| Failure::unavailable("the log can't be read").because(error))?;

@@ -116,7 +116,8 @@ async fn evidence(config: &Config, policy: &Policy, findings: &Findings) -> Vec<
         if let (true, Ok(kafka), Some(view)) = (at < LOOKED_UP_MAX, config.kafka(), policy.views.get(&*violation.view))
         {
             let place = layout.place(&view.group, violation.entity.as_str());
-            let last = touched::find(kafka, policy, &place, violation.entity.as_str()).await.ok();
+            let last =
+                touched::find(kafka, policy, &place.group, place.partition, violation.entity.as_str()).await.ok();
             touched = last.and_then(|last| last.change).map(|(offset, change)| Touch::of(offset, &change));
         }
         evidence.push(Evidence { violation: violation.clone(), touched });

@@ -48,7 +48,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> any
         tiers = subject.look().await?;
     }
     let differs = tiers.iter().any(OfTier::differs);
-    let last = touched::find(config.kafka()?, policy, &place, entity).await?;
+    let last = touched::find(config.kafka()?, policy, &place.group, place.partition, entity).await?;
     let report = Report::new(&policy.groups[&group], &place, entity, tiers, last);
     match args.output.output {
         OutputFormat::Json => output::line(&serde_json::to_string(&report)?),

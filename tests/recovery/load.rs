@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::until;
 use crate::shop::{PSQL, Page};
@@ -22,6 +22,7 @@ const COMMITS: usize = 50;
 /// Changes that may have been written beyond what was read. A writer that nothing holds up keeps every product changing
 /// faster than any entry can be filled, and then readers wait for the database, each in turn.
 const AHEAD_MAX: usize = 1_200;
+const AHEAD_WAIT_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct Shared {
@@ -95,9 +96,10 @@ impl Drop for Load {
 fn write(shared: &Shared, database: &str) {
     let mut from = 0;
     while !shared.stop.load(Ordering::SeqCst) {
-        if shared.is_ahead() {
+        // Where readers get no answer, something changes all the same.
+        let since = Instant::now();
+        while shared.is_ahead() && since.elapsed() < AHEAD_WAIT_MAX && !shared.stop.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(2));
-            continue;
         }
         let statement = format!(
             "DO $$ BEGIN FOR c IN {from}..{from} + {COMMITS} - 1 LOOP \

@@ -20,6 +20,8 @@ pub(crate) struct Reading {
     pub is_there: bool,
     /// The same of the row.
     pub row: Option<Fields>,
+    /// Whether the key has several rows: which one is meant, nobody can tell.
+    pub is_ambiguous: bool,
     /// Which version of which rows that is.
     pub version: String,
     /// How long the entry still lives; `None`: for ever.
@@ -40,6 +42,8 @@ pub enum Fate {
     Unreadable,
     /// Its row changed while we looked.
     InFlight,
+    /// Its key has several rows.
+    Ambiguous,
     /// It is of no row.
     NoRow,
     /// It differs, and nothing will ever end it.
@@ -64,6 +68,7 @@ impl Fate {
             Fate::Gone => "gone",
             Fate::Unreadable => "of another type, or no JSON object",
             Fate::InFlight => "in flight",
+            Fate::Ambiguous => "not to be judged: the column of the key has several rows for it",
             Fate::NoRow => "key without row",
             Fate::NeverEnds => "stale, without an end",
             Fate::NotInvalidated => "stale, never invalidated",
@@ -79,6 +84,9 @@ pub(crate) fn judge(first: &Reading, second: &Reading, ttl: Option<Duration>) ->
         let stays = first.copy.is_none() && first.is_there && second.is_there;
         return if stays { Fate::Unreadable } else { Fate::Gone };
     };
+    if first.is_ambiguous || second.is_ambiguous {
+        return Fate::Ambiguous;
+    }
     match &second.row {
         Some(row) if same(copy, row) => return Fate::Right,
         _ if first.version != second.version || first.row.is_some() != second.row.is_some() => return Fate::InFlight,
@@ -88,7 +96,8 @@ pub(crate) fn judge(first: &Reading, second: &Reading, ttl: Option<Duration>) ->
         None => return Fate::NoRow,
     }
     let Some(left) = second.left else { return Fate::NeverEnds };
-    let age = ttl.map(|ttl| ttl.saturating_sub(left));
+    // Of one that lives longer than entries begin with, nobody knows when it began.
+    let age = ttl.and_then(|ttl| ttl.checked_sub(left));
     match (age, second.changed_ago) {
         (Some(age), Some(changed_ago)) if age > changed_ago => Fate::NotInvalidated,
         (Some(_), Some(_)) => Fate::FilledStale,
@@ -164,6 +173,7 @@ mod tests {
         Reading {
             copy: fields(copy),
             is_there: true,
+            is_ambiguous: false,
             row: row.and_then(fields),
             version: format!("{row:?}"),
             left: Some(Duration::from_secs(left_s)),
@@ -180,6 +190,8 @@ mod tests {
         check(reading("5", Some("6"), 3_500, Some(300)), Fate::FilledStale);
         check(reading("5", Some("6"), 3_500, None), Fate::Stale);
         check(Reading { left: None, ..reading("5", Some("6"), 0, Some(300)) }, Fate::NeverEnds);
+        check(reading("5", Some("6"), 4_000, Some(300)), Fate::Stale);
+        check(Reading { is_ambiguous: true, ..reading("5", Some("5"), 60, None) }, Fate::Ambiguous);
         check(Reading { copy: None, is_there: false, ..reading("5", Some("6"), 0, None) }, Fate::Gone);
         check(Reading { copy: None, ..reading("5", Some("6"), 0, None) }, Fate::Unreadable);
     }

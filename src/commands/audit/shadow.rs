@@ -38,7 +38,7 @@ fn lines(findings: &ShadowFindings) -> Vec<String> {
         if of.results.is_empty() {
             lines.push("  no key has this form: is the pattern right?".to_owned());
         }
-        let shown = Fate::WRONG.into_iter().chain([Fate::InFlight]);
+        let shown = Fate::WRONG.into_iter().chain([Fate::InFlight, Fate::Ambiguous]);
         for result in shown.filter(|result| of.count(*result) > 0) {
             lines.push(format!("  {}: {}", result.as_str(), of.count(result)));
         }

@@ -46,7 +46,7 @@ pub fn slot_dropped(site: &mut Site, _: &Load) -> String {
         site.shop.try_sql(drop)
     });
     until("a new epoch", REPAIR_LOOK, || (epoch(site) > before).then_some(()));
-    told(site, since, "floor raised")
+    told(site, since, "swept below raised floors")
 }
 
 fn epoch(site: &Site) -> i64 {

@@ -38,7 +38,7 @@ pub fn a_promotion_loses_commits() {
     site.ways().database.lead_to(host_of(&standby));
     site.shop.move_to(&standby);
     site.restart_roles();
-    told(&site, since, "floor raised");
+    told(&site, since, "swept below raised floors");
     until("the new epoch", REPAIR_LOOK, || {
         (site.shop.try_sql("SELECT reason FROM lockstep.epoch WHERE epoch = 2")? == "another timeline").then_some(())
     });
