@@ -195,8 +195,10 @@ impl Watcher<'_> {
                 self.shared.metrics.regressed(tier.as_str(), "watermark");
             }
             // Of one that is gone, or can't be read, the last that was known grows old.
-            let mark = mark.inspect(|mark| drop(self.known.insert(of.clone(), mark.clone())));
-            let Some(mark) = mark.or_else(|| self.known.get(&of).cloned()) else { continue };
+            if let Some(mark) = mark {
+                self.known.insert(of.clone(), mark);
+            }
+            let Some(mark) = self.known.get(&of) else { continue };
             let topic = topics::of_group(&group);
             let worst = seen.by_topic.entry(topic.clone()).or_default();
             let at = Some(mark.at).filter(|at| *at > 0);
