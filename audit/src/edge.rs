@@ -107,7 +107,7 @@ async fn body_of(mut response: reqwest::Response) -> reqwest::Result<Option<Vec<
     Ok(Some(body))
 }
 
-/// A text as one segment of a path (RFC 3986, 3.3).
+/// A text as one segment of a path (RFC 3986, 3.3). Its own, as all here: `why` and the purges have another.
 pub(crate) fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
