@@ -109,7 +109,8 @@ enum Cause {
     Mechanism,
     /// Its certificate is not vouched for, or is another host's.
     Certificate,
-    /// We encrypt, and it does not.
+    /// We encrypt, and it does not: it hangs up on our first word. librdkafka says so in one of two ways, by how the
+    /// hanging up reaches it.
     NoTls,
     /// It hangs up without a word: mostly on who does not encrypt, or has no user. A broker that goes away does that too.
     HangsUp,
@@ -120,15 +121,16 @@ enum Cause {
 impl Cause {
     fn of(reason: &str) -> Self {
         let says = |text| reason.contains(text);
+        let hung_up = says("Disconnected");
         if says("mechanism handshake failed") {
             Cause::Mechanism
         } else if says("SASL authentication error") {
             Cause::Refused
         } else if says("certificate verify failed") {
             Cause::Certificate
-        } else if says("connecting to a PLAINTEXT broker listener") {
+        } else if says("connecting to a PLAINTEXT broker listener") || hung_up && says("in state SSL_HANDSHAKE") {
             Cause::NoTls
-        } else if says("Disconnected") {
+        } else if hung_up {
             Cause::HangsUp
         } else {
             Cause::Away
@@ -188,6 +190,8 @@ mod tests {
         check("SASL authentication error: Authentication failed (after 3ms in state AUTH_REQ)", Cause::Refused);
         check("SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: x", Cause::Certificate);
         check("SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?", Cause::NoTls);
+        check("Disconnected: SSL connection closed by peer (after 1ms in state SSL_HANDSHAKE)", Cause::NoTls);
+        check("Disconnected: SSL connection closed by peer (after 9ms in state UP)", Cause::HangsUp);
         check("SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism", Cause::Mechanism);
         check("Disconnected: connection closed by peer (after 1ms in state APIVERSION_QUERY)", Cause::HangsUp);
         check("Connect to ipv4#127.0.0.1:1 failed: Connection refused", Cause::Away);
