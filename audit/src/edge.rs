@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use lockstep_process::config::EdgeConfig;
+use lockstep_process::failure::with_causes;
 use lockstep_schemas::policy::View;
 use lockstep_schemas::position::Position;
 use serde_json::{Map, Value as Json};
@@ -86,13 +87,7 @@ impl Edge {
 /// An error with what caused it, and without the address, which may hold a password.
 fn told(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(because) = cause {
-        text.push_str(&format!(": {because}"));
-        cause = because.source();
-    }
-    text
+    with_causes(error.to_string(), std::error::Error::source(&error))
 }
 
 /// `None`: it is too large.

@@ -46,11 +46,11 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
     let mut pauses = Pauses::default();
     loop {
         let round = async {
-            let ends = ends(&shared).map_err(|_| NOT_READ)?;
+            let ends = ends(&kafka, &shared).map_err(|_| NOT_READ)?;
             let consumer: StreamConsumer = topics::reader(&kafka, "audit").create().map_err(|_| NOT_READ)?;
             let consumer = Arc::new(consumer);
-            let asked = Arc::clone(&consumer);
-            let ask = move |wait_max| asked.fetch_metadata(Some(topics::PROGRESS), wait_max);
+            let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(&kafka));
+            let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
             let (mut ways, mut credits) = (Ways::default(), Credits::default());
             let looks = async {
                 let mut hears = false;
@@ -88,12 +88,12 @@ pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Sh
 const NOT_READ: AuditError = AuditError::Answer("the log can't be read");
 
 /// Every partition of the followed groups, from its end on.
-fn ends(shared: &Shared) -> Result<TopicPartitionList, KafkaError> {
+fn ends(kafka: &KafkaConfig, shared: &Shared) -> Result<TopicPartitionList, KafkaError> {
     let mut places = TopicPartitionList::new();
     for group in shared.auditor.policy.followed_groups() {
         for partition in 0..shared.auditor.names.partitions() {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            places.add_partition_offset(&topics::of_group(&group.name), partition, Offset::End)?;
+            places.add_partition_offset(&topics::of_group(kafka, &group.name), partition, Offset::End)?;
         }
     }
     Ok(places)

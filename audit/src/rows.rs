@@ -13,6 +13,7 @@ use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::policy::{Policy, View, ViewSource};
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_source::database::{SESSION, explain, identifier, literal, table};
+use lockstep_source::epoch;
 use lockstep_source::sql_error::SqlError;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
@@ -26,6 +27,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The database, and how each view is read from it.
 pub(crate) struct Rows {
     pool: PgPool,
+    /// SQL for the newest epoch of our slot.
+    epoch: String,
     views: BTreeMap<Arc<str>, OfView>,
     spent: Spent,
 }
@@ -76,14 +79,15 @@ impl Rows {
             }
             views.insert(view.name.clone(), OfView { sources, entity_key });
         }
-        Ok(Rows { pool, views, spent: Spent::default() })
+        let epoch = epoch::newest_of(&config.slot);
+        Ok(Rows { pool, epoch, views, spent: Spent::default() })
     }
 
     /// One reading of many entities: an answer for each, in the order of asking.
     pub async fn read(&self, view: &View, entities: &[&str]) -> Result<Vec<Row>, AuditError> {
         let Some(of) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let askable: Vec<&str> = entities.iter().copied().filter(|entity| of.can_exist(entity)).collect();
-        let row = self.one(of.select(&askable)).await?;
+        let row = self.one(of.select(&askable, &self.epoch)).await?;
         self.spent.copies.fetch_add(entities.len() as u64, Ordering::Relaxed);
         let text = |at: usize| row.get(at).and_then(Option::as_deref).ok_or(AuditError::Answer(NO_POSITION));
         let lsn: Lsn = text(0)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
@@ -131,9 +135,12 @@ impl Rows {
 
     /// The database as it is now.
     pub async fn now(&self) -> Result<Now, AuditError> {
-        let sql = "SELECT pg_current_wal_insert_lsn()::text, (SELECT max(epoch) FROM lockstep.epoch)::text, \
-                   (SELECT (active_time * 1000)::bigint FROM pg_stat_database WHERE datname = current_database())::text";
-        let row = self.one(sql.to_owned()).await?;
+        let sql = format!(
+            "SELECT pg_current_wal_insert_lsn()::text, {}::text, \
+             (SELECT (active_time * 1000)::bigint FROM pg_stat_database WHERE datname = current_database())::text",
+            self.epoch
+        );
+        let row = self.one(sql).await?;
         let text = |at: usize| row.get(at).and_then(Option::as_deref).ok_or(AuditError::Answer(NO_POSITION));
         let lsn: Lsn = text(0)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
         let epoch: u16 = text(1)?.parse().map_err(|_| AuditError::Answer(NO_POSITION))?;
@@ -226,11 +233,11 @@ pub(crate) async fn columns(pool: &PgPool, name: &str) -> Result<HashMap<String,
 }
 
 impl OfView {
-    fn select(&self, entities: &[&str]) -> String {
+    fn select(&self, entities: &[&str], epoch: &str) -> String {
         let sources: Vec<String> = self.sources.iter().map(|source| source.select(&self.entity_key)).collect();
         let entities: Vec<String> = entities.iter().map(|entity| literal(entity)).collect();
         format!(
-            "SELECT pg_current_wal_insert_lsn()::text, (SELECT max(epoch) FROM lockstep.epoch)::text, \
+            "SELECT pg_current_wal_insert_lsn()::text, {epoch}::text, \
              (SELECT coalesce(json_agg(json_build_array(k.e, json_build_array({}))), '[]') \
               FROM unnest(ARRAY[{}]::text[]) AS k(e))::text",
             sources.join(", "),

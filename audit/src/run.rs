@@ -38,7 +38,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     }
     tasks.spawn(recent::recent(shared.clone(), kafka.clone(), shutdown.clone()));
     let progress = watch::progress(kafka.clone(), shutdown.clone());
-    tasks.spawn(watch::watch(shared.clone(), metrics.clone(), progress, shutdown.clone()));
+    tasks.spawn(watch::watch(shared.clone(), kafka.clone(), metrics.clone(), progress, shutdown.clone()));
     tasks.spawn(touched::note(shared.clone(), kafka.clone(), untouched, shutdown.clone()));
     tasks.spawn(parked::parked(shared.clone(), kafka.clone(), shutdown.clone()));
     tasks.spawn(keep::keep(shared, kafka, run, shutdown.clone()));

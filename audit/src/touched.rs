@@ -112,7 +112,7 @@ pub async fn find(
     entity: &str,
 ) -> Result<Last, Failure> {
     let config = topics::reader(kafka, "why");
-    let (topic, partition) = (topics::of_group(group), partition as i32);
+    let (topic, partition) = (topics::of_group(kafka, group), partition as i32);
     let read = tokio::task::spawn_blocking(move || newest(&config.create()?, &topic, partition)).await;
     let read = read.map_err(|_| Failure::internal("reading Kafka panicked"))?;
     let records = read.map_err(|error| Failure::unavailable("the log can't be read").because(error))?;

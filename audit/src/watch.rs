@@ -46,6 +46,7 @@ pub(crate) fn progress(kafka: KafkaConfig, shutdown: Shutdown) -> Receiver<Optio
 /// Looks until shutdown.
 pub(crate) async fn watch(
     shared: Arc<Shared>,
+    kafka: KafkaConfig,
     metrics: Metrics,
     progress: Receiver<Option<Progress>>,
     shutdown: Shutdown,
@@ -55,6 +56,7 @@ pub(crate) async fn watch(
     let has_series = marks.iter().map(Vec::len).sum::<usize>() <= PARTITION_SERIES_MAX;
     let mut watcher = Watcher {
         shared: &shared,
+        kafka: &kafka,
         began,
         stalls: Stalls::default(),
         loads,
@@ -85,6 +87,7 @@ pub(crate) async fn watch(
 
 struct Watcher<'s> {
     shared: &'s Shared,
+    kafka: &'s KafkaConfig,
     began: Instant,
     stalls: Stalls,
     /// What each server had done at the look before: name, when, how much.
@@ -199,7 +202,7 @@ impl Watcher<'_> {
                 self.known.insert(of.clone(), mark);
             }
             let Some(mark) = self.known.get(&of) else { continue };
-            let topic = topics::of_group(&group);
+            let topic = topics::of_group(self.kafka, &group);
             let worst = seen.by_topic.entry(topic.clone()).or_default();
             let at = Some(mark.at).filter(|at| *at > 0);
             worst.oldest_at = worst.oldest_at.into_iter().chain(at).min();
@@ -208,7 +211,7 @@ impl Watcher<'_> {
             let lag = next.map_or(0, |next| (next - mark.offset).max(0));
             worst.records = worst.records.max(lag);
             if self.has_series {
-                let of = format!("lockstep-{}", tier.as_str());
+                let of = topics::own_name(self.kafka, tier.as_str());
                 self.shared.metrics.lag(&of, &topic, partition, lag, at.map(age));
             }
         }
@@ -241,7 +244,7 @@ impl Watcher<'_> {
             metrics.age(tier.as_str(), age(at));
         }
         for (topic, worst) in &seen.by_topic {
-            let group = format!("lockstep-{}", tier.as_str());
+            let group = topics::own_name(self.kafka, tier.as_str());
             metrics.lag_max(&group, topic, worst.records, worst.oldest_at.map(age));
         }
     }

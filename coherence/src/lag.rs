@@ -1,4 +1,4 @@
-//! Progress for every lag tool: the groups `lockstep-l2`, `lockstep-l1`, `lockstep-l3`, without members. These offsets
+//! Progress for every lag tool: the groups `<prefix>-l2`, `<prefix>-l1`, `<prefix>-l3`, without members. These offsets
 //! are for eyes only; nothing starts from them.
 
 use std::collections::BTreeMap;
@@ -12,8 +12,11 @@ use lockstep_schemas::{hearing, topics};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Offsets that stand still are said again this often: Kafka may have missed them, and forgets what is old.
+const AGAIN_INTERVAL: Duration = Duration::from_secs(15);
 
 type Offsets = BTreeMap<(TierName, String, i32), i64>;
 
@@ -44,7 +47,7 @@ impl Reached {
     }
 }
 
-/// Publishes them once a second until shutdown.
+/// Publishes them until shutdown: once a second, where they have changed.
 pub(crate) async fn publish(kafka: KafkaConfig, reached: Reached, shutdown: Shutdown) {
     let publish = |tier: TierName| publish_of(tier, &kafka, &reached, &shutdown);
     futures_util::future::join_all(TierName::INSIDE_OUT.map(publish)).await;
@@ -52,7 +55,7 @@ pub(crate) async fn publish(kafka: KafkaConfig, reached: Reached, shutdown: Shut
 
 async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shutdown: &Shutdown) {
     let mut config = topics::reader(kafka, "lag");
-    config.set("group.id", format!("lockstep-{}", tier.as_str()));
+    config.set("group.id", topics::own_name(kafka, tier.as_str()));
     let mut tick = tokio::time::interval(INTERVAL);
     loop {
         let consumer = match config.create::<BaseConsumer>() {
@@ -61,14 +64,20 @@ async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shut
                 return tracing::warn!(tier = tier.as_str(), %error, "lag tools will not see the tier's group");
             }
         };
-        let asked = Arc::clone(&consumer);
-        let ask = move |wait_max| asked.fetch_metadata(Some(topics::PROGRESS), wait_max);
+        let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(kafka));
+        let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
         let commits = async {
+            let mut said: Option<(TopicPartitionList, Instant)> = None;
             loop {
                 tick.tick().await;
-                let commit = reached.of(tier).and_then(|list| match list.count() {
-                    0 => Ok(()),
-                    _ => consumer.commit(&list, CommitMode::Async),
+                let commit = reached.of(tier).and_then(|list| {
+                    let before = said.as_ref().filter(|(_, at)| at.elapsed() < AGAIN_INTERVAL);
+                    if list.count() == 0 || before.is_some_and(|(before, _)| *before == list) {
+                        return Ok(());
+                    }
+                    consumer.commit(&list, CommitMode::Async)?;
+                    said = Some((list, Instant::now()));
+                    Ok(())
                 });
                 if let Err(error) = commit {
                     tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published");

@@ -105,8 +105,11 @@ impl Passes {
         let mut config = topics::reader(&self.kafka, "passes");
         // Where it is not known how far all has been sent, all is sent again.
         config.set("auto.offset.reset", "earliest");
+        // What is new comes at once; only a partition that was just given to us waits for so long.
+        config.set("fetch.wait.max.ms", "1000");
         let consumer = Arc::new(config.create_with_context::<_, Consumer>(GivenBack::default()).map_err(log_failed)?);
-        let names: Vec<String> = self.planner.deferring_groups().map(|group| topics::of_group(group)).collect();
+        let names: Vec<String> =
+            self.planner.deferring_groups().map(|group| topics::of_group(&self.kafka, group)).collect();
         consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).map_err(log_failed)?;
         let mut reader = RecordReader::new(self.registry.clone());
         let (mut collected, mut tick) = (Collected::default(), tokio::time::interval(COMMIT_INTERVAL));
@@ -167,7 +170,7 @@ impl Passes {
 
     /// What was deferred in records that are gone is not known: whatever was made of their group goes.
     async fn forget(&self, place: &Place) -> Result<(), Failure> {
-        let group = self.planner.deferring_groups().find(|group| topics::of_group(group) == place.0);
+        let group = self.planner.deferring_groups().find(|group| topics::of_group(&self.kafka, group) == place.0);
         let Some(group) = group else { return Ok(()) };
         tracing::warn!(topic = %place.0, partition = place.1, "deferred changes are gone from the log; entries of their group are dropped");
         signals::send_all(&self.database, &[Signal::Forget { group: group.to_string(), table: None }])

@@ -1,6 +1,6 @@
 //! The pump: one thread that reads the groups' topics and hands each record to its partition's lane.
 //!
-//! Partitions are shared between engines by the consumer group `lockstep-engine`; where a lane starts is decided by the
+//! Partitions are shared between engines by the consumer group `<prefix>-engine`; where a lane starts is decided by the
 //! tiers. A partition is paused from its assignment until its lane has opened, and while its lane's inbox is full.
 
 use std::collections::{HashMap, VecDeque};
@@ -198,11 +198,11 @@ impl Pump {
     /// Joins the group.
     pub fn join(kafka: &KafkaConfig, shared: Arc<Shared>, runtime: Handle) -> Result<Self, Failure> {
         let group_topics =
-            shared.policy.followed_groups().map(|group| (topics::of_group(&group.name), group.name.clone()));
+            shared.policy.followed_groups().map(|group| (topics::of_group(kafka, &group.name), group.name.clone()));
         let groups: HashMap<String, Arc<str>> = group_topics.collect();
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let lanes = Arc::new(Lanes { shared, groups, runtime, requests, running: Mutex::default() });
-        let failed = |error: KafkaError| Failure::unavailable("joining the group lockstep-engine").because(error);
+        let failed = |error: KafkaError| Failure::unavailable("joining the engines' group").because(error);
         let topics: Vec<String> = lanes.groups.keys().cloned().collect();
         let consumer = member(kafka, &lanes, &topics).map_err(failed)?;
         Ok(Pump {
@@ -299,7 +299,7 @@ impl Pump {
         self.lanes.stop(self.lanes.all());
         self.outlets.clear();
         self.consumer = member(&self.kafka, &self.lanes, &self.topics)
-            .map_err(|error| Failure::unavailable("joining the group lockstep-engine again").because(error))?;
+            .map_err(|error| Failure::unavailable("joining the engines' group again").because(error))?;
         self.hearing = listen(&self.kafka, &self.consumer, &self.lanes.runtime);
         Ok(())
     }
@@ -371,8 +371,8 @@ fn member(kafka: &KafkaConfig, lanes: &Arc<Lanes>, names: &[String]) -> Result<A
 
 /// Listens, from beside, whether the member still hears.
 fn listen(kafka: &KafkaConfig, consumer: &Arc<BaseConsumer<Context>>, runtime: &Handle) -> JoinHandle<()> {
-    let (kafka, consumer) = (kafka.clone(), consumer.clone());
-    let ask = move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max);
+    let (kafka, consumer, progress) = (kafka.clone(), consumer.clone(), topics::PROGRESS.name(kafka));
+    let ask = move |wait_max| consumer.fetch_metadata(Some(&progress), wait_max);
     runtime.spawn(async move { hearing::until_deaf(&kafka, ask).await })
 }
 

@@ -108,7 +108,7 @@ async fn topics_exist(
     partitions: u32,
     shutdown: &Shutdown,
 ) -> Result<Option<()>, Failure> {
-    let names: Vec<String> = policy.followed_groups().map(|group| topics::of_group(&group.name)).collect();
+    let names: Vec<String> = policy.followed_groups().map(|group| topics::of_group(kafka, &group.name)).collect();
     let look = || async {
         let counts = brokers::partition_counts(kafka, "engine-start").await.map_err(|failure| failure.to_string())?;
         let counts: Option<Vec<usize>> = names.iter().map(|name| counts.get(name).copied()).collect();
@@ -118,6 +118,6 @@ async fn topics_exist(
     match counts.iter().find(|count| **count != partitions as usize) {
         None => Ok(Some(())),
         Some(other) => Err(Failure::configuration(format!("the log has {other} partitions a group, not {partitions}"))
-            .remedy("configure partitions as ingest has them; another count is a new namespace")),
+            .remedy("configure partitions as ingest has them; another count is another installation")),
     }
 }

@@ -78,7 +78,7 @@ impl Shared {
     /// Hears all that has been switched by now: a lane that begins behind the place in the log from which on a version of a
     /// view is kept in step never meets that place.
     async fn hear_switches(&self) -> Result<(), String> {
-        let (_, end) = self.ends(topics::SWITCHES, 0).await?;
+        let (_, end) = self.ends(&topics::SWITCHES.name(&self.kafka), 0).await?;
         tokio::time::timeout(ENDS_WAIT_MAX, self.switched.heard(end))
             .await
             .map_err(|_| "what operators have switched is not heard yet".to_owned())

@@ -71,7 +71,7 @@ impl Views {
             return;
         }
         let value = ViewEvent { product: product.to_owned(), at: now_micros(), weight: self.weight }.to_json();
-        let record = BaseRecord::to(topics::VIEWS).partition(0).key(product).payload(&value);
+        let record = BaseRecord::to(topics::VIEWS.base_name()).partition(0).key(product).payload(&value);
         if self.producer.client().send(record).is_err() {
             self.counts.dropped.inc();
         }

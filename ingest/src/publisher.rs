@@ -101,6 +101,8 @@ pub(crate) struct Publisher {
     under_way: UnderWay,
     /// Who has the partitions of a number.
     client_of: Vec<usize>,
+    /// The topic that Kafka is asked about, to hear whether it answers.
+    progress: Arc<str>,
     is_live: bool,
 }
 
@@ -115,6 +117,7 @@ impl Publisher {
             reason = "a delivery callback must not wait; the producer's queue is the bound"
         )]
         let (deliveries, reports) = mpsc::unbounded_channel();
+        let progress: Arc<str> = topics::PROGRESS.name(kafka).into();
         let mut config = topics::producer(kafka, "ingest");
         if let Some(bytes) = batch_bytes_max.filter(|bytes| *bytes < BATCH_BYTES_DEFAULT) {
             config.set("batch.size", bytes.to_string());
@@ -126,7 +129,7 @@ impl Publisher {
             producers.push(PolledProducer::open(&config, context)?);
             config.set("queue.buffering.max.kbytes", QUEUE_KBYTES_BESIDE);
         }
-        Ok((Publisher { producers, under_way, client_of: vec![0; PLACES], is_live: false }, reports))
+        Ok((Publisher { producers, under_way, client_of: vec![0; PLACES], progress, is_live: false }, reports))
     }
 
     /// Whether what comes now has just been committed, or is part of a backlog.
@@ -169,9 +172,9 @@ impl Publisher {
     /// Asks Kafka through every client: one of them that has nobody to ask answers for all.
     pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
         let clients: Vec<Arc<BaseProducer<Context>>> = self.producers.iter().map(|one| one.client().clone()).collect();
+        let progress = Arc::clone(&self.progress);
         move |wait_max| {
-            let ask =
-                |client: &Arc<BaseProducer<Context>>| client.client().fetch_metadata(Some(topics::PROGRESS), wait_max);
+            let ask = |client: &Arc<BaseProducer<Context>>| client.client().fetch_metadata(Some(&progress), wait_max);
             worst_of(&clients, ask, |metadata| !metadata.brokers().is_empty())
         }
     }

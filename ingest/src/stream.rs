@@ -1,12 +1,15 @@
 //! The loop: one event at a time, from the log to Kafka's client, and from Kafka's reports to PostgreSQL.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
+use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::control::Control;
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::sole_writer::SoleWriter;
+use lockstep_schemas::topics;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
@@ -96,6 +99,21 @@ impl Broker {
     }
 }
 
+/// Names of the topics that hold no rows.
+pub(crate) struct StateTopics {
+    progress: Arc<str>,
+    checkpoint: Arc<str>,
+    parked: Arc<str>,
+}
+
+impl StateTopics {
+    pub fn new(kafka: &KafkaConfig) -> Self {
+        let [progress, checkpoint, parked] =
+            [topics::PROGRESS, topics::CHECKPOINT, topics::PARKED].map(|topic| topic.name(kafka).into());
+        StateTopics { progress, checkpoint, parked }
+    }
+}
+
 /// Everything that streaming needs.
 pub(crate) struct Stream {
     pub epoch: u16,
@@ -103,6 +121,7 @@ pub(crate) struct Stream {
     pub database_name: String,
     pub database: Database,
     pub tables: Tables,
+    pub topics: StateTopics,
     pub publisher: Publisher,
     pub reports: mpsc::UnboundedReceiver<Delivery>,
     pub broker: Broker,

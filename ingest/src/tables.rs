@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::column::ColumnType;
 use lockstep_schemas::envelope::{RecordTable, TableColumn};
 use lockstep_schemas::partition::murmur2;
@@ -75,10 +76,16 @@ pub(crate) struct Announcement {
 }
 
 impl Tables {
-    pub fn new(policy: &Policy, registry: Registry, announced: BTreeMap<String, u32>, slot: &str) -> Self {
+    pub fn new(
+        kafka: &KafkaConfig,
+        policy: &Policy,
+        registry: Registry,
+        announced: BTreeMap<String, u32>,
+        slot: &str,
+    ) -> Self {
         let groups = policy.groups.values().map(|group| IngestGroup {
             name: group.name.clone(),
-            topic: topics::of_group(&group.name).into(),
+            topic: topics::of_group(kafka, &group.name).into(),
             entity_key: group.entity_key.to_string(),
             tables: group.tables.iter().map(|table| table.to_string()).collect(),
         });
@@ -92,6 +99,11 @@ impl Tables {
             slot: slot.to_owned(),
             backend: None,
         }
+    }
+
+    /// Whether a message with this prefix is for us.
+    pub fn is_meant_by(&self, prefix: &str) -> bool {
+        prefix == self.slot
     }
 
     /// From now on the slot is ours, by this process of the server.

@@ -33,27 +33,27 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
     let known = brokers::partition_counts(kafka, "admin").await.map_err(passing)?;
     let admin = admin(kafka)?;
     let (mut missing, mut lost) = (false, false);
-    for spec in &specs(policy, partitions) {
+    for spec in &specs(kafka, policy, partitions) {
         match known.get(&spec.name) {
             None => {
                 missing = true;
-                lost |= is_of_the_log(policy, &spec.name);
+                lost |= is_of_the_log(kafka, policy, &spec.name);
                 create(&admin, kafka, spec).await?;
             }
             Some(count) => same_count(spec, *count)?,
         }
     }
     if missing {
-        all_known(kafka, &specs(policy, partitions)).await.map_err(passing)?;
+        all_known(kafka, &specs(kafka, policy, partitions)).await.map_err(passing)?;
     }
     Ok(lost)
 }
 
 /// Whether places are kept in it, or what its records are read by. Any other topic may begin empty: a newer version has one
 /// more, and the history goes on.
-fn is_of_the_log(policy: &Policy, name: &str) -> bool {
-    let of_a_group = || policy.groups.keys().any(|group| topics::of_group(group) == name);
-    name == topics::CHECKPOINT || name == topics::SCHEMAS || of_a_group()
+fn is_of_the_log(kafka: &KafkaConfig, policy: &Policy, name: &str) -> bool {
+    let of_a_group = || policy.groups.keys().any(|group| topics::of_group(kafka, group) == name);
+    [topics::CHECKPOINT, topics::SCHEMAS].iter().any(|topic| topic.name(kafka) == name) || of_a_group()
 }
 
 /// Returns once the brokers know the topics that were just made.
@@ -79,7 +79,7 @@ pub async fn checks(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Ve
         Err(failure) => return vec![Check::new(format!("Kafka at {}", kafka.brokers), Err(failure))],
     };
     let mut checks = Vec::new();
-    for spec in specs(policy, partitions) {
+    for spec in specs(kafka, policy, partitions) {
         let found = match known.get(&spec.name) {
             None => Ok("not there yet: ingest creates it".to_owned()),
             Some(count) => match same_count(&spec, *count) {
@@ -95,7 +95,7 @@ pub async fn checks(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Ve
 /// The bytes that every group's topic takes at once; `None` where that is hidden from us.
 pub(crate) async fn batch_bytes_max(kafka: &KafkaConfig, policy: &Policy) -> Option<usize> {
     let admin = admin(kafka).ok()?;
-    let names: Vec<String> = policy.groups.keys().map(|group| topics::of_group(group)).collect();
+    let names: Vec<String> = policy.groups.keys().map(|group| topics::of_group(kafka, group)).collect();
     let resources: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER_WAIT_MAX));
     let described = admin.describe_configs(&resources, &options).await.ok()?;
@@ -107,8 +107,8 @@ fn setting<'r>(resource: &'r ConfigResource, name: &str) -> Option<&'r str> {
     resource.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref())
 }
 
-fn specs(policy: &Policy, partitions: u32) -> Vec<TopicSpec> {
-    topics::all(policy.groups.keys().map(|name| &**name), partitions)
+fn specs(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Vec<TopicSpec> {
+    topics::all(kafka, policy.groups.keys().map(|name| &**name), partitions)
 }
 
 fn admin(kafka: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, Failure> {
@@ -245,15 +245,20 @@ mod tests {
     #[test]
     fn only_what_the_log_consists_of_is_missed() {
         let policy = Policy::parse(lockstep_schemas::policy::DEFAULT).expect("the default policy");
-        let of_the_log = specs(&policy, 4).into_iter().filter(|spec| is_of_the_log(&policy, &spec.name));
+        let kafka = KafkaConfig {
+            brokers: String::new(),
+            topic_prefix: "shop".to_owned(),
+            replication: -1,
+            tls: false,
+            ca_file: None,
+            sasl: None,
+        };
+        let of_the_log = specs(&kafka, &policy, 4).into_iter().filter(|spec| is_of_the_log(&kafka, &policy, &spec.name));
         let mut names: Vec<String> = of_the_log.map(|spec| spec.name).collect();
         names.sort();
-        assert_eq!(
-            names,
-            ["lockstep.catalogue", "lockstep.checkpoint", "lockstep.customers", "lockstep.sales", "lockstep.schemas"]
-        );
-        for name in [topics::SWITCHES, topics::PARKED, topics::PROGRESS, topics::HOT, topics::VIEWS] {
-            assert!(!is_of_the_log(&policy, name), "{name}");
+        assert_eq!(names, ["shop.catalogue", "shop.checkpoint", "shop.customers", "shop.sales", "shop.schemas"]);
+        for topic in [topics::SWITCHES, topics::PARKED, topics::PROGRESS, topics::HOT, topics::VIEWS] {
+            assert!(!is_of_the_log(&kafka, &policy, &topic.name(&kafka)), "{topic:?}");
         }
     }
 }

@@ -72,7 +72,7 @@ pub struct ConfigArgs {
     /// Where metrics are served, e.g. 127.0.0.1:9464; nowhere by default
     #[arg(long, env = "LOCKSTEP_METRICS_LISTEN", global = true)]
     pub metrics_listen: Option<String>,
-    /// Partitions of a group's topic; another count is a new namespace
+    /// Partitions of a group's topic; another count is another installation
     #[arg(long, env = "LOCKSTEP_PARTITIONS", global = true)]
     pub partitions: Option<u32>,
     /// A prefix for keys, so that several installations can share a Redis
@@ -171,7 +171,7 @@ pub struct Config {
     /// One in so many reads of products is published as a view event; `None`: none is.
     pub gateway_view_weight: Option<u32>,
     database: Option<DatabaseConfig>,
-    kafka: Option<KafkaConfig>,
+    kafka: KafkaConfig,
     l2: Option<RedisServers>,
     l1: Option<Vec<Url>>,
     edge: Option<EdgeConfig>,
@@ -240,7 +240,13 @@ impl Config {
 
     /// Kafka.
     pub fn kafka(&self) -> Result<&KafkaConfig, Failure> {
-        self.kafka.as_ref().ok_or_else(|| missing("Kafka", "LOCKSTEP_KAFKA_BROKERS", "[kafka] brokers"))
+        let is_named = !self.kafka.brokers.is_empty();
+        is_named.then_some(&self.kafka).ok_or_else(|| missing("Kafka", "LOCKSTEP_KAFKA_BROKERS", "[kafka] brokers"))
+    }
+
+    /// Kafka, for what its topics are called: perhaps no broker is named.
+    pub fn kafka_names(&self) -> &KafkaConfig {
+        &self.kafka
     }
 
     /// L2.

@@ -75,17 +75,21 @@ impl Failure {
     }
 }
 
+/// What happened, and what caused it, and that: each once, since many errors tell their cause themselves.
+pub fn with_causes(mut what: String, mut cause: Option<&dyn Error>) -> String {
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !what.contains(&text) {
+            what = format!("{what}: {text}");
+        }
+        cause = error.source();
+    }
+    what
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = self.what.clone();
-        let mut source = self.source.as_deref().map(|source| source as &dyn Error);
-        while let Some(error) = source {
-            let text = error.to_string();
-            if !line.contains(&text) {
-                line = format!("{line}: {text}");
-            }
-            source = error.source();
-        }
+        let mut line = with_causes(self.what.clone(), self.source.as_deref().map(|source| source as &dyn Error));
         if let Some(remedy) = &self.remedy {
             line = format!("{line}; {remedy}");
         }

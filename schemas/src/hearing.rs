@@ -35,8 +35,8 @@ pub async fn is_deaf(
     kafka: &KafkaConfig,
     ask: impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + 'static,
 ) -> bool {
-    let config = topics::client(kafka, "hearing");
-    let ask_anew = move |wait_max| config.create::<BaseConsumer>()?.fetch_metadata(Some(topics::PROGRESS), wait_max);
+    let (config, progress) = (topics::client(kafka, "hearing"), topics::PROGRESS.name(kafka));
+    let ask_anew = move |wait_max| config.create::<BaseConsumer>()?.fetch_metadata(Some(&progress), wait_max);
     heard(ask.clone()).await == Heard::NoBroker
         && heard(ask_anew).await == Heard::Answer
         && heard(ask).await == Heard::NoBroker

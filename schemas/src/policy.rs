@@ -24,7 +24,7 @@ pub use hot_set::HotSet;
 pub use schema::SCHEMA;
 pub use view::{Deferred, OnBehind, OnChange, Rows, Staleness, View, ViewSource};
 pub use warming::Warming;
-pub use when::When;
+pub use when::{When, number};
 
 /// The built-in policy: that of the demo's shop.
 pub const DEFAULT: &str = include_str!("../../policy.toml");

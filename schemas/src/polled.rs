@@ -16,12 +16,14 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use tokio::sync::oneshot;
 
-/// Reports end a wait; beyond it the thread only looks whether it is still needed.
-const POLL_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Reports end a wait; beyond it the thread only looks whether it is still needed: soon at first, and at last this seldom.
+const POLL_WAIT_MIN: Duration = Duration::from_secs(5);
+const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A producer whose reports are served for as long as it lives.
 ///
-/// Its client lives for some seconds longer: who drops it flushes it, or purges it.
+/// Its client lives for some seconds longer, or about as long as it has lived, a minute at most: who drops it flushes it,
+/// or purges it.
 pub struct PolledProducer<C: ProducerContext + 'static> {
     producer: Arc<BaseProducer<C>>,
     is_over: Arc<AtomicBool>,
@@ -34,8 +36,10 @@ impl<C: ProducerContext + 'static> PolledProducer<C> {
         let is_over = Arc::new(AtomicBool::new(false));
         let (polled, ends) = (producer.clone(), is_over.clone());
         let serve = move || {
+            let mut wait = POLL_WAIT_MIN;
             while !ends.load(Ordering::Acquire) {
-                polled.poll(POLL_WAIT_MAX);
+                polled.poll(wait);
+                wait = (wait * 2).min(POLL_WAIT_MAX);
             }
         };
         let spawned = thread::Builder::new().name("producer".to_owned()).spawn(serve);

@@ -1,5 +1,5 @@
-//! What is asked of ingest through the log: logical messages with our prefix, sent by `pg_logical_emit_message` in a
-//! transaction, and so in order with every change.
+//! What is asked of ingest through the log: logical messages, sent by `pg_logical_emit_message` in a transaction, and so in
+//! order with every change. Their prefix is the slot of the ingest that is meant: every slot carries all of them.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::invalidation::Subject;
 use crate::parked::Outcome;
 use crate::shown::JsonFault;
-
-/// The prefix of our messages.
-pub const PREFIX: &str = "lockstep";
 
 /// Subjects of one invalidation; of more, whoever asks sends more of them.
 pub const SUBJECTS_MAX: usize = 500;

@@ -7,7 +7,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
 use crate::polled::{self, Answers, PolledProducer};
-use crate::{hearing, topics};
+use crate::hearing;
+use crate::topics::{self, Topic};
 
 /// A producer of state. A client that has gone deaf is replaced, and what it had not delivered is published again: twice is
 /// as good as once, since of each key the newest record counts.
@@ -25,22 +26,23 @@ impl StatePublisher {
     }
 
     /// Publishes one record; waits for as long as Kafka is away.
-    pub async fn publish(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
+    pub async fn publish(&self, topic: Topic, key: &[u8], value: &[u8]) -> Result<(), KafkaError> {
         self.publish_all(topic, &[(key, value)]).await
     }
 
     /// Publishes records that are under way together: some thousand at most.
     pub async fn publish_all(
         &self,
-        topic: &str,
+        topic: Topic,
         records: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)],
     ) -> Result<(), KafkaError> {
+        let name = topic.name(&self.kafka);
         loop {
             let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let asked = producer.client().clone();
-            let ask = move |wait_max| asked.client().fetch_metadata(Some(topics::PROGRESS), wait_max);
+            let (asked, progress) = (producer.client().clone(), topics::PROGRESS.name(&self.kafka));
+            let ask = move |wait_max| asked.client().fetch_metadata(Some(&progress), wait_max);
             tokio::select! {
-                sent = send(&producer, topic, records) => return sent,
+                sent = send(&producer, &name, records) => return sent,
                 () = hearing::until_deaf(&self.kafka, ask) => {}
             }
             tracing::warn!(

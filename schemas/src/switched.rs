@@ -38,7 +38,7 @@ impl Switched {
     pub async fn open(kafka: &KafkaConfig, shutdown: &Shutdown) -> Option<Self> {
         let look = || async {
             let topics = brokers::partition_counts(kafka, "switches-start").await.map_err(|error| error.to_string())?;
-            if !topics.contains_key(topics::SWITCHES) {
+            if !topics.contains_key(&topics::SWITCHES.name(kafka)) {
                 return Ok(Switches::default());
             }
             read(kafka, "switches-start").await.map_err(|error| error.to_string())

@@ -12,7 +12,7 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::hearing::{self, SILENCE_MAX};
-use crate::topics;
+use crate::topics::{self, Topic};
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 /// What Kafka says of a topic that has no leader yet.
@@ -23,7 +23,7 @@ const SETTLE_WAIT_MAX: Duration = Duration::from_secs(20);
 const APPEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// A broker that has nothing new answers a fetch so late; what is new, it sends at once.
-const FETCH_WAIT_MS_MAX: &str = "500";
+const FETCH_WAIT_MS_MAX: &str = "5000";
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Begin {
 pub async fn follow(
     kafka: KafkaConfig,
     id: &str,
-    topic: &str,
+    topic: Topic,
     begin: Begin,
     shutdown: Shutdown,
     mut each: impl FnMut(OwnedMessage),
@@ -75,7 +75,7 @@ pub async fn follow(
             () = shutdown.cancelled() => return,
         };
         if let Err(error) = failed {
-            tracing::warn!(topic, %error, "a topic can't be read; trying again");
+            tracing::warn!(topic = topic.name(&kafka), %error, "a topic can't be read; trying again");
         }
         if !pauses.wait(&shutdown).await {
             return;
@@ -93,7 +93,7 @@ pub struct Tail {
 
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
-    pub async fn open(kafka: &KafkaConfig, id: &str, topic: &str, begin: Begin) -> Result<Self, KafkaError> {
+    pub async fn open(kafka: &KafkaConfig, id: &str, topic: Topic, begin: Begin) -> Result<Self, KafkaError> {
         Self::open_behind(kafka, id, topic, begin, None).await
     }
 
@@ -101,14 +101,14 @@ impl Tail {
     async fn open_behind(
         kafka: &KafkaConfig,
         id: &str,
-        topic: &str,
+        topic: Topic,
         begin: Begin,
         place: Option<i64>,
     ) -> Result<Self, KafkaError> {
         // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
         let mut config = topics::reader(kafka, id);
         config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
-        let topic = topic.to_owned();
+        let topic = topic.name(kafka);
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
             let (oldest, end) = ends(&consumer, &topic)?;

@@ -1,9 +1,10 @@
 //! Reading a table in chunks, in the order of its key.
 
-use lockstep_schemas::signal::{PREFIX, Signal};
+use lockstep_schemas::signal::Signal;
 use lockstep_schemas::table_name;
 
 use crate::database::{Database, DatabaseError, identifier, literal, required, texts_on};
+use crate::signals::messages;
 
 /// Rows read in one go: until then, nobody knows how large they are.
 const FETCH_ROWS: usize = 32;
@@ -168,6 +169,5 @@ impl PublishedShape {
 
 /// Sends a signal through the log.
 pub async fn send(database: &Database, signal: &Signal) -> Result<(), DatabaseError> {
-    let content = literal(&signal.to_json());
-    database.texts(format!("SELECT pg_logical_emit_message(true, '{PREFIX}', {content})::text")).await.map(drop)
+    database.texts(format!("SELECT {}", messages(database.slot(), std::slice::from_ref(signal)))).await.map(drop)
 }

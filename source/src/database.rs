@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_process::Failure;
@@ -83,6 +84,7 @@ impl From<sqlx::Error> for DatabaseError {
 #[derive(Clone)]
 pub struct Database {
     pool: PgPool,
+    slot: Arc<str>,
 }
 
 impl Database {
@@ -96,7 +98,12 @@ impl Database {
         let options = options.options(SESSION);
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_WAIT_MAX);
         let pool = pool.connect_with(options).await.map_err(|error| explain(&config.url, error))?;
-        Ok(Database { pool })
+        Ok(Database { pool, slot: config.slot.as_str().into() })
+    }
+
+    /// The slot that feeds this installation: it tells our epochs from those of others who follow the same database.
+    pub(crate) fn slot(&self) -> &str {
+        &self.slot
     }
 
     /// Runs one simple query and gives each row's columns as PostgreSQL's text.

@@ -1,4 +1,5 @@
-//! The epoch: one unbroken history of the source. The table `lockstep.epoch` outlives every topic.
+//! The epoch: one unbroken history of the source. The table `lockstep.epoch` outlives every topic. Numbers are given out once
+//! for all who follow the database; each follows it by a slot of its own, and knows its epochs by that.
 
 use lockstep_schemas::position::Lsn;
 
@@ -17,18 +18,35 @@ pub struct Epoch {
     pub slot: String,
 }
 
-/// The newest epoch in the table.
+/// SQL for the number of the newest epoch of a slot; null where none has begun.
+pub fn newest_of(slot: &str) -> String {
+    format!("(SELECT max(epoch) FROM lockstep.epoch WHERE slot = {})", literal(slot))
+}
+
+/// The newest epoch of our slot.
 pub async fn current(database: &Database) -> Result<Option<Epoch>, DatabaseError> {
     // `ORDER BY epoch` would mean the column of the result, a text: the ninth epoch would come after the tenth.
-    let sql = "SELECT e.epoch::text, e.system_identifier, e.timeline, e.slot FROM lockstep.epoch AS e \
-               ORDER BY e.epoch DESC LIMIT 1";
-    let rows = database.texts(sql.to_owned()).await?;
+    let sql = format!(
+        "SELECT e.epoch::text, e.system_identifier, e.timeline, e.slot FROM lockstep.epoch AS e \
+         WHERE e.slot = {} ORDER BY e.epoch DESC LIMIT 1",
+        literal(database.slot())
+    );
+    let rows = database.texts(sql).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let number = required(row, 0, "an epoch")?;
-    let number =
-        number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?;
+    let number = number(row)?;
     let text = |at| required(row, at, "an epoch").map(str::to_owned);
     Ok(Some(Epoch { number, system_identifier: text(1)?, timeline: text(2)?, slot: text(3)? }))
+}
+
+/// The greatest number that was given out, to any slot; 0: none was.
+pub async fn greatest(database: &Database) -> Result<u16, DatabaseError> {
+    let rows = database.texts("SELECT coalesce(max(epoch), 0)::text FROM lockstep.epoch".to_owned()).await?;
+    number(rows.first().map_or(&[][..], Vec::as_slice))
+}
+
+fn number(row: &[Option<String>]) -> Result<u16, DatabaseError> {
+    let number = required(row, 0, "an epoch")?;
+    number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })
 }
 
 /// Writes a new epoch down. Its number must be new: of two processes that begin the same epoch, one fails.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use lockstep_process::Shutdown;
 
-use crate::database::{Database, DatabaseError, required};
+use crate::database::{Database, DatabaseError, literal, required};
 use crate::epoch::Epoch;
 use crate::snapshot::Snapshot;
 
@@ -27,11 +27,17 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// `age` tells the next transaction id without taking one; a snapshot does not: its xmax is one past the newest that has
 /// *ended*, and a commit whose record is written may belong to a later one.
-const QUESTION: &str = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
-    (SELECT system_identifier::text FROM pg_control_system()), \
-    substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
-    e.epoch::text, e.system_identifier, e.timeline, e.slot, age('3'::xid)::text \
-    FROM (SELECT 1) AS one LEFT JOIN (SELECT * FROM lockstep.epoch ORDER BY epoch DESC LIMIT 1) AS e ON true";
+fn question(slot: &str) -> String {
+    format!(
+        "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
+         (SELECT system_identifier::text FROM pg_control_system()), \
+         substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
+         e.epoch::text, e.system_identifier, e.timeline, e.slot, age('3'::xid)::text \
+         FROM (SELECT 1) AS one LEFT JOIN \
+         (SELECT * FROM lockstep.epoch WHERE slot = {} ORDER BY epoch DESC LIMIT 1) AS e ON true",
+        literal(slot)
+    )
+}
 
 /// What a batch waits for.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +104,7 @@ impl Gate {
     pub fn start(database: Database, shutdown: Shutdown) -> (Gate, tokio::task::JoinHandle<()>) {
         let (waits, requests) = mpsc::channel(WAITS_MAX);
         let (tell, state) = watch::channel(GateState::default());
-        let keeper = Keeper { database, view: View::default(), waiting: Vec::new(), tell };
+        let keeper = Keeper { question: question(database.slot()), database, view: View::default(), waiting: Vec::new(), tell };
         let task = tokio::spawn(keeper.run(requests, shutdown));
         (Gate { waits, state }, task)
     }
@@ -131,6 +137,7 @@ impl Gate {
 }
 
 struct Keeper {
+    question: String,
     database: Database,
     view: View,
     waiting: Vec<Wait>,
@@ -212,7 +219,7 @@ impl Keeper {
     }
 
     async fn ask(&mut self) -> Result<(), String> {
-        let answer = self.database.texts(QUESTION.to_owned()).await;
+        let answer = self.database.texts(self.question.clone()).await;
         let (epoch, identity, snapshot, insert, next_xid) =
             answer.and_then(|rows| read(&rows)).map_err(|error| error.to_string())?;
         let Some(epoch) = epoch else { return Err("there is no epoch yet; ingest begins the first one".to_owned()) };

@@ -12,7 +12,7 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
-use crate::catalog;
+use crate::{catalog, epoch};
 use crate::database::{Database, DatabaseError, identifier, literal, required, table};
 use part::Part;
 
@@ -124,7 +124,8 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
     }
     let select = format!(
         "SELECT k.e, pg_current_wal_insert_lsn()::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
-         (SELECT max(epoch)::text FROM lockstep.epoch), {} FROM unnest(ARRAY[",
+         {}::text, {} FROM unnest(ARRAY[",
+        epoch::newest_of(database.slot()),
         columns.join(", ")
     );
     let root = table(&view.sources[0].table);

@@ -87,7 +87,7 @@ impl BrokerWatch {
         let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
         let kafka = Config::load(&args)?.kafka()?.clone();
         create_topic(&kafka).await?;
-        let catalogue = consumer(&kafka, &topics::of_group(CATALOGUE), PARTITIONS as i32).await?;
+        let catalogue = consumer(&kafka, &topics::of_group(&kafka, CATALOGUE), PARTITIONS as i32).await?;
         let back = consumer(&kafka, REFERENCE, PARTITIONS as i32).await?;
         let producer: FutureProducer = topics::producer(&kafka, "bench").create()?;
         let reference = Arc::new(Reference { producer, sent: Mutex::default(), bytes: OnceLock::new() });

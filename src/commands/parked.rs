@@ -255,10 +255,11 @@ impl Resolving<'_> {
         records: &mut Records,
         spot: &Spot,
     ) -> Result<Result<(String, Subject), String>, Failure> {
-        let Some(group) = self.policy.groups.values().find(|group| topics::of_group(&group.name) == spot.topic) else {
+        let kafka = self.config.kafka()?;
+        let mut groups = self.policy.groups.values();
+        let Some(group) = groups.find(|group| topics::of_group(kafka, &group.name) == spot.topic) else {
             return Ok(Err(format!("{} is no group's topic", spot.topic)));
         };
-        let kafka = self.config.kafka()?;
         let partition = (spot.topic.clone(), spot.partition);
         let known = ends(kafka, "parked", vec![partition.clone()]).await?;
         let (oldest, end) = known[&partition];

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_process::config::{Config, DatabaseConfig};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::table_name::split;
-use lockstep_schemas::topics;
+use lockstep_schemas::topics::{self, Topic};
 use lockstep_source::database::{identifier, table};
 use lockstep_source::preflight::{is_wanted, may_publish, needed_columns, publication_options, published_table};
 use lockstep_source::{Database, catalog};
@@ -191,10 +191,11 @@ fn publish(
 }
 
 fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
+    let kafka = config.kafka_names();
     let mut lines =
         vec!["# Topics. With three brokers or more: --replication-factor 3 --config min.insync.replicas=2".to_owned()];
     let groups = policy.groups.keys().map(|name| &**name);
-    for spec in topics::all(groups, config.partitions) {
+    for spec in topics::all(kafka, groups, config.partitions) {
         let settings: Vec<String> =
             spec.settings.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
         lines.push(format!(
@@ -209,31 +210,34 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
         let operations: Vec<String> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
         format!("kafka-acls --add --allow-principal User:{user} {} {resource}", operations.join(" "))
     };
-    let prefixed = "--topic lockstep. --resource-pattern-type prefixed";
+    let prefixed = &*format!("--topic {} --resource-pattern-type prefixed", topics::of_group(kafka, ""));
+    let own_groups = &*format!("--group {} --resource-pattern-type prefixed", topics::own_name(kafka, ""));
+    let topic = |topic: Topic| format!("--topic {}", topic.name(kafka));
+    let transaction = |name: &str| format!("--transactional-id {}", topics::own_name(kafka, name));
     lines.push(allow("lockstep-ingest", &["Write", "Read", "Describe", "DescribeConfigs", "Create"], prefixed));
-    for topic in [topics::SCORES, topics::VIEWS] {
-        lines.push(allow("lockstep-ingest", &["Create", "Describe", "DescribeConfigs"], &format!("--topic {topic}")));
+    for theirs in [topics::SCORES, topics::VIEWS] {
+        lines.push(allow("lockstep-ingest", &["Create", "Describe", "DescribeConfigs"], &topic(theirs)));
     }
     for user in ["lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["Read", "Describe"], prefixed));
     }
     for user in ["lockstep-ingest", "lockstep-engine", "lockstep-gateway", "lockstep-warmer", "lockstep-audit"] {
         // The client asks for its group even where it never joins one.
-        lines.push(allow(user, &["Read", "Describe"], "--group lockstep- --resource-pattern-type prefixed"));
+        lines.push(allow(user, &["Read", "Describe"], own_groups));
     }
     for user in ["lockstep-ingest", "lockstep-engine", "lockstep-warmer", "lockstep-audit"] {
         lines.push(allow(user, &["IdempotentWrite"], "--cluster"));
     }
-    lines.push(allow("lockstep-engine", &["Write", "Describe"], &format!("--topic {}", topics::PARKED)));
-    lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {}", topics::HOT)));
-    lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &format!("--topic {}", topics::SCORES)));
-    lines.push(allow("lockstep-gateway", &["Write", "Describe"], &format!("--topic {}", topics::VIEWS)));
-    lines.push(allow("lockstep-warmer", &["Read", "Describe"], &format!("--topic {}", topics::VIEWS)));
-    for topic in [topics::FORECAST, topics::PARKED, topics::GRADE, topics::SWITCHES] {
-        lines.push(allow("lockstep-warmer", &["Write", "Describe"], &format!("--topic {topic}")));
+    lines.push(allow("lockstep-engine", &["Write", "Describe"], &topic(topics::PARKED)));
+    lines.push(allow("lockstep-warmer", &["Write", "Describe"], &topic(topics::HOT)));
+    lines.push(allow("lockstep-warmer", &["Write", "Read", "Describe"], &topic(topics::SCORES)));
+    lines.push(allow("lockstep-gateway", &["Write", "Describe"], &topic(topics::VIEWS)));
+    lines.push(allow("lockstep-warmer", &["Read", "Describe"], &topic(topics::VIEWS)));
+    for written in [topics::FORECAST, topics::PARKED, topics::GRADE, topics::SWITCHES] {
+        lines.push(allow("lockstep-warmer", &["Write", "Describe"], &topic(written)));
     }
-    lines.push(allow("lockstep-audit", &["Write", "Describe"], &format!("--topic {}", topics::AUDIT)));
-    lines.push(allow("lockstep-ingest", &["Write", "Describe"], "--transactional-id lockstep-ingest-schemas"));
-    lines.push(allow("lockstep-warmer", &["Write", "Describe"], "--transactional-id lockstep-forecast"));
+    lines.push(allow("lockstep-audit", &["Write", "Describe"], &topic(topics::AUDIT)));
+    lines.push(allow("lockstep-ingest", &["Write", "Describe"], &transaction("ingest-schemas")));
+    lines.push(allow("lockstep-warmer", &["Write", "Describe"], &transaction("forecast")));
     lines
 }

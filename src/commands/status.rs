@@ -185,15 +185,15 @@ pub(crate) fn log_away(kafka: &KafkaConfig, error: KafkaError) -> Failure {
 
 /// The oldest and the end offset of each partition that lanes follow.
 async fn ends(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> Result<BTreeMap<Place, (i64, i64)>, Failure> {
-    let config = topics::reader(kafka, "status");
+    let (names, config) = (kafka.clone(), topics::reader(kafka, "status"));
     let groups: Vec<Arc<str>> = policy.followed_groups().map(|group| group.name.clone()).collect();
     let fetch = move || {
         let consumer: BaseConsumer = config.create()?;
         let mut ends = BTreeMap::new();
         for group in groups {
+            let topic = topics::of_group(&names, &group);
             for partition in 0..partitions {
-                let bounds =
-                    consumer.fetch_watermarks(&topics::of_group(&group), partition as i32, METADATA_WAIT_MAX)?;
+                let bounds = consumer.fetch_watermarks(&topic, partition as i32, METADATA_WAIT_MAX)?;
                 ends.insert(Place { group: group.clone(), partition }, bounds);
             }
         }

@@ -128,9 +128,9 @@ impl Setting {
     /// Announces the hot set, as the warmer does.
     pub async fn announce_hot(&self, products: &[String]) {
         let producer: FutureProducer = topics::producer(&self.kafka, "test-hot").create().expect("a producer");
-        let value = serde_json::to_vec(products).expect("json");
+        let (topic, value) = (topics::HOT.name(&self.kafka), serde_json::to_vec(products).expect("json"));
         until("the hot set to be announced", async || {
-            let record = FutureRecord::to(topics::HOT).partition(0).key("product_hot").payload(&value);
+            let record = FutureRecord::to(&topic).partition(0).key("product_hot").payload(&value);
             producer.send(record, WAIT_MAX).await.ok()
         })
         .await;

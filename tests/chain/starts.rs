@@ -84,7 +84,8 @@ async fn delete_topics(chain: &Chain) {
     let admin: AdminClient<DefaultClientContext> =
         topics::client(&chain.setting.kafka, "test-admin").create().expect("a client");
     let groups = chain.setting.policy.groups.keys().map(|name| &**name);
-    let names: Vec<String> = topics::all(groups, 1).into_iter().map(|spec| spec.name).collect();
+    let specs = topics::all(&chain.setting.kafka, groups, 1);
+    let names: Vec<String> = specs.into_iter().map(|spec| spec.name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
     for deleted in admin.delete_topics(&names, &options).await.expect("an answer") {
@@ -115,7 +116,7 @@ fn client(chain: &Chain, group: &str) -> BaseConsumer {
 }
 
 pub fn end_of(chain: &Chain, group: &str) -> i64 {
-    let topic = topics::of_group(group);
+    let topic = topics::of_group(&chain.setting.kafka, group);
     client(chain, "test-offsets").fetch_watermarks(&topic, 0, WAIT_MAX).expect("an end").1
 }
 
@@ -124,7 +125,7 @@ fn commit_ends(chain: &Chain, group: &str) {
     let mut list = TopicPartitionList::new();
     for topic_group in ["catalogue", "customers"] {
         let offset = Offset::Offset(end_of(chain, topic_group));
-        list.add_partition_offset(&topics::of_group(topic_group), 0, offset).expect("a partition");
+        list.add_partition_offset(&topics::of_group(&chain.setting.kafka, topic_group), 0, offset).expect("a partition");
     }
     client(chain, group).commit(&list, CommitMode::Sync).expect("committed offsets");
     let committed = client(chain, group).committed_offsets(list.clone(), WAIT_MAX).expect("committed offsets");

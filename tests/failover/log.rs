@@ -8,8 +8,9 @@ use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::tail::{Begin, Tail};
+use lockstep_schemas::topics::Topic;
 
-const TOPIC: &str = "lockstep.catalogue";
+const TOPIC: Topic = Topic::ours("catalogue");
 
 /// What it has brought of `products` so far.
 #[derive(Debug, Default)]

@@ -74,7 +74,8 @@ fn drop_slot(shop: &Shop) {
 fn delete_topics(shop: &Shop) {
     let admin: AdminClient<DefaultClientContext> =
         topics::client(shop.reader(), "test-admin").create().expect("a client");
-    let names: Vec<String> = topics::all(GROUPS, PARTITIONS).into_iter().map(|spec| spec.name).collect();
+    let specs = topics::all(shop.reader(), GROUPS, PARTITIONS);
+    let names: Vec<String> = specs.into_iter().map(|spec| spec.name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(DELETION_WAIT_MAX));
     for deleted in shop.runtime.block_on(admin.delete_topics(&names, &options)).expect("an answer") {

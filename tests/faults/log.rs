@@ -53,7 +53,7 @@ impl Log {
     pub fn read(shop: &Shop) -> Log {
         let mut left: HashMap<(String, i32), i64> = HashMap::new();
         for group in GROUPS {
-            let topic = topics::of_group(group);
+            let topic = topics::of_group(shop.reader(), group);
             for (partition, end) in (0..).zip(shop.ends(&topic, PARTITIONS)).filter(|(_, end)| *end > 0) {
                 left.insert((topic.clone(), partition), end);
             }
@@ -81,7 +81,8 @@ async fn records(shop: &Shop, mut left: HashMap<(String, i32), i64>) -> Vec<Reco
         if message.offset() + 1 >= *end {
             left.remove(&place);
         }
-        let group = GROUPS.iter().position(|group| topics::of_group(group) == place.0).expect("a group of ours");
+        let is_of = |group: &&str| topics::of_group(shop.reader(), group) == place.0;
+        let group = GROUPS.iter().position(is_of).expect("a group of ours");
         let event = reader.read(&RawRecord::of(&message)).await.expect("a record that can be read");
         let place = (group, u32::try_from(message.partition()).expect("a partition"));
         records.push(Record { place, offset: message.offset(), said: said(event) });

@@ -123,7 +123,7 @@ impl Shop {
     pub fn streaming_ingest(&self) -> Ingest {
         let ingest = self.ingest_by_the_ways();
         ingest.says(STREAMING, 0);
-        let noted = || (self.ends(topics::CHECKPOINT, 1)[0] > 0).then_some(());
+        let noted = || (self.ends(&topics::CHECKPOINT.name(&self.reader), 1)[0] > 0).then_some(());
         until("the first checkpoint", WAIT_MAX, noted);
         ingest
     }
@@ -158,7 +158,7 @@ impl Shop {
 
     /// Records of all groups.
     pub fn records(&self) -> i64 {
-        GROUPS.iter().flat_map(|group| self.ends(&topics::of_group(group), PARTITIONS)).sum()
+        GROUPS.iter().flat_map(|group| self.ends(&topics::of_group(&self.reader, group), PARTITIONS)).sum()
     }
 
     pub fn pid(&self, service: &str) -> u32 {

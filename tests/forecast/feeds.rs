@@ -102,13 +102,13 @@ fn parked(shop: &Shop) -> Vec<String> {
 /// The offset that the warmer has committed.
 fn told(shop: &Shop) -> Option<i64> {
     let mut list = TopicPartitionList::new();
-    list.add_partition(topics::SCORES, 0);
+    list.add_partition(topics::SCORES.base_name(), 0);
     let told = consumer(shop, "lockstep-warmer-refused").committed_offsets(list, ANSWER_MAX).expect("an answer");
     told.elements().first().and_then(|element| element.offset().to_raw())
 }
 
 fn end_of_scores(shop: &Shop) -> Option<i64> {
-    let ends = consumer(shop, "test-ends").fetch_watermarks(topics::SCORES, 0, ANSWER_MAX);
+    let ends = consumer(shop, "test-ends").fetch_watermarks(topics::SCORES.base_name(), 0, ANSWER_MAX);
     ends.ok().map(|(_, end)| end)
 }
 
@@ -176,7 +176,7 @@ impl Feed {
     }
 
     fn raw(&self, key: &str, value: &[u8]) {
-        let record = BaseRecord::to(topics::SCORES).partition(0).key(key).payload(value);
+        let record = BaseRecord::to(topics::SCORES.base_name()).partition(0).key(key).payload(value);
         self.producer.send(record).map_err(|(error, _)| error).expect("queued");
         self.producer.flush(Duration::from_secs(20)).expect("written");
     }

@@ -23,7 +23,8 @@ pub fn the_forecast_is_for_the_hour_that_comes(shop: &Shop) {
     let table = RecordTable::new("test", "public", "order_lines", columns);
     let subject = table.subjects().1;
     let schema = SchemaRecord { subject, version: 1, id: SCHEMA, schema: table.value_schema.clone(), deleted: false };
-    kafka::produce(shop.kafka(), topics::SCHEMAS, "test", &[schema.to_record().1]);
+    let config = kafka::config(shop.kafka());
+    kafka::produce(shop.kafka(), &topics::SCHEMAS.name(&config), "test", &[schema.to_record().1]);
 
     let committed_at = now() - QUIET_HOURS * 3_600 * SECOND;
     let placed_at = jiff::Timestamp::from_microsecond(committed_at).expect("a time").to_string();
@@ -42,7 +43,7 @@ pub fn the_forecast_is_for_the_hour_that_comes(shop: &Shop) {
     };
     let row = [Datum::Text("P52"), Datum::Text(&placed_at)];
     let line = table.envelope(SCHEMA, Op::Insert, None, Some(&row), &stamp);
-    kafka::produce(shop.kafka(), &topics::of_group("sales"), "P52", &[line]);
+    kafka::produce(shop.kafka(), &topics::of_group(&config, "sales"), "P52", &[line]);
     shop.scores("scores of the hour that comes", |scores| {
         let hour = scores.get("P52").map(|score| score.hour);
         hour == Some(Hour::of_micros(now()).plus(1).micros())

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use lockstep_schemas::avro::unframe;
 use lockstep_schemas::scores::Score;
-use lockstep_schemas::topics;
+use lockstep_schemas::topics::{self, Topic};
 use lockstep_stack::{Endpoints, Service, Services, Stack, StackOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::harness::program::Program;
-use crate::harness::{Lockstep, until};
+use crate::harness::{Lockstep, kafka, until};
 
 /// Nothing that has to happen may take longer, on a busy machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -115,8 +115,9 @@ impl Shop {
     }
 
     /// The JSON values of a topic of one partition, all that are in it now.
-    pub fn values(&self, topic: &str) -> Vec<Value> {
-        self.records(topic).iter().filter_map(|value| serde_json::from_slice(value).ok()).collect()
+    pub fn values(&self, topic: Topic) -> Vec<Value> {
+        let name = topic.name(&kafka::config(self.kafka()));
+        self.records(&name).iter().filter_map(|value| serde_json::from_slice(value).ok()).collect()
     }
 
     fn records(&self, topic: &str) -> Vec<Vec<u8>> {
@@ -170,7 +171,7 @@ impl Shop {
     /// The newest forecast, by product; nothing before the first.
     pub fn newest_scores(&self) -> BTreeMap<String, Score> {
         let mut newest: BTreeMap<String, Score> = BTreeMap::new();
-        for record in self.records(topics::SCORES) {
+        for record in self.records(topics::SCORES.base_name()) {
             let (_, body) = unframe(&record).expect("a frame");
             let Ok(score) = Score::decode(body) else { continue };
             newest.insert(score.product.clone(), score);
@@ -183,9 +184,9 @@ impl Shop {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", &self.stack.endpoints().kafka).set("group.id", "test-scores");
         let consumer: BaseConsumer = settings.create().expect("a consumer");
-        until("the topic", WAIT_MAX, || consumer.fetch_watermarks(topics::SCORES, 0, Duration::from_secs(5)).ok());
+        until("the topic", WAIT_MAX, || consumer.fetch_watermarks(topics::SCORES.base_name(), 0, Duration::from_secs(5)).ok());
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topics::SCORES, 0, Offset::Beginning).expect("a partition");
+        list.add_partition_offset(topics::SCORES.base_name(), 0, Offset::Beginning).expect("a partition");
         consumer.assign(&list).expect("an assignment");
         let mut forecast: BTreeMap<String, Score> = BTreeMap::new();
         until(what, WAIT_MAX, || {

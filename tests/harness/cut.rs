@@ -66,6 +66,7 @@ impl State {
 #[derive(Default)]
 struct Met {
     opened: AtomicUsize,
+    unheard: AtomicUsize,
     broken: AtomicUsize,
     bytes_kept: AtomicUsize,
     slowed: AtomicUsize,
@@ -113,6 +114,11 @@ impl Cut {
     /// Connections that were broken so far.
     pub fn broken(&self) -> usize {
         self.met.broken.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were opened, and of which the server did not hear at once, so far.
+    pub fn unheard(&self) -> usize {
+        self.met.unheard.load(Ordering::SeqCst)
     }
 
     /// Pieces that were slowed down so far.
@@ -192,6 +198,9 @@ async fn exchange(client: &mut TcpStream, server: &mut Option<TcpStream>, way: &
     let gone = |_| io::Error::from(io::ErrorKind::NotConnected);
     let target = way.target.wait_for(|target| !target.is_empty()).await.map_err(gone)?.clone();
     // Where the server would not even hear of it, it does not.
+    if way.state.borrow().silences(Towards::Server, way.number) {
+        way.met.unheard.fetch_add(1, Ordering::SeqCst);
+    }
     way.state.wait_for(|state| !state.silences(Towards::Server, way.number)).await.map_err(gone)?;
     let server = server.insert(TcpStream::connect(&target).await?);
     server.set_nodelay(true)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -11,6 +12,12 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::runtime::Builder;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Kafka, as a role without a configuration file knows it.
+pub fn config(brokers: &str) -> KafkaConfig {
+    let args = ConfigArgs { kafka_brokers: Some(brokers.to_owned()), ..ConfigArgs::default() };
+    Config::load(&args).and_then(|config| config.kafka().cloned()).expect("a configuration")
+}
 
 /// How many records of a topic hold these bytes, of all that are in it now; and how many there are.
 pub fn holding(brokers: &str, topic: &str, bytes: &str) -> (usize, usize) {

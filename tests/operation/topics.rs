@@ -8,6 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use crate::elsewhere::{CONFIGURATION, refused_by_check};
+use crate::harness::kafka;
 use crate::shop::Shop;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -62,7 +63,7 @@ pub fn faults_are_told(shop: &Shop) {
     let admin: AdminClient<DefaultClientContext> = settings.create().expect("a client");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
-    let specs = lockstep_schemas::topics::all(["items"], 4);
+    let specs = lockstep_schemas::topics::all(&kafka::config(&shop.endpoints().kafka), ["items"], 4);
     for fault in FAULTS {
         let spec = specs.iter().find(|spec| spec.name == fault.topic).expect("a topic of ours");
         let partitions = fault.partitions.unwrap_or(spec.partitions);

@@ -108,17 +108,14 @@ fn are_repaired(faults: &[Fault], flow: usize) {
         load.flowed(FLOW_BEFORE.min(flow));
         let sign = strike(&mut site, &load);
         let over = Instant::now();
-        let lsn = until("the database to answer", LIMIT, || site.shop.try_sql("SELECT pg_current_wal_insert_lsn()"));
-        for tier in ["l2", "l1"] {
-            site.ask(&format!("wait --for {lsn} --tier {tier} --timeout {REPAIR_LIMIT}"));
-        }
-        let repaired = over.elapsed();
+        repaired(&site);
+        let took = over.elapsed();
         load.flowed(flow.saturating_sub(FLOW_BEFORE));
         let (changes, reads, failed, backwards) = load.end();
         let differing = differing(&mut site);
         eprintln!(
             "{name}: {sign}; repaired in {:.1} s; {changes} changes, {reads} reads ({failed} without an answer), {} backwards, {} differ",
-            repaired.as_secs_f64(),
+            took.as_secs_f64(),
             backwards.len(),
             differing.len()
         );
@@ -126,6 +123,14 @@ fn are_repaired(faults: &[Fault], flow: usize) {
         assert!(*order == OfTheNodeLost || backwards.is_empty(), "{name}: {backwards:?}");
     }
     site.close();
+}
+
+/// Waits until the tiers have all that the database has by now.
+fn repaired(site: &Site) {
+    let lsn = until("the database to answer", LIMIT, || site.shop.try_sql("SELECT pg_current_wal_insert_lsn()"));
+    for tier in ["l2", "l1"] {
+        site.ask(&format!("wait --for {lsn} --tier {tier} --timeout {REPAIR_LIMIT}"));
+    }
 }
 
 fn postgres_killed(site: &mut Site, _: &Load) -> String {

@@ -13,13 +13,13 @@ use crate::site::{LIMIT, PARTITIONS, Site};
 const CALLED_WRONGLY: i32 = 64;
 /// The moves take what they take; a slow machine beside other builds.
 const MOVE_LIMIT: Duration = Duration::from_secs(300);
-const FLOW: usize = 1_600;
 
-/// A slot of about so many entries; and, where asked for, one that another tool has left half way.
-pub fn of_redis(entries: usize, half_way: bool) {
+/// A slot of about so many entries, with so many changes and reads before it and behind it; and, where asked for, one that
+/// another tool has left half way.
+pub fn of_redis(entries: usize, flow: usize, half_way: bool) {
     let site = clustered(RedisVersion::V7, entries);
     let load = Load::start(&site);
-    load.flowed(FLOW);
+    load.flowed(flow);
     let (slot, node, to) = a_way(&site, "catalogue.1");
     assert!(slot["names"].as_u64() >= Some(entries as u64 * 9 / 10), "{slot}");
     // Killed while it empties the slot: what it has begun is ended by the next one.
@@ -37,15 +37,15 @@ pub fn of_redis(entries: usize, half_way: bool) {
     if half_way {
         what_is_half_way_is_ended(&site);
     }
-    ends_well(&site, load);
+    ends_well(&site, load, flow);
     refusals(&site);
     site.close();
 }
 
-pub fn of_valkey(entries: usize) {
+pub fn of_valkey(entries: usize, flow: usize) {
     let site = clustered(RedisVersion::Valkey9, entries);
     let load = Load::start(&site);
-    load.flowed(FLOW);
+    load.flowed(flow);
     let (slot, _, to) = a_way(&site, "catalogue.1");
     let told = moved(&site, "catalogue.1", &to);
     eprintln!("valkey: a slot of {} names under load: {told}", slot["names"]);
@@ -56,7 +56,7 @@ pub fn of_valkey(entries: usize) {
     let said = site.roles.text();
     let waited = ["slot is on the move", "the tier is detached"].into_iter().find(|words| said.contains(words));
     assert_eq!(waited, None, "nobody was asked to wait");
-    ends_well(&site, load);
+    ends_well(&site, load, flow);
     site.close();
 }
 
@@ -82,8 +82,8 @@ fn what_is_half_way_is_ended(site: &Site) {
 }
 
 /// It all flows on, no copy is stale, and nobody was shown anything backwards.
-fn ends_well(site: &Site, load: Load) {
-    load.flowed(FLOW);
+fn ends_well(site: &Site, load: Load, flow: usize) {
+    load.flowed(flow);
     let (changes, reads, failed, backwards) = load.end();
     eprintln!("{changes} changes, {reads} reads ({failed} without an answer) meanwhile");
     assert!(backwards.is_empty(), "{backwards:?}");
@@ -102,8 +102,8 @@ fn refusals(site: &Site) {
         assert!(ended.code == Some(CALLED_WRONGLY) && ended.stderr.contains(words), "{ended}");
     }
     let planned = &site.ask_json("placement --tier l2 --nodes 4")[0];
-    let is_new = |one: &Value| one["to"] == "new-1";
-    assert!(planned["plan"]["moves"].as_array().is_some_and(|moves| moves.iter().any(is_new)), "{planned}");
+    // Whether one goes to it depends on what the nodes hold by now.
+    assert!(planned["plan"]["bytes_after"]["new-1"].is_u64(), "{planned}");
     assert!(site.ask("placement").contains("lanes"), "for people");
 }
 

@@ -1,14 +1,9 @@
 //! A view made anew beside the one that readers have: they keep their hits, and are switched, back, and for good.
 
-#![allow(clippy::disallowed_methods, reason = "no runtime here: a thread may sleep")]
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-
 use crate::harness::process::send;
 use crate::harness::until;
 use crate::load::Load;
+use crate::readers::{KEPT_MIN, Readers};
 use crate::shop::Page;
 use crate::site::{LIMIT, PRODUCTS, Site, path};
 use crate::warming::MORE;
@@ -16,10 +11,6 @@ use crate::warming::MORE;
 const CALLED_WRONGLY: i32 = 64;
 const NOT_YET: i32 = 75;
 const ROLES: &str = "ingest,engine,gateway";
-/// Reads whose hits are counted together.
-const READS: usize = 1_500;
-/// Of the hit ratio before, at least so much while the view is made anew and readers are switched.
-const KEPT_MIN: f64 = 0.9;
 const SPOILT: &str = "W5";
 
 pub fn a_view_is_made_anew_beside(site: &mut Site) {
@@ -115,55 +106,4 @@ fn name(site: &Site) -> String {
 fn count(site: &mut Site, pattern: &str) -> usize {
     let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut site.l2).expect("keys");
     keys.iter().filter(|key| !key.ends_with(":_lease")).count()
-}
-
-#[derive(Default)]
-struct Counts {
-    stop: AtomicBool,
-    reads: AtomicUsize,
-    hits: AtomicUsize,
-}
-
-/// Reads any product, as shoppers do, and counts whom a tier answers. It ends when this is dropped.
-struct Readers {
-    counts: Arc<Counts>,
-    last: std::cell::Cell<(usize, usize)>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Readers {
-    fn start(site: &Site) -> Self {
-        let counts = Arc::new(Counts::default());
-        let (all, gateway) = (counts.clone(), site.shop.endpoints().gateway.clone());
-        let thread = std::thread::spawn(move || {
-            while !all.stop.load(Ordering::SeqCst) {
-                let n = fastrand::usize(0..PRODUCTS + MORE);
-                let product = if n < PRODUCTS { format!("P{n}") } else { format!("W{}", n - PRODUCTS) };
-                let page = Page::get(&gateway, &path(&product)).filter(Page::is_ok);
-                let is_hit = page.is_some_and(|page| page.header("lockstep-tier") == Some("l2"));
-                all.hits.fetch_add(usize::from(is_hit), Ordering::SeqCst);
-                all.reads.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        Readers { counts, last: Default::default(), thread: Some(thread) }
-    }
-
-    /// The ratio since it was last asked for, with enough reads from now on.
-    fn ratio(&self) -> f64 {
-        let counted = || (self.counts.reads.load(Ordering::SeqCst), self.counts.hits.load(Ordering::SeqCst));
-        let now = counted().0;
-        until("reads", LIMIT, || (counted().0 >= now + READS).then_some(()));
-        let ((reads, hits), (reads_before, hits_before)) = (counted(), self.last.get());
-        self.last.set((reads, hits));
-        (hits - hits_before) as f64 / (reads - reads_before) as f64
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.counts.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("a reader");
-        }
-    }
 }

@@ -70,9 +70,10 @@ impl Ways {
         self.each(way).for_each(|cut| cut.set(mode));
     }
 
-    /// Connections that were broken, bytes that had to wait, and pieces that were slowed down, so far.
+    /// Connections that were broken or that the server did not hear of, bytes that had to wait, and pieces that were slowed
+    /// down, so far.
     pub fn met(&self, way: Way) -> usize {
-        self.each(way).map(|cut| cut.broken() + cut.bytes_kept() + cut.slowed()).sum()
+        self.each(way).map(|cut| cut.broken() + cut.unheard() + cut.bytes_kept() + cut.slowed()).sum()
     }
 
     fn each(&self, way: Way) -> impl Iterator<Item = &Cut> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use lockstep_schemas::topics;
+use lockstep_schemas::topics::{self, Topic};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -35,8 +35,8 @@ const ROLES: [(&str, &str, &str); 6] = [
 ];
 
 /// What each role writes, beside the log and its state: once there is something in it, its user may.
-const WRITTEN: [&str; 7] =
-    [topics::VIEWS, topics::PARKED, topics::FORECAST, topics::SCORES, topics::HOT, topics::AUDIT, "lockstep.sales"];
+const WRITTEN: [Topic; 6] =
+    [topics::VIEWS, topics::PARKED, topics::FORECAST, topics::SCORES, topics::HOT, topics::AUDIT];
 
 /// How a server says that somebody may not do something.
 const REFUSALS: [&str; 3] = ["authoriz", "permission denied", "must be owner"];
@@ -116,8 +116,10 @@ fn all_do_their_work(shop: &Shop, running: &[(&str, Lockstep, Program)]) {
     price(120);
     // Nobody can read it: the engine says so in a topic of its own.
     kafka::produce(kafka, "lockstep.catalogue", "P1", &[b"not ours".to_vec()]);
-    for topic in WRITTEN {
-        until(&format!("a record in {topic}"), LIMIT, || (!kafka::values(kafka, topic).is_empty()).then_some(()));
+    let config = kafka::config(kafka);
+    let written = WRITTEN.iter().map(|topic| topic.name(&config));
+    for topic in written.chain([topics::of_group(&config, "sales")]) {
+        until(&format!("a record in {topic}"), LIMIT, || (!kafka::values(kafka, &topic).is_empty()).then_some(()));
     }
     let (_, ingest, _) = &running[0];
     let checked = ingest.run(&["check"]);

@@ -20,7 +20,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use self::grade::Grade;
 use self::hours::Hours;
 use crate::forecast::hour::Hour;
-use crate::forecast::log::{Line, Log};
+use crate::forecast::log::{Line, Log, SALES};
 use crate::forecast::state::Place;
 use crate::shop_time::ShopTime;
 
@@ -135,7 +135,7 @@ impl Asked {
                 () = shutdown.cancelled() => return,
             };
             if let Err(error) = failed {
-                tracing::warn!(topic = "lockstep.sales", %error, "a topic can't be read; trying again");
+                tracing::warn!(topic = topics::of_group(&kafka, SALES), %error, "a topic can't be read; trying again");
             }
             if !pauses.wait(&shutdown).await {
                 return;

@@ -86,7 +86,7 @@ impl Incoming {
                 () = shutdown.cancelled() => return,
             };
             if let Err(error) = failed {
-                tracing::warn!(topic = topics::SCORES, %error, "a topic can't be read; trying again");
+                tracing::warn!(topic = topics::SCORES.base_name(), %error, "a topic can't be read; trying again");
             }
             if !pauses.wait(&shutdown).await {
                 return;

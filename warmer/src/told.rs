@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The client's id; the group is `lockstep-` and this.
+/// The client's id; the group is the prefix and this.
 const ID: &str = "warmer-refused";
 
 /// The place, in Kafka.
@@ -29,7 +29,7 @@ impl Told {
         let consumer = Arc::clone(&self.consumer);
         let ask = move || {
             let mut list = TopicPartitionList::new();
-            list.add_partition(topics::SCORES, 0);
+            list.add_partition(topics::SCORES.base_name(), 0);
             let told = consumer.committed_offsets(list, ANSWER_WAIT_MAX)?;
             let offset = told.elements().first().map(|element| element.offset());
             Ok(if let Some(Offset::Offset(next)) = offset { next } else { 0 })
@@ -41,7 +41,7 @@ impl Told {
     pub fn tell(&self, next: i64) {
         let mut list = TopicPartitionList::new();
         let commit = list
-            .add_partition_offset(topics::SCORES, 0, Offset::Offset(next))
+            .add_partition_offset(topics::SCORES.base_name(), 0, Offset::Offset(next))
             .and_then(|()| self.consumer.commit(&list, CommitMode::Async));
         if let Err(error) = commit {
             tracing::debug!(%error, "Kafka was not told up to where refused scores were parked");

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use bigdecimal::BigDecimal;
+use lockstep_schemas::policy;
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::judge::Fields;
-
-/// Digits of a number that is compared as one.
-const DIGITS_MAX: usize = 400;
 
 /// One reading of an entry and its row.
 #[derive(Clone, Debug, Default)]
@@ -119,15 +116,15 @@ fn same(copy: &Fields, row: &Fields) -> bool {
     differences(copy, row).is_empty()
 }
 
-/// A number as it is written, with all its digits: no other text of as many zeros before it, and none that would take a
-/// page to write out.
-fn number(text: &str) -> Option<BigDecimal> {
-    let text = text.trim();
-    let digits = text.trim_start_matches(['-', '+']);
-    let is_padded = digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let exponent = text.split_once(['e', 'E']).map_or(Some(0), |(_, exponent)| exponent.parse::<i32>().ok())?;
-    let is_sane = text.len() <= DIGITS_MAX && exponent.unsigned_abs() as usize <= DIGITS_MAX;
-    (is_sane && !is_padded).then(|| text.parse().ok()).flatten()
+/// Whether two texts are one number, with all its digits. With zeros before it, a text is a name.
+fn are_one_number(copy: &str, row: &str) -> bool {
+    let number = |text: &str| {
+        let text = text.trim();
+        let digits = text.trim_start_matches(['-', '+']);
+        let is_padded = digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        (!is_padded).then(|| policy::number(text)).flatten()
+    };
+    number(copy).is_some_and(|copy| number(row) == Some(copy))
 }
 
 /// A JSON document, whatever its spaces and the order of its members.
@@ -153,7 +150,7 @@ fn alike(copy: &str, row: &str) -> bool {
     };
     let of_row_is_boolean = matches!(row, "true" | "false");
     copy == row
-        || number(copy).is_some_and(|copy| number(row) == Some(copy))
+        || are_one_number(copy, row)
         || document(copy).is_some_and(|copy| document(row) == Some(copy))
         || (of_row_is_boolean && truth(copy).is_some() && truth(copy) == truth(row))
         || time(copy).is_some_and(|copy| time(row) == Some(copy))

@@ -31,7 +31,7 @@ impl LogState {
 /// Why this may not be the history that we read before. Pure.
 pub(super) fn doubt(
     known: Option<&Epoch>,
-    (system_identifier, timeline, slot_name): (&str, &str, &str),
+    (system_identifier, timeline): (&str, &str),
     (slot, log_end): (Option<&preflight::Slot>, Lsn),
     log: &LogState,
 ) -> Option<&'static str> {
@@ -41,9 +41,6 @@ pub(super) fn doubt(
     }
     if known.timeline != timeline {
         return Some("another timeline");
-    }
-    if known.slot != slot_name {
-        return Some("another slot");
     }
     let Some(slot) = slot else { return Some("the slot is gone") };
     if slot.wal_status == "lost" {
@@ -109,7 +106,7 @@ mod tests {
             ends: vec![("g".to_owned(), vec![7, 12])],
         };
         let check = |system: &str, timeline: &str, slot: Option<preflight::Slot>, checkpoint: Option<Checkpoint>| {
-            doubt(Some(&known), (system, timeline, "s"), (slot.as_ref(), Lsn(12)), &log(checkpoint))
+            doubt(Some(&known), (system, timeline), (slot.as_ref(), Lsn(12)), &log(checkpoint))
         };
         let good = || Some(slot(10, "reserved"));
         assert_eq!(check("7", "00000001", good(), checkpoint(3, 10)), None);
@@ -122,14 +119,12 @@ mod tests {
         assert!(check("7", "00000001", good(), checkpoint(3, 13)).is_some(), "a server that was put back");
         assert!(check("7", "00000001", good(), checkpoint(4, 10)).is_some());
         assert!(check("7", "00000001", good(), None).is_some());
-        let another = doubt(Some(&known), ("7", "00000001", "t"), (good().as_ref(), Lsn(12)), &log(checkpoint(3, 10)));
-        assert!(another.is_some(), "a slot of another name has another history");
         let anew = LogState { made_anew: true, ..log(checkpoint(3, 10)) };
         let cut = LogState { ends: vec![("g".to_owned(), vec![7, 8])], ..log(checkpoint(3, 10)) };
         let gone = LogState { schemas_gone: true, ..log(checkpoint(3, 10)) };
         for log in [anew, cut, gone] {
             assert!(
-                doubt(Some(&known), ("7", "00000001", "s"), (good().as_ref(), Lsn(12)), &log).is_some(),
+                doubt(Some(&known), ("7", "00000001"), (good().as_ref(), Lsn(12)), &log).is_some(),
                 "places in the log are void"
             );
         }

@@ -28,7 +28,7 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid.clone()) {
         return Err(Failure::unavailable(format!("slot {slot_name} is in use by process {pid}")));
     }
-    let doubt = doubt(known.as_ref(), (&system_identifier, &timeline, slot_name), (slot.as_ref(), log_end), log);
+    let doubt = doubt(known.as_ref(), (&system_identifier, &timeline), (slot.as_ref(), log_end), log);
     if let (None, Some(epoch), Some(checkpoint)) = (&doubt, &known, &log.checkpoint) {
         // After a crash the server's slot may stand where it stood at its last checkpoint; ours is further.
         return Ok(History { epoch: epoch.clone(), confirmed: checkpoint.confirmed, new_because: None });
@@ -49,9 +49,9 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
                 .remedy("grant REPLICATION to our user, and check max_replication_slots")
         })?,
     };
-    let greatest =
-        known.map_or(0, |epoch| epoch.number).max(log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch));
-    let epoch = Epoch { number: greatest + 1, system_identifier, timeline, slot: slot_name.to_owned() };
+    let greatest = epoch::greatest(database).await.map_err(away)?;
+    let known_to_kafka = log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch);
+    let epoch = Epoch { number: greatest.max(known_to_kafka) + 1, system_identifier, timeline, slot: slot_name.to_owned() };
     Ok(History { epoch, confirmed, new_because: Some(doubt.unwrap_or("first start")) })
 }
 

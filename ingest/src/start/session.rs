@@ -25,7 +25,7 @@ use crate::publisher::Publisher;
 use crate::records::Limits;
 use crate::snapshot::{Reader, SnapshotKeeper};
 use crate::standby;
-use crate::stream::{Broker, Stream, StreamError};
+use crate::stream::{Broker, StateTopics, Stream, StreamError};
 use crate::tables::Tables;
 use crate::transport::Transport;
 use crate::watch;
@@ -34,7 +34,7 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_secs(3);
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Whoever gives out the ids of schemas: one that was asleep between its look at the slot and its record could give out an
 /// id that its successor has given to another schema.
-const SCHEMA_WRITER: &str = "lockstep-ingest-schemas";
+const SCHEMA_WRITER: &str = "ingest-schemas";
 /// An envelope above this is published without its values, whatever the topics allow.
 const RECORD_BYTES_MAX: usize = 900_000;
 
@@ -81,7 +81,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let History { epoch, confirmed, .. } = history;
     registry.start_ids_at_epoch(epoch.number);
     let announced = log.checkpoint.as_ref().map(|checkpoint| checkpoint.announced.clone()).unwrap_or_default();
-    let tables = Tables::new(policy, registry, announced.clone(), &database_config.slot);
+    let tables = Tables::new(kafka, policy, registry, announced.clone(), &database_config.slot);
     let mut snapshots = log.checkpoint.as_ref().map(|checkpoint| checkpoint.snapshots.clone()).unwrap_or_default();
     if news.is_some() {
         // What was read in another history may not hold in this one.
@@ -110,6 +110,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         database_name: database_config.name(),
         database: database.clone(),
         tables,
+        topics: StateTopics::new(kafka),
         publisher,
         reports,
         broker: Broker::new(),
@@ -183,10 +184,11 @@ async fn end_offsets(
     partitions: u32,
 ) -> Result<Vec<(String, Vec<i64>)>, KafkaError> {
     let config = topics::reader(kafka, "offsets");
+    let kafka = kafka.clone();
     let fetch = move || {
         let consumer: BaseConsumer = config.create()?;
         let of_group = |group: String| {
-            let topic = topics::of_group(&group);
+            let topic = topics::of_group(&kafka, &group);
             let end = |partition| consumer.fetch_watermarks(&topic, partition, METADATA_WAIT_MAX).map(|(_, end)| end);
             let ends = (0..partitions as i32).map(end).collect::<Result<Vec<_>, _>>()?;
             Ok((group, ends))

@@ -1,8 +1,8 @@
 //! To Kafka's client, and what comes back of it: reports, progress, checkpoints.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use lockstep_schemas::topics;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -65,9 +65,9 @@ impl Stream {
     pub(super) async fn say_progress(&mut self) -> Result<(), StreamError> {
         let due = self.progress.due(self.ledger.confirmed(), self.ledger.is_settled(), Instant::now());
         let Some(progress) = due else { return Ok(()) };
-        let value = progress.to_json();
+        let (topic, value) = (Arc::clone(&self.topics.progress), progress.to_json());
         let record = Record {
-            topic: topics::PROGRESS,
+            topic: &topic,
             partition: 0,
             key: None,
             value: Some(&value),
@@ -109,7 +109,8 @@ impl Stream {
     }
 
     async fn state(&mut self, key: &[u8], value: Option<&[u8]>, purpose: Purpose) -> Result<(), StreamError> {
-        let record = Record { topic: topics::CHECKPOINT, partition: 0, key: Some(key), value, headers: &[], purpose };
+        let topic = Arc::clone(&self.topics.checkpoint);
+        let record = Record { topic: &topic, partition: 0, key: Some(key), value, headers: &[], purpose };
         self.publish(&record).await
     }
 }

@@ -1,9 +1,10 @@
 //! What came of parked things, written where they are parked: in the transaction that asked for it, so that a retry and the
 //! word of it are one.
 
+use std::sync::Arc;
+
 use lockstep_schemas::parked::{Outcome, Resolution};
 use lockstep_schemas::position::Position;
-use lockstep_schemas::topics;
 
 use super::{Open, Stream, StreamError};
 use crate::publisher::{Purpose, Record};
@@ -20,8 +21,9 @@ impl Stream {
         let resolution = Resolution { resolves: parked, outcome, why, position, at: open.committed_at };
         let value = serde_json::to_vec(&resolution).unwrap_or_default();
         let purpose = Purpose::Word { transaction: open.number };
+        let topic = Arc::clone(&self.topics.parked);
         let record =
-            Record { topic: topics::PARKED, partition: 0, key: None, value: Some(&value), headers: &[], purpose };
+            Record { topic: &topic, partition: 0, key: None, value: Some(&value), headers: &[], purpose };
         self.publish(&record).await
     }
 }

@@ -7,7 +7,6 @@ use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::envelope::Stamp;
 use lockstep_schemas::parked::Parked;
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_schemas::topics;
 
 use super::{Open, Stream, StreamError};
 use crate::control;
@@ -156,7 +155,8 @@ impl Stream {
         };
         let (key, value) = (row.key.as_deref().filter(|key| is_short(key)), parked.to_json());
         let purpose = Purpose::Word { transaction };
-        let record = Record { topic: topics::PARKED, partition: 0, key, value: Some(&value), headers: &[], purpose };
+        let topic = Arc::clone(&self.topics.parked);
+        let record = Record { topic: &topic, partition: 0, key, value: Some(&value), headers: &[], purpose };
         self.publish(&record).await
     }
 

@@ -3,7 +3,7 @@
 use lockstep_process::clock::now_micros;
 use lockstep_schemas::control::{Control, ControlKind};
 use lockstep_schemas::position::{Lsn, Position};
-use lockstep_schemas::signal::{PREFIX, Signal};
+use lockstep_schemas::signal::Signal;
 use lockstep_schemas::table_name::full_name;
 
 use super::rows::Change;
@@ -84,7 +84,7 @@ impl Stream {
                 }
             }
             Message::Logical { prefix, content, .. } => {
-                if let Some(transaction) = open.as_mut().filter(|_| prefix == PREFIX) {
+                if let Some(transaction) = open.as_mut().filter(|_| self.tables.is_meant_by(prefix)) {
                     match Signal::from_json(content) {
                         Ok(signal) => transaction.signals.push(signal),
                         Err(error) => {

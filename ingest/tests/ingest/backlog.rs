@@ -57,7 +57,7 @@ fn long(bytes: usize) -> String {
 async fn takes_at_most(shop: &Shop, bytes: usize) {
     let admin: AdminClient<DefaultClientContext> =
         topics::client(&shop.kafka, "test-admin").create().expect("a client");
-    let (topic, bytes) = (topics::of_group("catalogue"), bytes.to_string());
+    let (topic, bytes) = (topics::of_group(&shop.kafka, "catalogue"), bytes.to_string());
     let altered = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
     let altered = admin.alter_configs([&altered], &AdminOptions::new()).await.expect("an answer");
     assert!(altered.iter().all(Result::is_ok), "{altered:?}");

@@ -22,12 +22,13 @@ pub async fn a_broken_history_is_a_new_epoch(shop: &Shop) {
     shop.execute("SELECT pg_drop_replication_slot('lockstep')").await;
     check(shop, "E-3", 2).await;
 
-    let specs = topics::all(shop.groups(), PARTITIONS);
+    let specs = topics::all(&shop.kafka, shop.groups(), PARTITIONS);
     delete_topics(shop, &specs).await;
     check(shop, "E-4", 3).await;
 
     // Without the schemas what was published before can't be read any more; everything after it must be.
-    let schemas: Vec<TopicSpec> = specs.into_iter().filter(|spec| spec.name == topics::SCHEMAS).collect();
+    let name = topics::SCHEMAS.name(&shop.kafka);
+    let schemas: Vec<TopicSpec> = specs.into_iter().filter(|spec| spec.name == name).collect();
     let before = ends(shop);
     delete_topics(shop, &schemas).await;
     check_after(shop, &before, "E-5", 4).await;

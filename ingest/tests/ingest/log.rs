@@ -116,7 +116,7 @@ impl Log {
         for (group, next) in next {
             let from = |partition: usize| from.get(group).map_or(0, |from| from[partition]);
             for (partition, next) in next.iter().enumerate().filter(|(partition, next)| **next > from(*partition)) {
-                let (topic, from, partition) = (topics::of_group(group), from(partition), partition as i32);
+                let (topic, from, partition) = (topics::of_group(kafka, group), from(partition), partition as i32);
                 list.add_partition_offset(&topic, partition, Offset::Offset(from)).expect("a partition");
                 left.insert((topic, partition), *next);
             }

@@ -347,7 +347,8 @@ impl Shop {
     /// The end of each partition of a group's topic.
     pub fn ends(&self, group: &str) -> Vec<i64> {
         let consumer: BaseConsumer = topics::reader(&self.kafka, "test-ends").create().expect("a consumer");
-        let end = |partition| consumer.fetch_watermarks(&topics::of_group(group), partition, WAIT_MAX);
+        let topic = topics::of_group(&self.kafka, group);
+        let end = |partition| consumer.fetch_watermarks(&topic, partition, WAIT_MAX);
         (0..PARTITIONS as i32).map(|partition| end(partition).expect("an end").1).collect()
     }
 

@@ -8,6 +8,10 @@ use serde::Deserialize;
 use super::secret;
 use crate::Failure;
 
+const TOPIC_PREFIX_DEFAULT: &str = "lockstep";
+/// A topic's name has 249 bytes at most, and a group's name is a part of it.
+const TOPIC_PREFIX_BYTES_MAX: usize = 64;
+
 /// How we prove who we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum SaslMechanism {
@@ -38,6 +42,8 @@ pub struct SaslConfig {
 pub struct KafkaConfig {
     /// Bootstrap servers.
     pub brokers: String,
+    /// What the names of our own topics, consumer groups, clients and transactions begin with.
+    pub topic_prefix: String,
     /// Replicas of each topic that we create; -1: the broker's default.
     pub replication: i32,
     /// Whether the connection is encrypted, and the brokers' certificates are checked.
@@ -53,6 +59,7 @@ pub struct KafkaConfig {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KafkaSection {
     brokers: Option<String>,
+    topic_prefix: Option<String>,
     replication: Option<i32>,
     tls: bool,
     ca_file: Option<PathBuf>,
@@ -62,9 +69,20 @@ pub(super) struct KafkaSection {
 }
 
 impl KafkaSection {
-    /// Checks it; `None` where no broker is named.
-    pub fn build(self, brokers: Option<String>) -> Result<Option<KafkaConfig>, Failure> {
-        let Some(brokers) = brokers.or(self.brokers) else { return Ok(None) };
+    /// Checks it. Where no broker is named, what is left tells what topics are called.
+    pub fn build(self, brokers: Option<String>) -> Result<KafkaConfig, Failure> {
+        let topic_prefix = self.topic_prefix.unwrap_or_else(|| TOPIC_PREFIX_DEFAULT.to_owned());
+        if !can_begin_a_name(&topic_prefix) {
+            return Err(Failure::configuration(format!("[kafka] topic_prefix = {topic_prefix:?} can't begin a topic's name"))
+                .remedy(format!(
+                    "use letters, digits, '_', '-' and '.' between them, {TOPIC_PREFIX_BYTES_MAX} at most, like \"lockstep\""
+                )));
+        }
+        let replication = self.replication.unwrap_or(-1);
+        let brokers = brokers.or(self.brokers).unwrap_or_default();
+        if brokers.is_empty() {
+            return Ok(KafkaConfig { brokers, topic_prefix, replication, tls: false, ca_file: None, sasl: None });
+        }
         let password = secret::read("LOCKSTEP_KAFKA_PASSWORD", self.password_file.as_deref())?;
         let sasl = match (self.sasl, self.user, password) {
             (None, _, _) => None,
@@ -78,7 +96,29 @@ impl KafkaSection {
             return Err(Failure::configuration("[kafka] sasl = \"plain\" without tls sends the password in the clear")
                 .remedy("set [kafka] tls = true, or use scram-sha-256"));
         }
-        let replication = self.replication.unwrap_or(-1);
-        Ok(Some(KafkaConfig { brokers, replication, tls: self.tls, ca_file: self.ca_file, sasl }))
+        Ok(KafkaConfig { brokers, topic_prefix, replication, tls: self.tls, ca_file: self.ca_file, sasl })
+    }
+}
+
+/// Whether Kafka takes names of the form `<prefix>.<name>`.
+fn can_begin_a_name(prefix: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    };
+    prefix.len() <= TOPIC_PREFIX_BYTES_MAX && prefix.split('.').all(is_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_begins_a_topics_name() {
+        for fits in ["lockstep", "shop.lockstep_2", "A-1"] {
+            assert!(can_begin_a_name(fits), "{fits}");
+        }
+        for other in ["", ".", "a.", ".a", "a..b", "a b", "ä", &"a".repeat(65)] {
+            assert!(!can_begin_a_name(other), "{other}");
+        }
     }
 }

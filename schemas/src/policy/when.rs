@@ -107,7 +107,7 @@ fn side(cell: &Cell, bound: &BigDecimal) -> Option<bool> {
 }
 
 /// A text that is a number of sane length: what is compared with another is written out in full first.
-fn number(text: &str) -> Option<BigDecimal> {
+pub fn number(text: &str) -> Option<BigDecimal> {
     let exponent = text.split_once(['e', 'E']).map_or(Some(0), |(_, exponent)| exponent.parse::<i32>().ok())?;
     let sane = text.len() <= DIGITS_MAX && exponent.unsigned_abs() as usize <= DIGITS_MAX;
     sane.then(|| text.parse().ok()).flatten()

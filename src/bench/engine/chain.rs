@@ -121,10 +121,10 @@ impl Chain {
 
     /// The next offset of each partition.
     pub async fn ends(&self) -> Result<Vec<i64>> {
-        let config = topics::reader(&self.kafka, "bench-ends");
+        let (config, topic) = (topics::reader(&self.kafka, "bench-ends"), topics::of_group(&self.kafka, GROUP));
         let ends = move || {
             let consumer: BaseConsumer = config.create()?;
-            let end = |partition| consumer.fetch_watermarks(&topics::of_group(GROUP), partition, ENDS_WAIT_MAX);
+            let end = |partition| consumer.fetch_watermarks(&topic, partition, ENDS_WAIT_MAX);
             (0..PARTITIONS as i32).map(|partition| Ok(end(partition)?.1)).collect()
         };
         tokio::task::spawn_blocking(ends).await?

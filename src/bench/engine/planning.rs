@@ -77,7 +77,7 @@ fn change(reader: &mut RecordReader, record: &RawRecord) -> Result<Option<Change
 async fn records(chain: &Chain) -> Result<Vec<RawRecord>> {
     let end = chain.ends().await?[0];
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&topics::of_group(GROUP), 0, Offset::Beginning)?;
+    list.add_partition_offset(&topics::of_group(&chain.kafka, GROUP), 0, Offset::Beginning)?;
     let consumer: StreamConsumer = topics::reader(&chain.kafka, "bench-log").create()?;
     consumer.assign(&list)?;
     let mut records = Vec::new();

@@ -48,7 +48,7 @@ pub(super) async fn of(
     let kafka = config.kafka()?;
     let places = choice.places(args, layout.partitions());
     let partitions: Vec<Partition> =
-        places.iter().map(|place| (topics::of_group(&place.group), place.partition as i32)).collect();
+        places.iter().map(|place| (topics::of_group(kafka, &place.group), place.partition as i32)).collect();
     let mut ranges = records::ends(kafka, "replay", partitions.clone()).await?;
     let bounds = [args.from.as_deref(), args.to.as_deref()].map(|text| text.map(Bound::parse).transpose());
     let [from, to] = bounds;

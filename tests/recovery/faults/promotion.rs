@@ -3,7 +3,7 @@
 
 use lockstep_stack::{PostgresVersion, Service, StackOptions};
 
-use crate::faults::{FLOW_IN_SHORT, REPAIR_LIMIT, REPAIR_LOOK, differing, said, told};
+use crate::faults::{FLOW, REPAIR_LIMIT, REPAIR_LOOK, differing, said, told};
 use crate::harness::until;
 use crate::load::Load;
 use crate::site::{LIMIT, Site};
@@ -15,14 +15,14 @@ pub fn a_promotion_loses_commits() {
     let mut site = Site::open_apart(options);
     site.announce_hot();
     let load = Load::start(&site);
-    load.flowed(FLOW_IN_SHORT);
+    load.flowed(FLOW / 4);
 
     let standby = site.shop.endpoints().standby_url.clone();
     let cut = "ALTER SYSTEM SET primary_conninfo = ''; SELECT pg_reload_conf()";
     cut.split("; ").for_each(|statement| drop(site.shop.sql_at(&standby, statement)));
     let receives = "SELECT count(*) FROM pg_stat_wal_receiver";
     until("the standby to be cut off", LIMIT, || (site.shop.sql_at(&standby, receives) == "0").then_some(()));
-    load.flowed(FLOW_IN_SHORT);
+    load.flowed(FLOW / 4);
     let (changes, reads, _, backwards) = load.end();
     assert!(backwards.is_empty(), "{backwards:?}");
     let lsn = site.shop.commit("UPDATE prices SET price_pence = price_pence + 1000000");
@@ -43,7 +43,7 @@ pub fn a_promotion_loses_commits() {
         (site.shop.try_sql("SELECT reason FROM lockstep.epoch WHERE epoch = 2")? == "another timeline").then_some(())
     });
     let load = Load::start(&site);
-    load.flowed(FLOW_IN_SHORT);
+    load.flowed(FLOW / 2);
     let (more_changes, more_reads, failed, backwards) = load.end();
     let differing = differing(&mut site);
     eprintln!(

@@ -13,7 +13,7 @@ use super::online::Forecast;
 use super::state::{self, Place, StateRecord};
 
 /// Whoever begins with this name shuts out all who began before.
-const WRITER: &str = "lockstep-forecast";
+const WRITER: &str = "forecast";
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use super::hour::Hour;
 use super::state::Place;
 
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(10);
-const SALES: &str = "sales";
+pub(crate) const SALES: &str = "sales";
 const LINES: &str = "public.order_lines";
 
 /// A line that was sold.
@@ -40,6 +40,8 @@ pub(crate) struct Log {
     places: Vec<Place>,
     /// Where each partition ended when that was last asked.
     ends: Vec<i64>,
+    topic: String,
+    progress: String,
 }
 
 impl Log {
@@ -54,7 +56,7 @@ impl Log {
         let mut config = topics::reader(kafka, id);
         // Nobody waits for a line: a fetch at each of them would cost the broker as much as the engine's do.
         config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "500");
-        let topic = topics::of_group(SALES);
+        let (topic, progress) = (topics::of_group(kafka, SALES), topics::PROGRESS.name(kafka));
         places.resize(partitions as usize, Place::default());
         let open = move || {
             let consumer: StreamConsumer = config.create()?;
@@ -67,7 +69,7 @@ impl Log {
                 list.add_partition_offset(&topic, partition, Offset::Offset(place.next))?;
             }
             consumer.assign(&list)?;
-            Ok(Log { consumer: Arc::new(consumer), reader: RecordReader::new(registry), places, ends })
+            Ok(Log { consumer: Arc::new(consumer), reader: RecordReader::new(registry), places, ends, topic, progress })
         };
         tokio::task::spawn_blocking(open).await.unwrap_or(Err(KafkaError::Canceled))
     }
@@ -87,8 +89,8 @@ impl Log {
 
     /// Asks Kafka through this client.
     pub fn asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
-        let consumer = Arc::clone(&self.consumer);
-        move |wait_max| consumer.fetch_metadata(Some(topics::PROGRESS), wait_max)
+        let (consumer, progress) = (Arc::clone(&self.consumer), self.progress.clone());
+        move |wait_max| consumer.fetch_metadata(Some(&progress), wait_max)
     }
 
     /// The line that a record tells of, where it tells of one that has not been counted.
@@ -117,11 +119,11 @@ impl Log {
 
     /// Asks where each partition ends now, in one question.
     pub async fn ask_ends(&mut self) -> Result<(), KafkaError> {
-        let (consumer, partitions) = (Arc::clone(&self.consumer), self.places.len());
+        let (consumer, topic, partitions) = (Arc::clone(&self.consumer), self.topic.clone(), self.places.len());
         let ask = move || {
             let mut list = TopicPartitionList::new();
             for partition in (0..).take(partitions) {
-                list.add_partition_offset(&topics::of_group(SALES), partition, Offset::End)?;
+                list.add_partition_offset(&topic, partition, Offset::End)?;
             }
             consumer.offsets_for_times(list, METADATA_WAIT_MAX)
         };
