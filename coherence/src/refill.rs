@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use lockstep_schemas::policy::Policy;
+use lockstep_schemas::position::Position;
+use lockstep_source::gate::Gate;
 use lockstep_tiers::through::ThroughError;
 use lockstep_tiers::{Place, Tiers};
 use tokio::sync::Semaphore;
@@ -21,16 +23,18 @@ const WAITING_MAX: usize = 512;
 pub(crate) struct Refill {
     tiers: Tiers,
     policy: Arc<Policy>,
+    gate: Gate,
     places: Arc<Semaphore>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Refill {
-    pub fn new(tiers: Tiers, policy: Arc<Policy>, tasks: TaskTracker) -> Self {
+    pub fn new(tiers: Tiers, policy: Arc<Policy>, gate: Gate, tasks: TaskTracker) -> Self {
         Refill {
             tiers,
             policy,
+            gate,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
             permits: Arc::new(Semaphore::new(QUERIES_MAX)),
             tasks,
@@ -54,12 +58,20 @@ impl Refill {
         });
     }
 
+    /// From where on a change is not sure to be in what is read now. Changes that are visible, and that the lane has still
+    /// before it, would drop the entry again if it began at the watermark.
+    fn low_of(&self, mine: &Mine) -> Position {
+        let horizon = self.gate.horizon().filter(|horizon| horizon.epoch == mine.low.epoch);
+        horizon.map_or(mine.low, |horizon| horizon.max(mine.low))
+    }
+
     async fn fill(&self, place: &Place, mine: &Mine) -> Result<(), ThroughError> {
         let beneath = mine.view.through.as_ref().and_then(|name| self.policy.views.get(name));
         match beneath {
             None => {
+                let low = self.low_of(mine);
                 let leases: Vec<_> =
-                    mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), mine.low)).collect();
+                    mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), low)).collect();
                 self.tiers.fill_many(&mine.view, |_| place.clone(), &leases).await?;
             }
             Some(beneath) => {

@@ -61,7 +61,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         plans: Plans::new(policy.clone()),
         switched,
         metrics: counted.clone(),
-        refill: Refill::new(tiers.clone(), policy.clone(), tasks.clone()),
+        refill: Refill::new(tiers.clone(), policy.clone(), gate.clone(), tasks.clone()),
         policy,
         tiers,
         edge: Edge::new(edge_config)?,

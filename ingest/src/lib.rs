@@ -27,5 +27,5 @@ mod watch;
 
 pub use count::count_rows;
 pub use standby::STANDBY_APPLICATION;
-pub use start::run;
+pub use start::{run, slot_check};
 pub use topics::checks as topic_checks;

@@ -9,7 +9,16 @@ use lockstep_schemas::progress::Progress;
 /// At the earliest so long after the last one.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(20);
 const INTERVAL_FLOWING: Duration = Duration::from_millis(100);
-const INTERVAL_IDLE: Duration = Duration::from_secs(1);
+/// Where nothing happens, as long as nobody reads by a close bound: each one has every lane move in every tier.
+const INTERVAL_IDLE: Duration = Duration::from_millis(1_800);
+const INTERVAL_IDLE_BOUND: Duration = Duration::from_secs(1);
+/// What is close: beyond it, a lane that moves as seldom is never taken for one that is behind.
+const BOUND_CLOSE: Duration = Duration::from_secs(6);
+
+/// How often progress is said where nothing happens, for views of which the closest bound is this.
+pub(crate) fn idle_interval(closest_bound: Option<Duration>) -> Duration {
+    if closest_bound.is_some_and(|bound| bound < BOUND_CLOSE) { INTERVAL_IDLE_BOUND } else { INTERVAL_IDLE }
+}
 
 /// The next offset of every partition, and what was said last.
 pub(crate) struct ProgressKeeper {
@@ -17,12 +26,13 @@ pub(crate) struct ProgressKeeper {
     next: Vec<(String, Vec<i64>)>,
     said: (Lsn, i64),
     said_at: Option<Instant>,
+    idle_interval: Duration,
 }
 
 impl ProgressKeeper {
-    /// `next`: of each group, the end offset of each partition at the start.
-    pub fn new(epoch: u16, next: Vec<(String, Vec<i64>)>) -> Self {
-        ProgressKeeper { epoch, next, said: (Lsn(0), 0), said_at: None }
+    /// `next`: of each group, the end offset of each partition at the start. `idle_interval`: see [`idle_interval`].
+    pub fn new(epoch: u16, next: Vec<(String, Vec<i64>)>, idle_interval: Duration) -> Self {
+        ProgressKeeper { epoch, next, said: (Lsn(0), 0), said_at: None, idle_interval }
     }
 
     /// The next offset of every partition.
@@ -48,7 +58,7 @@ impl ProgressKeeper {
         let wait = match (confirmed.0 > self.said.0, settled) {
             (true, true) => INTERVAL_MIN,
             (true, false) => INTERVAL_FLOWING,
-            (false, _) => INTERVAL_IDLE,
+            (false, _) => self.idle_interval,
         };
         // Nothing has been confirmed yet, or it is not known as of when, or the server has been silent: then there is nothing to say.
         if since < wait || confirmed.0 == Lsn(0) || confirmed.1 == 0 || confirmed == self.said {
@@ -65,7 +75,7 @@ mod tests {
 
     #[test]
     fn idle_flowing_and_caught_up_have_their_own_pace() {
-        let mut keeper = ProgressKeeper::new(1, vec![("g".to_owned(), vec![0, 5])]);
+        let mut keeper = ProgressKeeper::new(1, vec![("g".to_owned(), vec![0, 5])], INTERVAL_IDLE_BOUND);
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         assert!(keeper.acknowledged(0, 1, 7));

@@ -18,6 +18,7 @@ mod history;
 mod session;
 
 pub(crate) use checkpoint::Checkpoint;
+pub use checkpoint::check as slot_check;
 use session::{Session, session};
 
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);

@@ -15,6 +15,7 @@ mod when;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::change::Row;
 use crate::shown::Shown;
@@ -110,6 +111,11 @@ impl Policy {
     /// Whether a column's values are for nobody to see.
     pub fn is_private(&self, table: &str, column: &str) -> bool {
         self.rules.get(table).is_some_and(|rules| rules.private.contains(column))
+    }
+
+    /// The closest bound that a view sets to how far a tier may be behind; `None`: no view sets one.
+    pub fn closest_bound(&self) -> Option<Duration> {
+        self.views.values().filter_map(|view| view.staleness).map(|staleness| staleness.bound).min()
     }
 
     /// Whether what stands under a name in an entry of a view is for nobody to see. A row's field holds several columns: one

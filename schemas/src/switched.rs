@@ -25,7 +25,7 @@ pub async fn read(kafka: &KafkaConfig, id: &str) -> Result<Switches, KafkaError>
     let mut switches = Switches::default();
     while let Some(message) = tail.next_before_end().await? {
         match Switch::from_json(message.payload().unwrap_or_default()) {
-            Ok(switch) => switches.take(message.offset(), switch),
+            Ok(switch) => drop(switches.take(message.offset(), switch)),
             Err(_) => switches.pass(message.offset()),
         }
     }
@@ -52,8 +52,14 @@ impl Switched {
         tokio::spawn(async move {
             let take = |message: OwnedMessage| match Switch::from_json(message.payload().unwrap_or_default()) {
                 Ok(switch) => {
-                    tracing::info!(what = %switch.what, on = switch.on, by = switch.by, reason = switch.reason, "an operator's switch");
-                    tell.send_modify(|switches| switches.take(message.offset(), switch));
+                    tell.send_if_modified(|switches| {
+                        let is_news = switches.take(message.offset(), switch.clone());
+                        if is_news {
+                            let Switch { what, on, by, reason, .. } = &switch;
+                            tracing::info!(%what, on, by, reason, "an operator's switch");
+                        }
+                        is_news
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a switch that can't be read was passed over");

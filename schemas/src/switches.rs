@@ -94,15 +94,18 @@ pub struct Switches {
     versions: BTreeMap<String, Versions>,
     /// The topic is read again from its beginning where reading failed: what was taken in counts once.
     next: i64,
+    /// The newest turn that was taken in.
+    newest_at: i64,
 }
 
 impl Switches {
-    /// Takes the topic's record at an offset in.
-    pub fn take(&mut self, offset: i64, switch: Switch) {
-        if offset < self.next {
-            return;
+    /// Takes the topic's record at an offset in; `false`: it was taken in before. A newer one at an older offset is of a
+    /// topic that was made anew.
+    pub fn take(&mut self, offset: i64, switch: Switch) -> bool {
+        if offset < self.next && switch.at <= self.newest_at {
+            return false;
         }
-        self.next = offset + 1;
+        (self.next, self.newest_at) = (offset + 1, self.newest_at.max(switch.at));
         match (&switch.what, switch.versions) {
             (What::Warming { view }, _) if !switch.on => drop(self.done.insert(view.clone())),
             (What::Versions { view }, Some(versions)) => drop(self.versions.insert(view.clone(), versions)),
@@ -117,6 +120,7 @@ impl Switches {
             let oldest = self.newest.values().min_by_key(|switch| switch.at).map(|switch| switch.what.clone());
             oldest.map(|what| self.newest.remove(&what));
         }
+        true
     }
 
     /// Passes over a record of the topic that can't be read.
@@ -215,5 +219,16 @@ mod tests {
         switches.take(3, switch(pause(None), true, 100));
         assert!(paused(&switches, 2, 1) && !switches.pauses("customers", 2, 1));
         assert_eq!(switches.on(60).count(), 1);
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_heard() {
+        let turn = |what: What, at| Switch { at, ..switch(what, true, i64::MAX) };
+        let mut switches = Switches::default();
+        assert!(switches.take(6, turn(pause(None), 5)));
+        assert!(!switches.take(6, turn(pause(None), 5)), "read again");
+        assert!(switches.take(0, turn(What::Bypass { view: "cart".to_owned() }, 8)), "newer, at an older offset");
+        assert!(switches.bypasses("cart", 9) && switches.pauses("catalogue", 0, 9));
+        assert_eq!(switches.next(), 1);
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use lockstep_process::retry::Pauses;
-use lockstep_schemas::position::Lsn;
+use lockstep_schemas::position::{Lsn, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use lockstep_process::Shutdown;
@@ -97,6 +97,7 @@ pub struct GateState {
 pub struct Gate {
     waits: mpsc::Sender<Wait>,
     state: watch::Receiver<GateState>,
+    horizon: watch::Receiver<Option<Position>>,
 }
 
 impl Gate {
@@ -104,9 +105,11 @@ impl Gate {
     pub fn start(database: Database, shutdown: Shutdown) -> (Gate, tokio::task::JoinHandle<()>) {
         let (waits, requests) = mpsc::channel(WAITS_MAX);
         let (tell, state) = watch::channel(GateState::default());
-        let keeper = Keeper { question: question(database.slot()), database, view: View::default(), waiting: Vec::new(), tell };
+        let (horizon_tell, horizon) = watch::channel(None);
+        let (question, view) = (question(database.slot()), View::default());
+        let keeper = Keeper { question, database, view, waiting: Vec::new(), tell, horizon_tell };
         let task = tokio::spawn(keeper.run(requests, shutdown));
-        (Gate { waits, state }, task)
+        (Gate { waits, state, horizon }, task)
     }
 
     /// Waits until the batch may be applied.
@@ -130,6 +133,12 @@ impl Gate {
         settled.await.map_err(|_| GateShut)
     }
 
+    /// Everything before it is visible to whoever begins to read now. It is as far as the last answer told: nobody waits.
+    /// `None`: not known yet.
+    pub fn horizon(&self) -> Option<Position> {
+        *self.horizon.borrow()
+    }
+
     /// How the gate is.
     pub fn state(&self) -> GateState {
         self.state.borrow().clone()
@@ -142,6 +151,7 @@ struct Keeper {
     view: View,
     waiting: Vec<Wait>,
     tell: watch::Sender<GateState>,
+    horizon_tell: watch::Sender<Option<Position>>,
 }
 
 impl Keeper {
@@ -229,7 +239,9 @@ impl Keeper {
                 identity.0, identity.1, epoch.number, epoch.system_identifier, epoch.timeline
             ));
         }
+        let number = epoch.number;
         self.view.learn(epoch, snapshot, insert, next_xid);
+        self.horizon_tell.send_replace(Some(Position::before(number, self.view.horizon)));
         for wait in &mut self.waiting {
             match wait {
                 Wait::Settled(wish @ None, _) => *wish = Some(insert),

@@ -10,7 +10,7 @@ use lockstep_source::{Database, DatabaseError, epoch};
 use lockstep_tiers::Place;
 use tokio::time::Instant;
 
-use super::status::Watermarks;
+use super::status::{Reached, Watermarks};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -43,7 +43,9 @@ pub(crate) async fn behind(
             // A look that takes longer than all the time there is has seen nothing.
             let reached = tokio::time::timeout_at(deadline, watermarks.read(tier, &place)).await;
             let reached = reached.map_or(Ok(None), |reached| reached)?;
-            if reached.is_none_or(|reached| reached.position < wanted) {
+            // A tier of a later epoch than the database's has applied nothing of this history.
+            let has_reached = |reached: &Reached| reached.position.epoch == wanted.epoch && reached.position >= wanted;
+            if !reached.as_ref().is_some_and(has_reached) {
                 still.push(place);
             }
         }

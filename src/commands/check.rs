@@ -19,6 +19,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy) -> anyhow::Result<Exit
         Err(failure) => checks.push(Check::new("database", Err(failure))),
     }
     checks.extend(lockstep_ingest::topic_checks(kafka, policy, config.partitions).await);
+    checks.extend(lockstep_ingest::slot_check(kafka, &database_config.slot).await);
     for check in &checks {
         match &check.found {
             Ok(found) => output::line(&format!("ok    {}: {found}", check.what)),

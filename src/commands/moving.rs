@@ -14,6 +14,7 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::invalidation::{Subject, WHOLE_PARTITION};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::signal::Signal;
+use lockstep_schemas::topics;
 use lockstep_source::{Database, signals};
 use lockstep_tiers::cluster::{Handed, How};
 use lockstep_tiers::{Layout, Place, Tier};
@@ -31,6 +32,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &MoveArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let tier_name = name(args.tier);
     let layout = Layout::new(policy, &config.namespace, config.partitions);
     let slot = layout.slot(&place(policy, config.partitions, &args.lane)?);
@@ -39,6 +41,11 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &MoveArgs) -> an
     let all =
         all.flat_map(|group| (0..config.partitions).map(|partition| Place { group: Arc::clone(group), partition }));
     let places: Vec<Place> = all.filter(|place| layout.slot(place) == slot).collect();
+    if places.is_empty() {
+        // Whatever lies there is not ours.
+        let what = format!("{} has no entries in {}: no view of its group lies there", args.lane, tier_name.as_str());
+        return Err(Failure::new(FailureKind::Usage, what).remedy("`lockstep placement` lists the lanes that do").into());
+    }
     let began = Instant::now();
     let cluster = open(config, args.tier).await?;
     let way = cluster.way(slot, &args.to).await.map_err(|error| away(tier_name, error))?;

@@ -39,7 +39,7 @@ use select::{Selection, is_meant};
 const TURN: i64 = 0x6c6f_636b_7061_726b;
 /// Things of one transaction.
 const STEP_MAX: usize = 100;
-/// Ingest says how far it is once a second.
+/// Ingest says how far it is every second or two.
 const INGEST_WAIT_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(config: &Config, policy: &Policy, command: &ParkedCommand) -> anyhow::Result<()> {
@@ -174,6 +174,10 @@ impl Resolving<'_> {
             shutdown.run_until_cancelled(tokio::time::sleep(pause * taken as u32)).await;
         }
         self.report(&done);
+        if shutdown.is_cancelled() {
+            let stopped = Failure::new(FailureKind::NotYet, "stopped before all that was meant had been looked at");
+            return Err(stopped.remedy("the same command goes on").into());
+        }
         Ok(())
     }
 
@@ -193,7 +197,7 @@ impl Resolving<'_> {
                 came.is_none() && is_meant(&self.args.choice, *id, word) && !done.left.contains_key(id)
             })
             .map(|(id, word, _)| (id, word.clone()))
-            .take(if self.args.dry_run { usize::MAX } else { STEP_MAX })
+            .take(if self.args.dry_run { usize::MAX } else { STEP_MAX.min(self.args.rate.get() as usize) })
             .collect();
         if self.args.dry_run {
             let mut selection = self.selection(&meant).await?;

@@ -22,6 +22,7 @@ use lockstep_schemas::invalidation::Subject;
 use lockstep_schemas::policy::{Policy, View};
 use lockstep_schemas::signal::{SUBJECTS_MAX, Signal};
 use lockstep_schemas::switches::{Switch, What};
+use lockstep_schemas::topics;
 use lockstep_schemas::versions::{Versions, named};
 use lockstep_source::loader::Loader;
 use lockstep_source::signals::Turn;
@@ -55,6 +56,7 @@ const COVERED_MIN: f64 = 0.95;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let view = view(policy, &args.view)?;
     is_warmed_from_the_database(view)?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let versions = versions_of(config, view).await?;
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;

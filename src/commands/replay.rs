@@ -18,6 +18,7 @@ use lockstep_process::failure::FailureKind;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::topics;
 use lockstep_source::{Database, signals};
 use lockstep_tiers::{Layout, Place};
 use serde_json::json;
@@ -41,6 +42,7 @@ const ROUND: u64 = 500;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &ReplayArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     roles::listen_for_signals(shutdown.clone())?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let layout = Layout::new(policy, &config.namespace, config.partitions);
     let choice = Choice::of(policy, args)?;
     let mut notes = Notes::open(args.notes.as_deref(), &args.fingerprint())?;

@@ -8,6 +8,7 @@ use lockstep_process::Failure;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_schemas::policy::{Policy, TierName};
+use lockstep_schemas::position::Position;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
@@ -82,7 +83,7 @@ impl Watermarks {
 
 /// How far a tier has come in one place.
 pub(crate) struct Reached {
-    pub position: lockstep_schemas::position::Position,
+    pub position: Position,
     offset: i64,
     at: i64,
     counted: (u64, u64),
@@ -134,6 +135,11 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let is_paused = |place: &Place| {
         switches.as_ref().is_ok_and(|switches| switches.pauses(&place.group, place.partition, now_micros()))
     };
+    let epoch = status.ingest.position.as_deref().and_then(|position| position.parse::<Position>().ok());
+    let is_future = |reached: &Option<Reached>| {
+        let later = |reached: &Reached| epoch.is_some_and(|log| reached.position.epoch > log.epoch);
+        reached.as_ref().is_some_and(later)
+    };
     let mut slowest: BTreeMap<Place, i64> = BTreeMap::new();
     for ((tier, place), (behind, reached)) in second {
         let (behind_before, before) = &first[&(tier, place.clone())];
@@ -152,6 +158,7 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
             partition: place.partition,
             state: match state::of_lane(behind, age, moves, status.ingest.state) {
                 _ if is_paused(&place) => state::State::Paused,
+                _ if is_future(&reached) => state::State::Future,
                 state => state,
             },
             position: reached.map(|reached| reached.position.to_string()),

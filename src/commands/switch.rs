@@ -1,6 +1,7 @@
 //! `lockstep pause`, `resume` and `bypass`: the stop button. Each turn of a switch has a reason, ends by itself, and stays in
 //! the topic as the trail of who did what.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ pub(crate) async fn pause(config: &Config, policy: &Policy, args: &PauseArgs) ->
         return Err(Failure::new(FailureKind::Usage, "a lane may be paused for a day at most")
             .remedy("its log is kept for a week; pause again before it ends"));
     }
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let what = lane(policy, config.partitions, &args.lane)?;
     turn(config, what, true, &args.switch).await
 }
@@ -51,15 +53,33 @@ pub(crate) async fn bypass(config: &Config, policy: &Policy, args: &BypassArgs) 
 
 async fn turn(config: &Config, what: What, on: bool, args: &SwitchArgs) -> Result<(), Failure> {
     let kafka = config.kafka()?;
+    if on && args.duration.is_zero() {
+        let what = format!("a {what} of no time is none");
+        return Err(Failure::new(FailureKind::Usage, what).remedy("say how long, e.g. --for 30m"));
+    }
     // Of a topic that is not there nobody would ever hear.
-    switches(kafka).await.map_err(|error| log_away(kafka, error))?;
+    let switches = switches(kafka).await.map_err(|error| log_away(kafka, error))?;
     let at = now_micros();
+    let still_on = |switch: &&Switch| is_of_one_group(&switch.what, &what) && switch.what != what;
+    let others: Vec<String> =
+        switches.on(at).filter(still_on).map(|switch| format!("{} until {}", switch.what, time(switch.until))).collect();
+    if !on && !switches.on(at).any(|switch| switch.what == what) {
+        output::line(&format!("there is no {what}"));
+        others.iter().for_each(|other| output::line(&format!("still on: {other}")));
+        return Ok(());
+    }
     let until = at.saturating_add(i64::try_from(args.duration.as_micros()).unwrap_or(i64::MAX));
     let switch = Switch { what, on, reason: args.reason.clone(), by: who(), at, until, versions: None };
     publish(kafka, &switch).await?;
     let key = &switch.what;
     output::line(&if on { format!("{key} until {}", time(until)) } else { format!("end of the {key}") });
+    others.iter().for_each(|other| output::line(&format!("still on: {other}")));
     Ok(())
+}
+
+/// Whether two pauses hold lanes of one group: the end of one does not end the other.
+fn is_of_one_group(one: &What, other: &What) -> bool {
+    matches!((one, other), (What::Pause { group: one, .. }, What::Pause { group: other, .. }) if one == other)
 }
 
 /// A turn of a switch, where everybody reads it.
@@ -122,7 +142,9 @@ pub(super) async fn as_read(config: &Config, policy: &Policy) -> Result<Policy, 
 /// Who turns the switch, as far as this machine knows.
 pub(super) fn who() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "?".to_owned());
+    // Under systemd or cron there is no such variable.
+    let uid = || std::fs::metadata("/proc/self").map_or_else(|_| "?".to_owned(), |own| format!("uid {}", own.uid()));
+    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| uid());
     format!("{user}@{}", host.trim())
 }
 

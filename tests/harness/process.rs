@@ -27,3 +27,11 @@ pub fn limit_file_bytes(pid: u32, bytes: u64) {
     let done = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
     assert_eq!(done, 0, "a limit for {pid}: {}", io::Error::last_os_error());
 }
+
+/// Whether a process has a handler of its own for a signal.
+pub fn catches(pid: u32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or_default();
+    caught >> (signal - 1) & 1 == 1
+}

@@ -13,9 +13,11 @@ use crate::site::{LIMIT, PARTITIONS, Site, path};
 /// What tells it from the first one, beside its partitions and its gateway.
 const FILE: &str = "namespace = \"second\"\n\
                     [database]\nslot = \"lockstep_second\"\n\
-                    [kafka]\ntopic_prefix = \"lockstep.second\"\n\
+                    [kafka]\ntopic_prefix = \"second\"\n\
                     [edge]\nresponse_ms_max = 1000\n";
 const MORE_PARTITIONS: usize = 2 * PARTITIONS;
+
+const CONFIGURED_WRONGLY: i32 = 78;
 
 struct Second {
     lockstep: Lockstep,
@@ -43,10 +45,24 @@ impl Second {
     }
 }
 
+/// Its slot alone does not make it another installation.
+fn two_logs_in_one_are_refused(site: &Site) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lockstep.toml");
+    std::fs::write(&file, "[database]\nslot = \"lockstep_second\"\n").expect("a configuration");
+    let lockstep = site.shop.lockstep.clone().set("LOCKSTEP_CONFIG", file.to_str().expect("a path"));
+    let word = "hold the log of slot lockstep, not of lockstep_second";
+    let ended = lockstep.run(&["run", "--role", "ingest"]);
+    assert!(ended.code == Some(CONFIGURED_WRONGLY) && ended.stderr.contains(word), "{ended}");
+    let checked = lockstep.run(&["check"]);
+    assert!(checked.code != Some(0) && checked.stdout.contains(word), "{checked}");
+}
+
 /// Readers keep their hits, before they are switched and after; each installation stays right while both are there.
 pub fn another_partition_count(site: &mut Site) {
     let (load, readers) = (Load::start(site), Readers::start(site));
     let before = readers.ratio();
+    two_logs_in_one_are_refused(site);
     let second = Second::beside(site);
     let roles = second.start();
     second.lockstep.ask(&["warm", "product_all"]);

@@ -111,9 +111,12 @@ fn refusals(site: &Site) {
 fn clustered(redis_version: RedisVersion, entries: usize) -> Site {
     let site = Site::of(StackOptions { redis_version, redis_l2_cluster: true, ..StackOptions::default() });
     let last = entries * PARTITIONS - 1;
-    site.applied(&format!(
+    let lsn = site.shop.commit(&format!(
         "INSERT INTO products (product_id, name) SELECT 'M' || n, 'bowl' FROM generate_series(0, {last}) AS n"
     ));
+    let limit = format!("{}s", MOVE_LIMIT.as_secs());
+    let applied = site.shop.lockstep.start(&["wait", "--for", &lsn, "--tier", "l2", "--timeout", &limit]);
+    assert_eq!(applied.wait(MOVE_LIMIT).code, Some(0));
     let warm = site.shop.lockstep.start(&["warm", "product_all"]).wait(MOVE_LIMIT);
     assert_eq!(warm.code, Some(0), "{warm}");
     site

@@ -53,7 +53,7 @@ impl Refusal {
     fn remedy(self) -> &'static str {
         match self {
             Refusal::Schema | Refusal::Form => {
-                "write Avro by the schema lockstep.forecast.Score, framed with its id in lockstep.schemas"
+                "write Avro by the schema lockstep.forecast.Score, framed with its id in our topic of schemas"
             }
             Refusal::Score => "write expected lines: a number, 0 or more",
             Refusal::Product => "write the entity key of the group catalogue as it is",

@@ -91,6 +91,7 @@ mod tests {
         let checkpoint = |epoch, confirmed| {
             let next = [("g".to_owned(), vec![7, 9])].into();
             Some(Checkpoint {
+                slot: None,
                 epoch,
                 confirmed: Lsn(confirmed),
                 next,

@@ -36,7 +36,9 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     let lost = slot.as_ref().is_some_and(|slot| slot.wal_status == "lost");
     if lost {
         return Err(Failure::configuration(format!("slot {slot_name} has lost its log (wal_status = lost)"))
-            .remedy("drop it with pg_drop_replication_slot; ingest then begins a new epoch with a new slot"));
+            .remedy(format!(
+                "run SELECT pg_drop_replication_slot('{slot_name}'); ingest then begins a new epoch with a new slot"
+            )));
     }
     let confirmed = match slot {
         Some(slot) => slot.confirmed_flush,

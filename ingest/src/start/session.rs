@@ -20,7 +20,7 @@ use super::{Checkpoint, checkpoint};
 use crate::ledger::Ledger;
 use crate::members::Members;
 use crate::metrics::IngestMetrics;
-use crate::progress::ProgressKeeper;
+use crate::progress::{ProgressKeeper, idle_interval};
 use crate::publisher::Publisher;
 use crate::records::Limits;
 use crate::snapshot::{Reader, SnapshotKeeper};
@@ -61,6 +61,9 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let made_anew = crate::topics::ensure(kafka, policy, config.partitions).await?;
     let batch_bytes_max = crate::topics::batch_bytes_max(kafka, policy).await;
     let (checkpoint, outdated) = checkpoint::read_all(kafka).await.map_err(kafka_failed)?;
+    if let Some(checkpoint) = &checkpoint {
+        checkpoint.insist_on(kafka, &database_config.slot)?;
+    }
     let groups: Vec<String> = policy.groups.keys().map(ToString::to_string).collect();
     let ends = end_offsets(kafka, groups.clone(), config.partitions).await.map_err(kafka_failed)?;
     let schemas_gone = checkpoint.is_some() && registry::read(kafka).await.map_err(kafka_failed)?.is_empty();
@@ -101,6 +104,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         chunks,
     };
     let (marking, marks) = mpsc::channel(1);
+    let idle_interval = idle_interval(policy.closest_bound());
     let members = log.checkpoint.as_ref().map(|checkpoint| checkpoint.members.clone()).unwrap_or_default();
     let (seeing, seen) = tokio::sync::watch::channel(members.clone());
     let (publisher, reports) = Publisher::open(kafka, batch_bytes_max).map_err(kafka_failed)?;
@@ -116,8 +120,9 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         broker: Broker::new(),
         schemas,
         ledger: Ledger::from(confirmed),
-        progress: ProgressKeeper::new(epoch.number, log.ends),
+        progress: ProgressKeeper::new(epoch.number, log.ends, idle_interval),
         checkpoint: Checkpoint {
+            slot: Some(database_config.slot.clone()),
             epoch: epoch.number,
             confirmed: Lsn(0),
             next: BTreeMap::new(),
@@ -154,7 +159,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let beside = async {
         tokio::join!(
             reader.run(shutdown.clone()),
-            watch::mark(database, &marking),
+            watch::mark(database, &marking, idle_interval / 2),
             watch::watch(database, &database_config.slot, members, metrics)
         );
     };

@@ -87,6 +87,12 @@ pub(super) fn print(status: &Status) {
             ));
         }
     }
+    for (tier, _) in status.tiers.iter().filter(|(_, lanes)| lanes.iter().any(|lane| lane.state == State::Future)) {
+        output::line(&format!(
+            "{tier} has applied what the database does not know: was that restored from a backup? Start ingest, which begins \
+             a new epoch, or flush the tier"
+        ));
+    }
     output::line(&warmer::text(status.warmer.as_ref()));
     audit::lines(&status.audit).iter().for_each(|line| output::line(line));
     match &status.switches {
@@ -118,6 +124,7 @@ fn name(state: State) -> &'static str {
         State::Behind => "behind",
         State::Stalled => "stalled",
         State::Paused => "paused",
+        State::Future => "future",
         State::Unknown => "unknown",
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Progress is said at least once a second; a lane follows within another. Beyond this the silence means something.
+/// Progress is said every second or two; a lane follows within another. Beyond this the silence means something.
 const SILENT_SECONDS: f64 = 10.0;
 /// What is younger is up to date, for people.
 const CURRENT_SECONDS: f64 = 3.0;
@@ -21,6 +21,8 @@ pub(crate) enum State {
     Stalled,
     /// An operator holds it.
     Paused,
+    /// Of an epoch that the log has not come to: the database was put back behind what the tier has applied.
+    Future,
     /// Nothing is known of it.
     Unknown,
 }
@@ -48,8 +50,9 @@ pub(crate) fn of_lane(records_behind: i64, age_seconds: Option<f64>, moves: bool
         Some(age) if age > SILENT_SECONDS && ingest == State::Behind && records_behind == 0 => State::Behind,
         Some(age) if age > SILENT_SECONDS && !moves => State::Stalled,
         Some(age) if age > CURRENT_SECONDS => State::Behind,
-        Some(_) if moves && records_behind > 0 => State::Current,
-        Some(_) => State::Idle,
+        Some(_) if records_behind == 0 => State::Idle,
+        Some(_) if moves => State::Current,
+        Some(_) => State::Behind,
     }
 }
 
@@ -73,6 +76,7 @@ mod tests {
         assert_eq!(of_ingest(Some(60.0), Some(1 << 30), true), State::Behind, "late, but it drains a backlog");
         assert_eq!(of_lane(0, Some(1.2), false, State::Idle), State::Idle);
         assert_eq!(of_lane(5, Some(0.1), true, State::Current), State::Current);
+        assert_eq!(of_lane(5, Some(0.1), false, State::Current), State::Behind, "there is something to do");
         assert_eq!(of_lane(900, Some(5.0), true, State::Current), State::Behind);
         assert_eq!(of_lane(900, Some(50.0), true, State::Current), State::Behind, "late, but it moves");
         assert_eq!(of_lane(900, Some(50.0), false, State::Current), State::Stalled);

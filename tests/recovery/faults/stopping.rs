@@ -3,6 +3,7 @@
 use crate::faults::{owns, said};
 use crate::front::Purge;
 use crate::harness::cut::{Mode, Towards};
+use crate::harness::process::catches;
 use crate::harness::until;
 use crate::load::Load;
 use crate::shop::DRAIN_LIMIT;
@@ -27,8 +28,10 @@ pub fn in_all_states(site: &mut Site, load: &Load) -> String {
         }
         start(site);
     }
-    // It has not come to its partitions yet.
+    // It has not come to its partitions yet; but a process that does not listen yet, nobody can ask.
     start_over(site);
+    let pid = site.engine.as_ref().expect("an engine").pid();
+    until("the engine to listen", LIMIT, || catches(pid, libc::SIGTERM).then_some(()));
     seen.push(format!("just started: {:.1} s", terminated(site)));
     site.ways().edge.purges_get(Purge::Answered("500 Broken"));
     start(site);

@@ -10,11 +10,11 @@ use crate::core::{Means, Turn};
 
 /// The watermark moves without actions this often, where the partition had changes.
 const MOVE_ACTIVE: Duration = Duration::from_millis(100);
-/// Where it had none, with progress that is news, at the earliest so long after the last time: an idle ingest says it once a
-/// second, all lanes hear it at once, and their calls go together.
+/// Where it had none, with progress that is news, at the earliest so long after the last time: an idle ingest says it every
+/// second or two, all lanes hear it at once, and their calls go together.
 const MOVE_IDLE: Duration = Duration::from_millis(800);
 /// Without news it is said again, so that a tier that forgets while ingest is silent is found out.
-const MOVE_SILENT: Duration = Duration::from_secs(2);
+const MOVE_SILENT: Duration = Duration::from_secs(3);
 /// Records that progress speaks of, and that do not come for so long, may be gone from the log.
 const MISSED_AFTER: Duration = Duration::from_secs(2);
 
