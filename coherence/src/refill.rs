@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Position;
 use lockstep_source::gate::Gate;
@@ -13,10 +14,25 @@ use tokio_util::task::TaskTracker;
 
 use crate::core::event::Mine;
 
-/// Queries of this kind under way at once.
-const QUERIES_MAX: usize = 4;
-/// Batches that wait for a query; of more, the leases run out by themselves, and readers fill.
+/// Batches of a kind that are filled at once.
+const UNDER_WAY_MAX: usize = 4;
+/// Batches of a kind that wait for that; of more, the leases run out by themselves, and readers fill.
 const WAITING_MAX: usize = 512;
+/// Entries of a batch that are filled at once from another view.
+const THROUGH_AT_ONCE: usize = 16;
+
+/// How many batches of one kind are under way, and wait.
+#[derive(Clone)]
+struct Limit {
+    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Limit { places: Arc::new(Semaphore::new(WAITING_MAX)), permits: Arc::new(Semaphore::new(UNDER_WAY_MAX)) }
+    }
+}
 
 /// The engine's own filling. Clones share its limit.
 #[derive(Clone)]
@@ -24,21 +40,15 @@ pub(crate) struct Refill {
     tiers: Tiers,
     policy: Arc<Policy>,
     gate: Gate,
-    places: Arc<Semaphore>,
-    permits: Arc<Semaphore>,
+    from_database: Limit,
+    /// Entries that are filled from another view wait for that view's: they must not keep the places of those.
+    through: Limit,
     tasks: TaskTracker,
 }
 
 impl Refill {
     pub fn new(tiers: Tiers, policy: Arc<Policy>, gate: Gate, tasks: TaskTracker) -> Self {
-        Refill {
-            tiers,
-            policy,
-            gate,
-            places: Arc::new(Semaphore::new(WAITING_MAX)),
-            permits: Arc::new(Semaphore::new(QUERIES_MAX)),
-            tasks,
-        }
+        Refill { tiers, policy, gate, from_database: Limit::new(), through: Limit::new(), tasks }
     }
 
     /// Fills them beside the lane.
@@ -47,10 +57,11 @@ impl Refill {
         if !mine.view.key.is_plain() {
             return;
         }
-        let Ok(waiting) = self.places.clone().try_acquire_owned() else { return };
-        let refill = self.clone();
+        let limit = if mine.view.through.is_some() { &self.through } else { &self.from_database };
+        let Ok(waiting) = limit.places.clone().try_acquire_owned() else { return };
+        let (refill, permits) = (self.clone(), limit.permits.clone());
         self.tasks.spawn(async move {
-            let Ok(permit) = refill.permits.acquire().await else { return };
+            let Ok(permit) = permits.acquire().await else { return };
             if let Err(error) = refill.fill(&place, &mine).await {
                 tracing::debug!(view = %mine.view.name, %error, "entries were not filled again; readers will");
             }
@@ -75,9 +86,13 @@ impl Refill {
                 self.tiers.fill_many(&mine.view, |_| place.clone(), &leases).await?;
             }
             Some(beneath) => {
-                for entity in &mine.entities {
+                let fill = async |entity: &String| {
                     self.tiers.get(beneath, entity).await?;
-                    self.tiers.fill_from_l2(&mine.view, beneath, place, entity, &mine.nonce).await?;
+                    self.tiers.fill_from_l2(&mine.view, beneath, place, entity, &mine.nonce).await.map(drop)
+                };
+                let mut fills = stream::iter(mine.entities.iter().map(fill)).buffer_unordered(THROUGH_AT_ONCE);
+                while let Some(filled) = fills.next().await {
+                    filled?;
                 }
             }
         }

@@ -253,7 +253,8 @@ mod tests {
             ca_file: None,
             sasl: None,
         };
-        let of_the_log = specs(&kafka, &policy, 4).into_iter().filter(|spec| is_of_the_log(&kafka, &policy, &spec.name));
+        let of_the_log =
+            specs(&kafka, &policy, 4).into_iter().filter(|spec| is_of_the_log(&kafka, &policy, &spec.name));
         let mut names: Vec<String> = of_the_log.map(|spec| spec.name).collect();
         names.sort();
         assert_eq!(names, ["shop.catalogue", "shop.checkpoint", "shop.customers", "shop.sales", "shop.schemas"]);

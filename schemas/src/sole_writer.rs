@@ -24,7 +24,9 @@ impl SoleWriter {
     /// is refused. So what the topic holds after this, it holds for good: read it then, not before.
     pub async fn open(kafka: &KafkaConfig, id: &str, name: &str) -> Result<Self, KafkaError> {
         let mut config = topics::producer(kafka, id);
-        config.set("transactional.id", topics::own_name(kafka, name)).set("message.timeout.ms", WRITE_WAIT_MAX.as_millis().to_string());
+        config
+            .set("transactional.id", topics::own_name(kafka, name))
+            .set("message.timeout.ms", WRITE_WAIT_MAX.as_millis().to_string());
         let kafka = kafka.clone();
         let open = move || {
             let producer = PolledProducer::open(&config, Answers)?;

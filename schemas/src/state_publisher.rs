@@ -6,8 +6,8 @@ use lockstep_process::config::KafkaConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 
-use crate::polled::{self, Answers, PolledProducer};
 use crate::hearing;
+use crate::polled::{self, Answers, PolledProducer};
 use crate::topics::{self, Topic};
 
 /// A producer of state. A client that has gone deaf is replaced, and what it had not delivered is published again: twice is

@@ -75,11 +75,7 @@ pub struct TopicSpec {
 }
 
 /// Every topic that Lockstep needs, for groups of `partitions` partitions each.
-pub fn all<'g>(
-    kafka: &KafkaConfig,
-    groups: impl IntoIterator<Item = &'g str>,
-    partitions: u32,
-) -> Vec<TopicSpec> {
+pub fn all<'g>(kafka: &KafkaConfig, groups: impl IntoIterator<Item = &'g str>, partitions: u32) -> Vec<TopicSpec> {
     const MONTH: (&str, &str) = ("retention.ms", "2592000000");
     const WEEK: (&str, &str) = ("retention.ms", "604800000");
     const FOREVER: (&str, &str) = ("retention.ms", "-1");
@@ -91,9 +87,8 @@ pub fn all<'g>(
     const BY_BROKER: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
     let spec = |name: String, partitions, settings: &[_]| TopicSpec { name, partitions, settings: settings.to_vec() };
     let one = |topic: Topic, settings: &[_]| spec(topic.name(kafka), 1, settings);
-    let groups = groups
-        .into_iter()
-        .map(|group| spec(of_group(kafka, group), partitions as i32, &[DELETE, WEEK, ELECTION]));
+    let groups =
+        groups.into_iter().map(|group| spec(of_group(kafka, group), partitions as i32, &[DELETE, WEEK, ELECTION]));
     let state = [SCHEMAS, CHECKPOINT, HOT, FORECAST, GRADE].map(|topic| one(topic, &[COMPACT, ELECTION]));
     let scores = one(SCORES, &[DELETE, WEEK, ELECTION, BY_BROKER]);
     let flow = [(PROGRESS, DAY), (PARKED, MONTH), (SWITCHES, FOREVER), (VIEWS, DAY)]

@@ -12,8 +12,8 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
-use crate::{catalog, epoch};
 use crate::database::{Database, DatabaseError, identifier, literal, required, table};
+use crate::{catalog, epoch};
 use part::Part;
 
 /// Entities in one SELECT.

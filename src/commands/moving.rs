@@ -44,7 +44,9 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &MoveArgs) -> an
     if places.is_empty() {
         // Whatever lies there is not ours.
         let what = format!("{} has no entries in {}: no view of its group lies there", args.lane, tier_name.as_str());
-        return Err(Failure::new(FailureKind::Usage, what).remedy("`lockstep placement` lists the lanes that do").into());
+        return Err(Failure::new(FailureKind::Usage, what)
+            .remedy("`lockstep placement` lists the lanes that do")
+            .into());
     }
     let began = Instant::now();
     let cluster = open(config, args.tier).await?;

@@ -61,8 +61,11 @@ async fn turn(config: &Config, what: What, on: bool, args: &SwitchArgs) -> Resul
     let switches = switches(kafka).await.map_err(|error| log_away(kafka, error))?;
     let at = now_micros();
     let still_on = |switch: &&Switch| is_of_one_group(&switch.what, &what) && switch.what != what;
-    let others: Vec<String> =
-        switches.on(at).filter(still_on).map(|switch| format!("{} until {}", switch.what, time(switch.until))).collect();
+    let others: Vec<String> = switches
+        .on(at)
+        .filter(still_on)
+        .map(|switch| format!("{} until {}", switch.what, time(switch.until)))
+        .collect();
     if !on && !switches.on(at).any(|switch| switch.what == what) {
         output::line(&format!("there is no {what}"));
         others.iter().for_each(|other| output::line(&format!("still on: {other}")));

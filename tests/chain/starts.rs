@@ -125,7 +125,8 @@ fn commit_ends(chain: &Chain, group: &str) {
     let mut list = TopicPartitionList::new();
     for topic_group in ["catalogue", "customers"] {
         let offset = Offset::Offset(end_of(chain, topic_group));
-        list.add_partition_offset(&topics::of_group(&chain.setting.kafka, topic_group), 0, offset).expect("a partition");
+        list.add_partition_offset(&topics::of_group(&chain.setting.kafka, topic_group), 0, offset)
+            .expect("a partition");
     }
     client(chain, group).commit(&list, CommitMode::Sync).expect("committed offsets");
     let committed = client(chain, group).committed_offsets(list.clone(), WAIT_MAX).expect("committed offsets");

@@ -184,7 +184,9 @@ impl Shop {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", &self.stack.endpoints().kafka).set("group.id", "test-scores");
         let consumer: BaseConsumer = settings.create().expect("a consumer");
-        until("the topic", WAIT_MAX, || consumer.fetch_watermarks(topics::SCORES.base_name(), 0, Duration::from_secs(5)).ok());
+        until("the topic", WAIT_MAX, || {
+            consumer.fetch_watermarks(topics::SCORES.base_name(), 0, Duration::from_secs(5)).ok()
+        });
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topics::SCORES.base_name(), 0, Offset::Beginning).expect("a partition");
         consumer.assign(&list).expect("an assignment");

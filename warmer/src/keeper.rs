@@ -368,7 +368,8 @@ impl Keeper {
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let parked = word.parked();
-            let said = self.publisher.publish(topics::PARKED, topics::SCORES.base_name().as_bytes(), &parked.to_json()).await;
+            let said =
+                self.publisher.publish(topics::PARKED, topics::SCORES.base_name().as_bytes(), &parked.to_json()).await;
             if let Err(error) = said {
                 self.incoming.lock().1.give_back(std::iter::once(word).chain(words));
                 return Err(error);

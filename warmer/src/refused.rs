@@ -125,7 +125,11 @@ impl Word {
         Parked {
             by: "warmer",
             reason: why.reason(),
-            cause: format!("{}: {count} records of {}, the first at offset {offset}", why.cause(), topics::SCORES.base_name()),
+            cause: format!(
+                "{}: {count} records of {}, the first at offset {offset}",
+                why.cause(),
+                topics::SCORES.base_name()
+            ),
             remedy: why.remedy(),
             table: topics::SCORES.base_name(),
             position: Position::LEAST,

@@ -35,10 +35,11 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     }
     let lost = slot.as_ref().is_some_and(|slot| slot.wal_status == "lost");
     if lost {
-        return Err(Failure::configuration(format!("slot {slot_name} has lost its log (wal_status = lost)"))
-            .remedy(format!(
+        return Err(Failure::configuration(format!("slot {slot_name} has lost its log (wal_status = lost)")).remedy(
+            format!(
                 "run SELECT pg_drop_replication_slot('{slot_name}'); ingest then begins a new epoch with a new slot"
-            )));
+            ),
+        ));
     }
     let confirmed = match slot {
         Some(slot) => slot.confirmed_flush,
@@ -53,7 +54,8 @@ pub(super) async fn establish(database: &Database, slot_name: &str, log: &LogSta
     };
     let greatest = epoch::greatest(database).await.map_err(away)?;
     let known_to_kafka = log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch);
-    let epoch = Epoch { number: greatest.max(known_to_kafka) + 1, system_identifier, timeline, slot: slot_name.to_owned() };
+    let epoch =
+        Epoch { number: greatest.max(known_to_kafka) + 1, system_identifier, timeline, slot: slot_name.to_owned() };
     Ok(History { epoch, confirmed, new_because: Some(doubt.unwrap_or("first start")) })
 }
 

@@ -22,8 +22,7 @@ impl Stream {
         let value = serde_json::to_vec(&resolution).unwrap_or_default();
         let purpose = Purpose::Word { transaction: open.number };
         let topic = Arc::clone(&self.topics.parked);
-        let record =
-            Record { topic: &topic, partition: 0, key: None, value: Some(&value), headers: &[], purpose };
+        let record = Record { topic: &topic, partition: 0, key: None, value: Some(&value), headers: &[], purpose };
         self.publish(&record).await
     }
 }
