@@ -13,6 +13,8 @@ use crate::site::{LIMIT, PARTITIONS, Site};
 const CALLED_WRONGLY: i32 = 64;
 /// The moves take what they take; a slow machine beside other builds.
 const MOVE_LIMIT: Duration = Duration::from_secs(300);
+/// Each copy of some hundred thousand is compared, on every node.
+const AUDIT_LIMIT: Duration = Duration::from_secs(900);
 
 /// A slot of about so many entries, with so many changes and reads before it and behind it; and, where asked for, one that
 /// another tool has left half way.
@@ -88,7 +90,7 @@ fn ends_well(site: &Site, load: Load, flow: usize) {
     eprintln!("{changes} changes, {reads} reads ({failed} without an answer) meanwhile");
     assert!(backwards.is_empty(), "{backwards:?}");
     site.settled();
-    let audit = site.shop.lockstep.start(&["audit", "--full", "--once"]).wait(MOVE_LIMIT);
+    let audit = site.shop.lockstep.start(&["audit", "--full", "--once"]).wait(AUDIT_LIMIT);
     assert_eq!(audit.code, Some(0), "{audit}");
 }
 
