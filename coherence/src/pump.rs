@@ -369,10 +369,14 @@ fn member(kafka: &KafkaConfig, lanes: &Arc<Lanes>, names: &[String]) -> Result<A
     Ok(Arc::new(consumer))
 }
 
-/// Listens, from beside, whether the member still hears.
+/// Listens, from beside, whether the member still hears. It keeps no hold of it: whoever drops the member last gives its
+/// partitions back, and waits for their lanes, which a task must not.
 fn listen(kafka: &KafkaConfig, consumer: &Arc<BaseConsumer<Context>>, runtime: &Handle) -> JoinHandle<()> {
-    let (kafka, consumer, progress) = (kafka.clone(), consumer.clone(), topics::PROGRESS.name(kafka));
-    let ask = move |wait_max| consumer.fetch_metadata(Some(&progress), wait_max);
+    let (kafka, consumer, progress) = (kafka.clone(), Arc::downgrade(consumer), topics::PROGRESS.name(kafka));
+    let ask = move |wait_max| {
+        let consumer = consumer.upgrade().ok_or(KafkaError::Canceled)?;
+        consumer.fetch_metadata(Some(&progress), wait_max)
+    };
     runtime.spawn(async move { hearing::until_deaf(&kafka, ask).await })
 }
 
