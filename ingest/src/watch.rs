@@ -16,16 +16,18 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// move past theirs. (An idle server writes less than this between two looks, our word included.)
 const FOREIGN_BYTES_MIN: u64 = 64 << 10;
 
-/// Looks where the log ends for as long as it is awaited, this often: so much older may the time be up to which the log is
-/// complete.
-pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>, interval: Duration) {
+/// The log's end is looked at this often: so much older may the time be up to which the log is complete.
+const MARK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Looks where the log ends for as long as it is awaited.
+pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>) {
     loop {
         match log_end(database).await {
             // One that has no place is not missed: others come.
             Ok(mark) => drop(marks.try_send(mark)),
             Err(error) => tracing::debug!(%error, "the log's end can't be looked at"),
         }
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(MARK_INTERVAL).await;
     }
 }
 

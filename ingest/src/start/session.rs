@@ -159,7 +159,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let beside = async {
         tokio::join!(
             reader.run(shutdown.clone()),
-            watch::mark(database, &marking, idle_interval / 2),
+            watch::mark(database, &marking),
             watch::watch(database, &database_config.slot, members, metrics)
         );
     };
