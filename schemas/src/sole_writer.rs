@@ -20,8 +20,8 @@ pub struct SoleWriter {
 }
 
 impl SoleWriter {
-    /// Becomes the installation's one writer under `name`: what an older one has not committed is undone, and what it tries from now on
-    /// is refused. So what the topic holds after this, it holds for good: read it then, not before.
+    /// Becomes the installation's one writer under `name`: what an older one has not committed is undone, and what it tries
+    /// from now on is refused. So what the topic holds after this, it holds for good: read it then, not before.
     pub async fn open(kafka: &KafkaConfig, id: &str, name: &str) -> Result<Self, KafkaError> {
         let mut config = topics::producer(kafka, id);
         config
