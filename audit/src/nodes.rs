@@ -144,7 +144,7 @@ impl Node {
         pipe.ignore_errors();
         for subject in subjects {
             pipe.cmd("HMGET").arg(&subject.mark).arg(&["pos", "floor", "at", "offset"]);
-            pipe.cmd("HGET").arg(subject.lease()).arg("nonce");
+            pipe.cmd("GET").arg(subject.lease());
             pipe.cmd("HGETALL").arg(&subject.key).cmd("PTTL").arg(&subject.key);
         }
         let answers: Vec<Value> = self.pipe(&pipe).await?;
@@ -171,7 +171,7 @@ impl Node {
             let mut pipe = redis::pipe();
             pipe.ignore_errors();
             for (at, _) in &leased {
-                pipe.cmd("HGET").arg(subjects[*at].lease()).arg("nonce");
+                pipe.cmd("GET").arg(subjects[*at].lease());
             }
             let again: Vec<Value> = self.pipe(&pipe).await?;
             for ((at, lease), again) in leased.into_iter().zip(again) {

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::position::Position;
 use lockstep_source::gate::Gate;
-use lockstep_tiers::through::ThroughError;
+use lockstep_tiers::through::{Leased, ThroughError};
 use lockstep_tiers::{Place, Tiers};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -81,9 +81,9 @@ impl Refill {
         match beneath {
             None => {
                 let low = self.low_of(mine);
-                let leases: Vec<_> =
-                    mine.entities.iter().map(|entity| (entity.clone(), mine.nonce.clone(), low)).collect();
-                self.tiers.fill_many(&mine.view, |_| place.clone(), &leases).await?;
+                let lease = |entity: &String| Leased { entity: entity.clone(), nonce: mine.nonce.clone(), low };
+                let leased: Vec<Leased> = mine.entities.iter().map(lease).collect();
+                self.tiers.fill_many(&mine.view, &leased).await?;
             }
             Some(beneath) => {
                 let fill = async |entity: &String| {

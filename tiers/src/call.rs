@@ -52,17 +52,35 @@ impl Calls {
         command
     }
 
-    /// Fills a leased entry. `born`: now, microseconds since 1970.
-    pub fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>, born: i64) -> Cmd {
-        let mut command = self.function("lockstep1_fill", place, [key]);
-        command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string()).arg(fill.source_at.to_string());
-        command.arg(fill.timeline).arg(millis(fill.ttl)).arg(born);
-        let Some(fields) = fill.fields else {
-            command.arg("_neg").arg("1");
-            return command;
-        };
-        for (name, text) in fields {
-            command.arg(&**name).arg(text);
+    /// Looks at some entries, and gets the right to fill those that are missing.
+    pub fn lease<'k>(
+        &self,
+        place: &Place,
+        keys: impl IntoIterator<IntoIter: ExactSizeIterator<Item = &'k Key>>,
+        nonce: &str,
+    ) -> Cmd {
+        let mut command = self.function("lockstep1_lease", place, keys);
+        command.arg(nonce).arg(millis(LEASE));
+        command
+    }
+
+    /// Fills leased entries, none of them twice, of one source: `source_at`, timeline and life are those of the first. `born`:
+    /// now, microseconds since 1970.
+    pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
+        let mut command = self.function("lockstep1_fill", place, fills.iter().map(|(key, _)| *key));
+        if let Some((_, first)) = fills.first() {
+            command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(born);
+        }
+        for (_, fill) in fills {
+            command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string());
+            let Some(fields) = fill.fields else {
+                command.arg(2).arg("_neg").arg("1");
+                continue;
+            };
+            command.arg(2 * fields.len());
+            for (name, text) in fields {
+                command.arg(&**name).arg(text);
+            }
         }
         command
     }

@@ -23,6 +23,8 @@ pub use measure::Account;
 pub use redis_error::RedisError;
 pub use sweep::{Swept, sweep};
 pub use through::{Answer, AnsweredBy, Kept, Tiers};
-pub use tier::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Tier, Watermark};
+pub use tier::{
+    Action, Applied, Apply, Fill, Filled, Found, Hit, Lease, Leases, Look, Mark, Outward, Read, Tier, Watermark,
+};
 pub use tier_error::TierError;
 pub use versions::Installed;

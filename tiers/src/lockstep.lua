@@ -5,9 +5,10 @@
 -- Positions are text of fixed width, so that comparing texts compares positions; never turn one into a number.
 --   _w      {tag}:_w   pos, offset, floor, timeline, at; on L2 also l3_owner, l3_begun, l3, l3_offset; counters
 --   entry   a hash, one field a column, and _low, _high, _born, or _neg (absence)
---   marker  <entry>:_lease: nonce, pos. It never lies beside a living entry [14].
+--   marker  <entry>:_lease, a text: pos, nonce. It never lies beside a living entry [14].
 
 local LEAST = '0000-0000000000000000-00000000'
+local WIDTH = #LEAST
 
 -- A call blocks its node, and `unpack` fails at 8,000. Refused before anything is written.
 local KEYS_MAX, ARGUMENTS_MAX, BYTES_MAX = 128, 4000, 320 * 1024
@@ -46,6 +47,18 @@ local function aged(key, age_ms)
   return born and now[1] * 1000000 + now[2] - born > age_ms * 1000
 end
 
+-- Writes a marker, `pos .. nonce`, where there is none, and says whether it did.
+local function grant(marker, text, lease_ms)
+  return redis.call('SET', marker, text, 'NX', 'PX', lease_ms)
+end
+
+-- Every other key, from one of them on.
+local function every_other(KEYS, first)
+  local some = {}
+  for k = first, #KEYS, 2 do some[#some + 1] = KEYS[k] end
+  return some
+end
+
 -- KEYS _w, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide), age_ms_max (0, or none: any age)
 -- -> {'hit', pos, timeline, at, begun, field, value, ...} | {'busy', pos, timeline, at, begun} | {'lease', ...}
 local function read(KEYS, ARGV)
@@ -62,34 +75,68 @@ local function read(KEYS, ARGV)
     for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = text end
     return answer
   end
-  if redis.call('EXISTS', KEYS[3]) == 1 then
-    answer[1] = 'busy'
-    return answer
-  end
-  redis.call('HSET', KEYS[3], 'nonce', ARGV[1], 'pos', pos)
-  redis.call('PEXPIRE', KEYS[3], ARGV[2])
-  answer[1] = 'lease'
+  answer[1] = grant(KEYS[3], pos .. ARGV[1], ARGV[2]) and 'lease' or 'busy'
   return answer
 end
 
--- KEYS _w, entry, marker.  ARGV nonce, low, high, source_at, timeline, ttl_ms, born, field, value, ...: the whole entry
--- -> 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
+-- KEYS _w, then entry, marker of each.  ARGV nonce, lease_ms
+-- -> {pos, timeline, 'hit' | 'busy' | 'lease' of each}: `read` of many, without what they hold
+local function lease(KEYS, ARGV)
+  local refused = too_large(KEYS, ARGV)
+  if refused then return refused end
+  local pos, floor, timeline = watermark(KEYS[1])
+  local answer, text = { pos, timeline }, pos .. ARGV[1]
+  local is_any_there = redis.call('EXISTS', unpack(every_other(KEYS, 2))) > 0
+  for k = 2, #KEYS, 2 do
+    local found = 'busy'
+    if is_any_there and living(KEYS[k], floor) then
+      found = 'hit'
+    elseif grant(KEYS[k + 1], text, ARGV[2]) then
+      found = 'lease'
+    end
+    answer[#answer + 1] = found
+  end
+  return answer
+end
+
+-- KEYS _w, then entry, marker of each, none of them twice.
+-- ARGV source_at, timeline, ttl_ms, born, then for each: nonce low high texts, and so many texts: field, value, ...: the whole entry
+-- -> for each 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
 local function fill(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
   if refused then return refused end
-  local lease = redis.call('HMGET', KEYS[3], 'nonce', 'pos')
-  if lease[1] ~= ARGV[1] then return 'void' end
-  redis.call('UNLINK', KEYS[3])                             -- whatever comes, this lease is used up
   local _, floor, timeline = watermark(KEYS[1])
-  local low, high = ARGV[2], ARGV[3]
-  if low < floor then return 'floor' end                    -- leased before a truncate, a new epoch, a lost node
-  if ARGV[4] < lease[2] then return 'behind' end            -- what was read lags what this tier has shown [3a-3e]
-  if timeline ~= '' and ARGV[5] ~= timeline then return 'timeline' end     -- read from a deposed primary [13e]
-  if high < low then high = low end
-  redis.call('UNLINK', KEYS[2])                             -- never into what is there [14i]
-  redis.call('HSET', KEYS[2], '_low', low, '_high', high, '_born', ARGV[7], unpack(ARGV, 8))
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
-  return 'ok'
+  local leases = redis.call('MGET', unpack(every_other(KEYS, 3)))
+  local answer, gone, filled, at = {}, {}, {}, 5
+  for k = 2, #KEYS, 2 do
+    local lease, low, word = leases[k / 2], ARGV[at + 1], 'ok'
+    if not lease or lease:sub(WIDTH + 1) ~= ARGV[at] then
+      word = 'void'
+    else
+      gone[#gone + 1] = KEYS[k + 1]                         -- whatever comes, this lease is used up
+      if low < floor then                                   -- leased before a truncate, a new epoch, a lost node
+        word = 'floor'
+      elseif ARGV[1] < lease:sub(1, WIDTH) then             -- what was read lags what this tier has shown [3a-3e]
+        word = 'behind'
+      elseif timeline ~= '' and ARGV[2] ~= timeline then    -- read from a deposed primary [13e]
+        word = 'timeline'
+      else
+        gone[#gone + 1] = KEYS[k]                           -- never into what is there [14i]
+        filled[#filled + 1] = { KEYS[k], at }
+      end
+    end
+    answer[#answer + 1] = word
+    at = at + 4 + tonumber(ARGV[at + 3])
+  end
+  if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
+  for _, one in ipairs(filled) do
+    local entry, first = one[1], one[2]
+    local low, high = ARGV[first + 1], ARGV[first + 2]
+    if high < low then high = low end
+    redis.call('HSET', entry, '_low', low, '_high', high, '_born', ARGV[4], unpack(ARGV, first + 4, first + 3 + ARGV[first + 3]))
+    redis.call('PEXPIRE', entry, ARGV[3])
+  end
+  return answer
 end
 
 -- KEYS _w, then entry, marker of each action.
@@ -135,8 +182,7 @@ local function apply(KEYS, ARGV)
       local gone = redis.call('UNLINK', entry)
       dropped = dropped + gone
       if gone + redis.call('UNLINK', marker) > 0 then       -- somebody wants it: ours to fill, so that nobody starves
-        redis.call('HSET', marker, 'nonce', ARGV[7], 'pos', ARGV[2])
-        redis.call('PEXPIRE', marker, ARGV[8])
+        grant(marker, ARGV[2] .. ARGV[7], ARGV[8])
         answer[#answer + 1] = (k - 2) / 2
       end
     end
@@ -181,6 +227,7 @@ local function sweep(KEYS, ARGV)
 end
 
 redis.register_function('lockstep1_read', read)
+redis.register_function('lockstep1_lease', lease)
 redis.register_function('lockstep1_fill', fill)
 redis.register_function('lockstep1_apply', apply)
 redis.register_function('lockstep1_own', own)

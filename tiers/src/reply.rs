@@ -4,7 +4,7 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::position::Position;
 use redis::Value;
 
-use crate::tier::{Applied, Filled, Hit, Lease, Mark, Read};
+use crate::tier::{Applied, Filled, Found, Hit, Lease, Leases, Mark, Read};
 use crate::tier_error::TierError;
 
 /// An answer's elements, taken one by one.
@@ -73,16 +73,36 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
     Ok(Hit { mark, low, high, fields: (!negative).then_some(fields) })
 }
 
-/// The answer to a fill.
-pub fn fill(value: Value) -> Result<Filled, TierError> {
-    let text: String = redis::from_redis_value(value)
-        .map_err(|_| TierError::Answer { function: "fill", answer: "no text".to_owned() })?;
-    match text.as_str() {
-        "ok" => Ok(Filled::Ok),
-        "void" => Ok(Filled::Void),
-        "floor" | "behind" | "timeline" => Ok(Filled::Refused),
-        _ => Err(TierError::Answer { function: "fill", answer: text }),
+/// The answer to a call for the leases of so many entries.
+pub fn lease(value: Value, count: usize) -> Result<Leases, TierError> {
+    let mut answer = Answer::of("lease", value)?;
+    let (position, timeline) = (answer.parsed()?, answer.text()?);
+    let mut found = Vec::with_capacity(count);
+    for _ in 0..count {
+        let word = answer.text()?;
+        found.push(match word.as_str() {
+            "hit" => Found::Hit,
+            "busy" => Found::Busy,
+            "lease" => Found::Lease,
+            _ => return answer.other(word),
+        });
     }
+    Ok(Leases { position, timeline, found })
+}
+
+/// The answer to the fills of so many entries.
+pub fn fill(value: Value, count: usize) -> Result<Vec<Filled>, TierError> {
+    let mut answer = Answer::of("fill", value)?;
+    let mut one = || {
+        let word = answer.text()?;
+        match word.as_str() {
+            "ok" => Ok(Filled::Ok),
+            "void" => Ok(Filled::Void),
+            "floor" | "behind" | "timeline" => Ok(Filled::Refused),
+            _ => answer.other(word),
+        }
+    };
+    (0..count).map(|_| one()).collect()
 }
 
 /// The answer to a batch.

@@ -1,6 +1,6 @@
 //! Lease, load, fill as one routine: how a read goes through the tiers to the database, and what it leaves behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use lockstep_schemas::position::Position;
 use lockstep_schemas::switched::Switched;
 
 use crate::layout::{Layout, Place};
-use crate::tier::{Fill, Filled, Hit, Lease, Mark, Read, Tier};
+use crate::tier::{ENTRIES_MAX, Fill, Filled, Found, Hit, Lease, Mark, Read, Tier, nonce};
 use crate::tier_error::TierError;
 
 /// How often a reader looks again while somebody else fills.
@@ -75,6 +75,26 @@ pub enum ThroughError {
     /// The database.
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+/// The right to fill one of many missing entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// Which.
+    pub entity: String,
+    /// The lease's name.
+    pub nonce: String,
+    /// Where the tier stood when it was granted, or further: what is read from now on holds all changes up to here.
+    pub low: Position,
+}
+
+/// What a look at many entities finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// How many are there.
+    pub there: u64,
+    /// Those that are missing, and ours to fill. Others are being filled by somebody else.
+    pub leased: Vec<Leased>,
 }
 
 /// L1 over L2 over the database. Clones share connections.
@@ -264,39 +284,71 @@ impl Tiers {
         Ok((loaded.fields, trusted, filled.map_or(Kept::Away, kept)))
     }
 
+    /// Looks at entities, and gets the right to fill those that the tier lacks.
+    pub async fn lease_many(&self, view: &View, entities: Vec<String>) -> Result<Looked, TierError> {
+        let (tier, nonce) = (self.of(view), nonce());
+        let mut places: BTreeMap<Place, Vec<String>> = BTreeMap::new();
+        for entity in entities {
+            places.entry(tier.layout().place(&view.group, &entity)).or_default().push(entity);
+        }
+        let calls = places.iter().flat_map(|(place, all)| all.chunks(ENTRIES_MAX).map(move |some| (place, some)));
+        let mut calls: FuturesUnordered<_> = calls
+            .map(async |(place, entities)| {
+                let keys: Vec<Key> = entities.iter().map(|entity| self.key(view, entity)).collect();
+                (entities, tier.lease(place, &keys, &nonce).await)
+            })
+            .collect();
+        let mut looked = Looked { there: 0, leased: Vec::new() };
+        while let Some((entities, leases)) = calls.next().await {
+            let leases = leases?;
+            for (entity, found) in entities.iter().zip(leases.found) {
+                match found {
+                    Found::Hit => looked.there += 1,
+                    Found::Lease => {
+                        let (entity, nonce) = (entity.clone(), nonce.clone());
+                        looked.leased.push(Leased { entity, nonce, low: leases.position });
+                    }
+                    // Somebody else is filling it.
+                    Found::Busy => {}
+                }
+            }
+        }
+        Ok(looked)
+    }
+
     /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
-    pub async fn fill_many(
-        &self,
-        view: &View,
-        place_of: impl Fn(&str) -> Place,
-        leases: &[(String, String, Position)],
-    ) -> Result<usize, ThroughError> {
-        let entities: Vec<String> = leases.iter().map(|(entity, _, _)| entity.clone()).collect();
-        let leases: HashMap<&str, (&str, Position)> =
-            leases.iter().map(|(entity, nonce, low)| (&**entity, (&**nonce, *low))).collect();
+    pub async fn fill_many(&self, view: &View, leased: &[Leased]) -> Result<usize, ThroughError> {
+        let entities: Vec<String> = leased.iter().map(|lease| lease.entity.clone()).collect();
+        let leases: HashMap<&str, &Leased> = leased.iter().map(|lease| (&*lease.entity, lease)).collect();
         let loaded = self.loader.load(view, &entities).await?;
-        let mut fills = FuturesUnordered::new();
+        let tier = self.of(view);
+        let mut places: BTreeMap<Place, Vec<(Key, Fill<'_>)>> = BTreeMap::new();
         for one in &loaded {
-            let Some((nonce, low)) = leases.get(&*one.entity).copied() else { continue };
-            let (place, key) = (place_of(&one.entity), self.key(view, &one.entity));
-            fills.push(async move {
-                let fill = Fill {
-                    nonce,
-                    low,
-                    high: one.high,
-                    source_at: Position::GREATEST,
-                    timeline: &one.timeline,
-                    ttl: view.ttl,
-                    fields: one.fields.as_ref(),
-                };
-                self.of(view).fill(&place, &key, &fill).await
-            });
+            let Some(lease) = leases.get(&*one.entity) else { continue };
+            let fill = Fill {
+                nonce: &lease.nonce,
+                low: lease.low,
+                high: one.high,
+                source_at: Position::GREATEST,
+                timeline: &one.timeline,
+                ttl: view.ttl,
+                fields: one.fields.as_ref(),
+            };
+            let place = tier.layout().place(&view.group, &one.entity);
+            places.entry(place).or_default().push((self.key(view, &one.entity), fill));
         }
-        let mut filled = 0;
-        while let Some(done) = fills.next().await {
-            filled += usize::from(done? == Filled::Ok);
+        let mut calls: FuturesUnordered<_> = places
+            .iter()
+            .map(async |(place, fills)| {
+                let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
+                tier.fill_many(place, &fills).await
+            })
+            .collect();
+        let mut count = 0;
+        while let Some(filled) = calls.next().await {
+            count += filled?.into_iter().filter(|filled| *filled == Filled::Ok).count();
         }
-        Ok(filled)
+        Ok(count)
     }
 
     async fn load(&self, view: &View, entity: &str) -> Result<Option<Loaded>, LoadError> {

@@ -20,9 +20,11 @@ use crate::tier_error::TierError;
 mod limits;
 mod rules;
 
-pub(crate) use limits::within_limits;
-pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_FIELDS_MAX};
-pub use rules::{Action, Applied, Apply, Fill, Filled, Hit, Lease, Look, Mark, Outward, Read, Watermark};
+pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRIES_MAX, ENTRY_BYTES_MAX, ENTRY_FIELDS_MAX};
+pub(crate) use limits::{calls_of, within_limits};
+pub use rules::{
+    Action, Applied, Apply, Fill, Filled, Found, Hit, Lease, Leases, Look, Mark, Outward, Read, Watermark,
+};
 
 /// How long a filler has; a database that takes longer than this makes misses, not mistakes.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
@@ -102,13 +104,34 @@ impl Tier {
         Ok(was_there)
     }
 
+    /// Looks at some entries of a place, and gets the right to fill those that are missing, all under one nonce.
+    pub async fn lease(&self, place: &Place, keys: &[Key], nonce: &str) -> Result<Leases, TierError> {
+        assert!((1..=ENTRIES_MAX).contains(&keys.len()), "the caller cuts");
+        reply::lease(self.link.call(&self.calls.lease(place, keys, nonce)).await?, keys.len())
+    }
+
     /// Fills a leased entry.
     pub async fn fill(&self, place: &Place, key: &Key, fill: &Fill<'_>) -> Result<Filled, TierError> {
-        if fill.is_too_large() {
-            tracing::warn!(tier = self.name.as_str(), %key, bytes = fill.bytes(), "an entry too large to be cached");
-            return Ok(Filled::Refused);
+        let filled = self.fill_many(place, &[(key, fill)]).await?;
+        Ok(filled.first().copied().unwrap_or(Filled::Void))
+    }
+
+    /// Fills leased entries of a place, none of them twice; says of each, in their order, what became of it.
+    pub async fn fill_many(&self, place: &Place, fills: &[(&Key, &Fill<'_>)]) -> Result<Vec<Filled>, TierError> {
+        let mut all = Vec::with_capacity(fills.len());
+        for call in calls_of(fills) {
+            if let [(key, fill)] = call
+                && fill.is_too_large()
+            {
+                let bytes = fill.bytes();
+                tracing::warn!(tier = self.name.as_str(), %key, bytes, "an entry too large to be cached");
+                all.push(Filled::Refused);
+                continue;
+            }
+            let answer = self.link.call(&self.calls.fill(place, call, now_micros())).await?;
+            all.extend(reply::fill(answer, call.len())?);
         }
-        reply::fill(self.link.call(&self.calls.fill(place, key, fill, now_micros())).await?)
+        Ok(all)
     }
 
     /// Applies a batch. What is too much for one call is invalidated rather than refreshed.

@@ -10,7 +10,7 @@ use lockstep_schemas::position::Position;
 use crate::TierError;
 use crate::call::Calls;
 use crate::layout::{Layout, Place};
-use crate::tier::{Fill, Filled, Hit, LEASE, Lease, Look, Mark, Read, Watermark, millis, watermark_of};
+use crate::tier::{Fill, Filled, Found, Hit, LEASE, Lease, Leases, Look, Mark, Read, Watermark, millis, watermark_of};
 
 mod apply;
 mod node;
@@ -76,7 +76,18 @@ impl Twin {
         Read::Lease(Lease { nonce: look.nonce.to_owned(), mark })
     }
 
-    /// `lockstep1_fill`. `born`: the filler's time, microseconds.
+    /// `lockstep1_lease`, of keys none of which comes twice.
+    pub fn lease(&mut self, place: &Place, keys: &[Key], nonce: &str) -> Leases {
+        let mark = self.mark(&self.layout().watermark(place));
+        let mut one = |key| match self.read(place, key, &Look { nonce, ..Look::default() }) {
+            Read::Hit(_) => Found::Hit,
+            Read::Busy(_) => Found::Busy,
+            Read::Lease(_) => Found::Lease,
+        };
+        Leases { position: mark.position, timeline: mark.timeline, found: keys.iter().map(&mut one).collect() }
+    }
+
+    /// `lockstep1_fill`, of one entry: of many it does the same to each. `born`: the filler's time, microseconds.
     pub fn fill(&mut self, place: &Place, key: &Key, fill: &Fill<'_>, born: i64) -> Filled {
         if fill.is_too_large() {
             return Filled::Refused;

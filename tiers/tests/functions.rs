@@ -44,6 +44,7 @@ rules! {
     read::a_hit_tells_all
     read::a_hit_extends_life_where_the_view_slides
     read::an_entry_too_old_is_a_miss
+    read::many_are_leased_in_one_call
     fill::a_fill_needs_its_lease
     fill::a_fill_writes_the_whole_entry
     fill::a_fill_sent_twice_is_void
@@ -52,6 +53,8 @@ rules! {
     fill::below_the_floor_is_refused
     fill::a_source_behind_the_lease_is_refused
     fill::another_timeline_is_refused
+    fill::many_are_filled_in_one_call
+    fill::as_many_calls_as_it_takes
     fill::an_entry_too_large_is_refused
     apply::a_lost_call_writes_nothing
     apply::what_is_contained_is_kept

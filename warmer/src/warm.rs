@@ -11,8 +11,8 @@ use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::{ENTITIES_MAX, Loader};
+use lockstep_tiers::Tiers;
 use lockstep_tiers::through::ThroughError;
-use lockstep_tiers::{Read, Tiers};
 use tokio::time::Instant;
 
 /// What `warm` has done so far.
@@ -109,30 +109,14 @@ impl Chunk<'_> {
     async fn fill(self, budget: Budget, shutdown: &Shutdown) -> Result<Warmed, ThroughError> {
         let Chunk { tiers, view, entities } = self;
         let began = Instant::now();
-        let tier = tiers.of(view);
-        let place_of = |entity: &str| tier.layout().place(&view.group, entity);
         let mut warmed = Warmed { looked: entities.len() as u64, ..Warmed::default() };
-        let mut looks = FuturesUnordered::new();
-        for entity in entities {
-            looks.push(async move {
-                let found = tier.read(&place_of(&entity), &view.key.key(&entity), None).await;
-                found.map(|found| (entity, found))
-            });
-        }
-        let mut leases = Vec::new();
-        while let Some(found) = looks.next().await {
-            match found? {
-                (_, Read::Hit(_)) => warmed.there += 1,
-                (entity, Read::Lease(lease)) => leases.push((entity, lease.nonce, lease.mark.position)),
-                // Somebody else is filling it.
-                (_, Read::Busy(_)) => {}
-            }
-        }
-        if !leases.is_empty() {
-            warmed.filled = tiers.fill_many(view, place_of, &leases).await? as u64;
+        let looked = tiers.lease_many(view, entities).await?;
+        warmed.there = looked.there;
+        if !looked.leased.is_empty() {
+            warmed.filled = tiers.fill_many(view, &looked.leased).await? as u64;
         }
         let pause =
-            budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leases.len() as u32 / rate.get());
+            budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * looked.leased.len() as u32 / rate.get());
         shutdown.run_until_cancelled(tokio::time::sleep_until(began + pause)).await;
         Ok(warmed)
     }

@@ -9,10 +9,15 @@ use super::{Action, Fill};
 
 /// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
 pub const ACTIONS_MAX: usize = 60;
+/// Entries in one call that leases or fills them.
+pub const ENTRIES_MAX: usize = 60;
 /// Arguments of one call. Lua's `unpack` fails at 8,000.
 pub const ARGUMENTS_MAX: usize = 4_000;
 /// Arguments of `apply` before its actions.
 const ARGUMENTS_FIXED: usize = 12;
+/// Arguments of `fill` before its entries, and of each entry before its texts.
+const FILL_FIXED: usize = 4;
+const FILL_ENTRY_FIXED: usize = 4;
 /// Bytes of one call's fields, about: a call blocks its node.
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
 /// An entry's size, fields and values. A larger one is never cached.
@@ -29,6 +34,27 @@ impl Fill<'_> {
     pub(crate) fn is_too_large(&self) -> bool {
         self.bytes() > ENTRY_BYTES_MAX || self.fields.is_some_and(|fields| fields.len() > ENTRY_FIELDS_MAX)
     }
+}
+
+/// Fills in parts that each fit into one call, and are of one source. What is too large for any entry comes alone.
+pub(crate) fn calls_of<'f, 'd>(
+    mut fills: &'f [(&'d Key, &'d Fill<'d>)],
+) -> impl Iterator<Item = &'f [(&'d Key, &'d Fill<'d>)]> {
+    std::iter::from_fn(move || {
+        let (_, first) = fills.first()?;
+        let is_of_one_source =
+            |fill: &Fill<'_>| (fill.source_at, fill.timeline, fill.ttl) == (first.source_at, first.timeline, first.ttl);
+        let (mut arguments, mut bytes) = (FILL_FIXED, 0);
+        let fits = |(_, fill): &&(&Key, &Fill<'_>)| {
+            arguments += FILL_ENTRY_FIXED + 2 * fill.fields.map_or(1, Vec::len);
+            bytes += fill.bytes();
+            is_of_one_source(fill) && !fill.is_too_large() && arguments <= ARGUMENTS_MAX && bytes <= CALL_BYTES_MAX
+        };
+        let count = fills.iter().take(ENTRIES_MAX).take_while(fits).count().max(1);
+        let (call, rest) = fills.split_at(count);
+        fills = rest;
+        Some(call)
+    })
 }
 
 /// Actions that fit into one call. One change may be more than that, where it concerns many large entries: then the largest

@@ -83,6 +83,28 @@ pub enum Read {
     Lease(Lease),
 }
 
+/// What a look at one of many entries finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An entry.
+    Hit,
+    /// Nothing, and somebody else is filling it.
+    Busy,
+    /// Nothing, and it is ours to fill.
+    Lease,
+}
+
+/// What a look at many entries of a place finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// Where the tier stood: the fills' `low`.
+    pub position: Position,
+    /// The database's timeline, or empty where nothing has been applied yet.
+    pub timeline: String,
+    /// Each entry, in the order of asking.
+    pub found: Vec<Found>,
+}
+
 /// A whole entry for a lease.
 #[derive(Clone)]
 pub struct Fill<'a> {

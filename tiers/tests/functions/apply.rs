@@ -101,7 +101,8 @@ pub async fn a_lease_is_voided_and_taken_over(bench: &Bench) {
         assert_eq!(one(bench, action).await, (0, 0, vec![0]));
         check_taken_over(bench).await;
         let (low, high, greatest) = (at(20).to_string(), at(21).to_string(), Position::GREATEST.to_string());
-        let fill = |nonce| [nonce, &*low, &*high, &*greatest, TIMELINE, "60000", "1", "stock", "1"].map(str::to_owned);
+        let fill =
+            |nonce| [&*greatest, TIMELINE, "60000", "1", nonce, &*low, &*high, "2", "stock", "1"].map(str::to_owned);
         for (nonce, expected) in [("one", "void"), ("engine", "ok")] {
             let arguments = fill(nonce);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -185,7 +185,13 @@ impl Bench {
 
     /// Calls a function for one entity, as any client could; its answer as texts.
     pub async fn call(&self, function: &str, entity: &str, arguments: &[&str]) -> Vec<String> {
-        let keys = [self.watermark_name(), self.entry_name(entity), self.marker_name(entity)];
+        self.call_many(function, &[entity], arguments).await
+    }
+
+    /// The same, for some entities.
+    pub async fn call_many(&self, function: &str, entities: &[&str], arguments: &[&str]) -> Vec<String> {
+        let mut keys = vec![self.watermark_name()];
+        keys.extend(entities.iter().flat_map(|entity| [self.entry_name(entity), self.marker_name(entity)]));
         let mut command = redis::cmd("FCALL");
         command.arg(format!("lockstep1_{function}")).arg(keys.len()).arg(&keys).arg(arguments);
         match self.send(&command).await {
@@ -204,8 +210,10 @@ impl Bench {
         self.hash(&self.entry_name(entity)).await
     }
 
+    /// A marker's position and nonce; empty where there is none.
     pub async fn marker(&self, entity: &str) -> Hash {
-        self.hash(&self.marker_name(entity)).await
+        let text: Option<String> = self.ask(&["GET", &self.marker_name(entity)]).await;
+        text.as_deref().map(marker_of).unwrap_or_default()
     }
 
     pub async fn watermark(&self) -> Hash {
@@ -247,7 +255,7 @@ impl Bench {
     }
 
     pub async fn plant_marker(&self, entity: &str, nonce: &str, position: Position) {
-        self.plant(&self.marker_name(entity), &[("nonce", nonce), ("pos", &position.to_string())]).await;
+        self.text(&self.marker_name(entity), &format!("{position}{nonce}")).await;
     }
 
     /// The watermark of a tier that has come to a position.
@@ -269,6 +277,12 @@ impl Bench {
             outward: None,
         }
     }
+}
+
+/// What a marker's text says.
+pub fn marker_of(text: &str) -> Hash {
+    let (pos, nonce) = text.split_at(Position::LEAST.to_string().len());
+    [("pos", pos), ("nonce", nonce)].map(|(name, text)| (name.to_owned(), text.to_owned())).into()
 }
 
 /// A refresh: a text, or a null.

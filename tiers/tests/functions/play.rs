@@ -9,7 +9,7 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_tiers::twin::{Node, Twin};
-use lockstep_tiers::{Action, Applied, Filled, Place, Read};
+use lockstep_tiers::{Action, Applied, Filled, Leases, Place, Read};
 
 /// Few entities, positions, names and columns, so that they meet.
 pub const ENTITIES: [&str; 3] = ["7", "8", "9"];
@@ -30,9 +30,12 @@ pub enum Step {
         slide: Option<Duration>,
         age_max: Option<Duration>,
     },
+    Lease {
+        keys: Vec<Key>,
+        nonce: &'static str,
+    },
     Fill {
-        key: Key,
-        fill: OwnFill,
+        fills: Vec<(Key, OwnFill)>,
     },
     Apply(OwnApply),
     Own {
@@ -89,7 +92,8 @@ pub type OwnOutward = (&'static str, Option<Position>, Option<(Position, i64)>);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Read(Read),
-    Fill(Filled),
+    Lease(Leases),
+    Fill(Vec<Filled>),
     Apply(Applied),
     Own(Result<(Position, i64), Position>),
     Sweep(u64),
@@ -116,7 +120,8 @@ impl Play {
             self.copy = self.twin.node.clone();
         }
         match self.rng.u8(..40) {
-            0..12 => self.read(),
+            0..8 => self.read(),
+            8..12 => Step::Lease { keys: self.keys(), nonce: self.pick(NAMES) },
             12..22 => self.fill(),
             22..33 => Step::Apply(self.apply()),
             33..35 => self.own(),
@@ -133,18 +138,45 @@ impl Play {
         Step::Read { key: self.key(), nonce: self.pick(NAMES), slide, age_max }
     }
 
-    /// Mostly under the lease that stands, and near to what may be filled under it.
+    /// One entry, or some, of one source.
     fn fill(&mut self) -> Step {
-        let key = self.key();
-        let marker = format!("{}:_lease", self.twin.entry(&self.place, &key));
-        let held = self.twin.node.field(&marker, "nonce").and_then(|held| NAMES.into_iter().find(|name| *name == held));
-        let was = self.twin.node.field(&marker, "pos").and_then(|text| text.parse().ok()).unwrap_or_default();
+        let (timeline, ttl) = (self.timeline(), self.life());
+        let keys = self.keys();
+        let source_at = if self.maybe(2) { Position::GREATEST } else { self.near(self.leased_at(&keys[0])) };
+        let fills = keys.into_iter().map(|key| {
+            let fill = self.one_fill(&key, source_at, timeline, ttl);
+            (key, fill)
+        });
+        Step::Fill { fills: fills.collect() }
+    }
+
+    /// Mostly under the lease that stands, and near to what may be filled under it.
+    fn one_fill(&mut self, key: &Key, source_at: Position, timeline: &'static str, ttl: Duration) -> OwnFill {
+        let held = self.twin.node.field(&self.marker(key), "nonce");
+        let held = held.and_then(|held| NAMES.into_iter().find(|name| *name == held));
         let nonce = held.filter(|_| !self.maybe(8)).unwrap_or_else(|| self.pick(NAMES));
-        let low = if self.maybe(3) { self.near(self.floor()) } else { self.near(was) };
-        let source_at = if self.maybe(2) { Position::GREATEST } else { self.near(was) };
+        let low = if self.maybe(3) { self.near(self.floor()) } else { self.near(self.leased_at(key)) };
         let fields = (!self.maybe(5)).then(|| self.row());
-        let (high, timeline, ttl) = (self.near(low), self.timeline(), self.life());
-        Step::Fill { key, fill: OwnFill { nonce, low, high, source_at, timeline, ttl, fields } }
+        OwnFill { nonce, low, high: self.near(low), source_at, timeline, ttl, fields }
+    }
+
+    fn marker(&self, key: &Key) -> String {
+        format!("{}:_lease", self.twin.entry(&self.place, key))
+    }
+
+    fn leased_at(&self, key: &Key) -> Position {
+        self.twin.node.field(&self.marker(key), "pos").and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// One, or some, none of them twice.
+    fn keys(&mut self) -> Vec<Key> {
+        if self.maybe(2) {
+            return vec![self.key()];
+        }
+        let mut some = ENTITIES.to_vec();
+        self.rng.shuffle(&mut some);
+        some.truncate(self.rng.usize(1..=ENTITIES.len()));
+        some.into_iter().map(|entity| (self.key)(entity)).collect()
     }
 
     fn apply(&mut self) -> OwnApply {

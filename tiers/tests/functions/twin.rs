@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lockstep_process::clock::now_micros;
+use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::View;
 use lockstep_tiers::call::Calls;
 use lockstep_tiers::twin::{Hash, Node, Twin};
@@ -19,10 +20,16 @@ const STEPS: usize = 30;
 /// Lives are told apart by whole seconds: a sequence that took longer than this says nothing, and is played again.
 const ELAPSED_MAX: Duration = Duration::from_millis(400);
 const ATTEMPTS_MAX: usize = 20;
-/// Every name, with its remaining life (-1: no end; -2: not there), and its fields.
+/// Every name, with its remaining life (-1: no end; -2: not there), and its fields; a marker's text is `pos`, of fixed width,
+/// and `nonce`.
 const DUMP: &str = "local all = {}
 for i, name in ipairs(KEYS) do
-  all[i] = redis.call('HGETALL', name)
+  if redis.call('TYPE', name).ok == 'string' then
+    local text = redis.call('GET', name)
+    all[i] = { 'pos', text:sub(1, 30), 'nonce', text:sub(31) }
+  else
+    all[i] = redis.call('HGETALL', name)
+  end
   table.insert(all[i], 1, tostring(redis.call('PTTL', name)))
 end
 return all";
@@ -141,7 +148,11 @@ impl Pair {
             Step::Read { key, nonce, slide, age_max } => {
                 calls.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })
             }
-            Step::Fill { key, fill } => calls.fill(place, key, &fill.lent(), base),
+            Step::Lease { keys, nonce } => calls.lease(place, keys, nonce),
+            Step::Fill { fills } => {
+                let lent: Vec<_> = fills.iter().map(|(key, fill)| (key, fill.lent())).collect();
+                calls.fill(place, &lent.iter().map(|(key, fill)| (*key, fill)).collect::<Vec<_>>(), base)
+            }
             Step::Apply(batch) => calls.apply(place, &batch.lent()),
             Step::Own { expect, owner, l3 } => calls.own(place, *expect, owner, *l3),
             Step::Sweep { entries } => calls.sweep(place, entries),
@@ -167,23 +178,26 @@ impl Pair {
 
 /// The clock of a server can't be moved: instead, everything becomes older, and what has come to its end goes.
 const PASS: &str = "for _, name in ipairs(KEYS) do
-  local left, born = redis.call('PTTL', name), redis.call('HGET', name, '_born')
+  local left, born = redis.call('PTTL', name), redis.pcall('HGET', name, '_born')
   if left >= 0 and left <= tonumber(ARGV[1]) then redis.call('UNLINK', name)
   elseif left >= 0 then
     redis.call('PEXPIRE', name, left - tonumber(ARGV[1]))
-    if born then redis.call('HSET', name, '_born', string.format('%.0f', tonumber(born) - 1000 * tonumber(ARGV[1]))) end
+    if type(born) == 'string' then redis.call('HSET', name, '_born', string.format('%.0f', tonumber(born) - 1000 * tonumber(ARGV[1]))) end
   end
 end
 return 'OK'";
 
 fn lay_down(pipeline: &mut Pipeline, name: &str, hash: &Hash, left: Option<u64>, now_ms: u64, base: i64) {
-    let mut command = redis::cmd("HSET");
-    command.arg(name);
-    for (field, text) in hash {
-        let text = if field == "_born" { (base - age(text, now_ms)).to_string() } else { text.clone() };
-        command.arg(field).arg(text);
+    if let (Some(pos), Some(nonce), true) = (hash.get("pos"), hash.get("nonce"), name.ends_with(MARKER_SUFFIX)) {
+        pipeline.cmd("SET").arg(name).arg(format!("{pos}{nonce}")).ignore();
+    } else {
+        let command = pipeline.cmd("HSET").arg(name);
+        for (field, text) in hash {
+            let text = if field == "_born" { (base - age(text, now_ms)).to_string() } else { text.clone() };
+            command.arg(field).arg(text);
+        }
+        command.ignore();
     }
-    pipeline.add_command(command).ignore();
     if let Some(left) = left {
         pipeline.cmd("PEXPIRE").arg(name).arg(left).ignore();
     }
@@ -200,9 +214,10 @@ fn done(twin: &mut Twin, place: &Place, step: &Step) -> Answer {
         Step::Read { key, nonce, slide, age_max } => {
             Answer::Read(sorted(twin.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })))
         }
-        Step::Fill { key, fill } => {
+        Step::Lease { keys, nonce } => Answer::Lease(twin.lease(place, keys, nonce)),
+        Step::Fill { fills } => {
             let born = i64::try_from(twin.node.now_ms()).expect("a time") * 1_000;
-            Answer::Fill(twin.fill(place, key, &fill.lent(), born))
+            Answer::Fill(fills.iter().map(|(key, fill)| twin.fill(place, key, &fill.lent(), born)).collect())
         }
         Step::Apply(batch) => Answer::Apply(twin.apply(place, &batch.lent())),
         Step::Own { expect, owner, l3 } => Answer::Own(twin.own(place, *expect, owner, *l3)),
@@ -231,7 +246,8 @@ fn done(twin: &mut Twin, place: &Place, step: &Step) -> Answer {
 fn parsed(step: &Step, value: Value) -> Result<Answer, String> {
     let answer = match step {
         Step::Read { nonce, .. } => reply::read(value, (*nonce).to_owned()).map(|read| Answer::Read(sorted(read))),
-        Step::Fill { .. } => reply::fill(value).map(Answer::Fill),
+        Step::Lease { keys, .. } => reply::lease(value, keys.len()).map(Answer::Lease),
+        Step::Fill { fills } => reply::fill(value, fills.len()).map(Answer::Fill),
         Step::Apply(_) => reply::apply(value).map(Answer::Apply),
         Step::Own { .. } => reply::own(value).map(Answer::Own),
         Step::Sweep { .. } => reply::sweep(value).map(Answer::Sweep),
