@@ -95,6 +95,26 @@ impl Load for Loader {
     }
 }
 
+/// An array's text: one literal for the parser, instead of one for each element.
+fn array<'e>(elements: impl Iterator<Item = &'e String>) -> String {
+    let mut text = String::from("{");
+    for element in elements {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push('"');
+        for c in element.chars() {
+            if matches!(c, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push('"');
+    }
+    text.push('}');
+    text
+}
+
 async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<ViewSql, Failure> {
     let refuse = |why: String| Failure::configuration(format!("view {}: {why}", view.name));
     let entity_key = &policy.groups[&view.group].entity_key;
@@ -123,10 +143,10 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
         parts.push(part);
     }
     let select = format!(
-        "SELECT k.e, pg_current_wal_insert_lsn()::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8), \
-         {}::text, {} FROM unnest(ARRAY[",
-        epoch::newest_of(database.slot()),
-        columns.join(", ")
+        "SELECT k.e, now.lsn, now.timeline, now.epoch, {} FROM (SELECT pg_current_wal_insert_lsn()::text AS lsn, \
+         substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline, {}::text AS epoch) AS now CROSS JOIN unnest(",
+        columns.join(", "),
+        epoch::newest_of(database.slot())
     );
     let root = table(&view.sources[0].table);
     Ok(ViewSql { select, joins, entity_kind, parts, root, key: identifier(entity_key) })
@@ -134,8 +154,8 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
 
 impl ViewSql {
     fn select_of(&self, entities: &[String]) -> String {
-        let names: Vec<String> = entities.iter().filter(|entity| self.can_exist(entity)).map(|e| literal(e)).collect();
-        format!("{}{}]::text[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, names.join(","), self.joins)
+        let named = literal(&array(entities.iter().filter(|entity| self.can_exist(entity))));
+        format!("{}{named}::text[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, self.joins)
     }
 
     /// A key that is not a value's own text names nothing: `007` is no alias of 7, whose changes would never reach it.
@@ -184,5 +204,19 @@ impl ViewSql {
             high: Position::through(epoch, lsn),
             timeline: text(2, "a timeline")?.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_element_holds_it_is_one_element() {
+        let all =
+            |elements: &[&str]| array(elements.iter().map(|element| (*element).to_owned()).collect::<Vec<_>>().iter());
+        assert_eq!(all(&[]), "{}");
+        assert_eq!(all(&["7", "", "NULL", "a,b", "{c}", " d "]), r#"{"7","","NULL","a,b","{c}"," d "}"#);
+        assert_eq!(all(&[r#"say "hi""#, r"back\slash", "it's"]), r#"{"say \"hi\"","back\\slash","it's"}"#);
     }
 }
