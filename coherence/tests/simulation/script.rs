@@ -1,4 +1,4 @@
-//! A schedule that chance brings about too seldom, step by step.
+//! Schedules that chance brings about too seldom, step by step.
 
 use super::readers::{Next, Reader};
 use super::world::{Without, World};
@@ -34,4 +34,17 @@ pub fn progress_of_a_deposed_primary(without: Without) -> Result<(), String> {
         world.go_on()?;
     }
     Ok(())
+}
+
+/// A backlog whose last record comes just as the lane has enough to do: nothing comes after it that would call it to mind.
+pub fn a_backlogs_last_record(without: Without) -> Result<(), String> {
+    let mut world = World::open(0, without);
+    world.rest()?;
+    let mut number = 0;
+    while world.engines[0].wants_records() {
+        number += 1;
+        world.shop.change_elsewhere(number);
+        world.feed_engine(0);
+    }
+    world.rest()
 }

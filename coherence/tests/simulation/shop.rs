@@ -216,6 +216,23 @@ impl Shop {
         }
     }
 
+    /// A change of some entity that nobody looks at, at once visible and published.
+    pub fn change_elsewhere(&mut self, number: u32) {
+        let columns: Arc<[Arc<str>]> = ["product_id".into(), COLUMNS[0].into()].into();
+        let row = |name| Row::new(columns.clone(), vec![Cell::Value(format!("elsewhere-{number}").into()), name]);
+        self.log.push(Logged::Change(Box::new(Change {
+            position: Position { epoch: self.history.epoch, lsn: Lsn(self.history.insert_lsn), ordinal: 1 },
+            xid: self.xid,
+            committed_at: self.history.insert_lsn as i64,
+            table: TABLES[0].into(),
+            op: Op::Update,
+            before: Some(row(Cell::Unknown)),
+            after: Some(row(Cell::Value(number.to_string().into()))),
+            incomplete: false,
+        })));
+        self.history.insert_lsn += STEP;
+    }
+
     /// Ingest starts again from an older checkpoint: a suffix comes twice, with the same positions.
     pub fn publish_again(&mut self, random: &mut fastrand::Rng) {
         let from = self.published.saturating_sub(random.usize(1..=3)).max(1);
