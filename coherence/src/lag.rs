@@ -1,5 +1,6 @@
 //! Progress for every lag tool: the groups `<prefix>-l2`, `<prefix>-l1`, `<prefix>-l3`, without members. These offsets
-//! are for eyes only; nothing starts from them.
+//! are for eyes only; nothing starts from them. Where a tier forgot what it had applied, its offset's metadata says up to
+//! where that is repaired, for as long as it is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,40 +9,82 @@ use std::time::Duration;
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_schemas::policy::TierName;
+use lockstep_schemas::topics::REPAIRING;
 use lockstep_schemas::{hearing, topics};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
+use crate::metrics::Repairing;
+
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Offsets that stand still are said again this often: Kafka may have missed them, and forgets what is old.
 const AGAIN_INTERVAL: Duration = Duration::from_secs(15);
 
-type Offsets = BTreeMap<(TierName, String, i32), i64>;
+/// What is applied of a partition on a tier.
+struct Applied {
+    /// Everything before it.
+    offset: i64,
+    /// The tier forgot: it is repaired up to here.
+    repaired_at: Option<i64>,
+}
+
+type Offsets = BTreeMap<(TierName, String, i32), Applied>;
 
 /// The offsets that lanes have reached. Clones share them.
-#[derive(Clone, Default)]
-pub(crate) struct Reached(Arc<Mutex<Offsets>>);
+#[derive(Clone)]
+pub(crate) struct Reached {
+    offsets: Arc<Mutex<Offsets>>,
+    repairing: Repairing,
+}
 
 impl Reached {
+    pub fn new(repairing: Repairing) -> Self {
+        Reached { offsets: Arc::default(), repairing }
+    }
+
     /// A lane has applied everything before an offset.
     pub fn set(&self, tier: TierName, topic: &str, partition: i32, offset: i64) {
-        let mut offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        offsets.insert((tier, topic.to_owned(), partition), offset);
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = offsets.entry((tier, topic.to_owned(), partition));
+        let applied = applied.or_insert(Applied { offset, repaired_at: None });
+        applied.offset = offset;
+        if applied.repaired_at.take_if(|to| *to <= offset).is_some() {
+            self.repairing.of(tier).dec();
+        }
+    }
+
+    /// A tier is behind what had been reached.
+    pub fn forgot(&self, tier: TierName, topic: &str, partition: i32) {
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(applied) = offsets.get_mut(&(tier, topic.to_owned(), partition)) else { return };
+        if applied.repaired_at.is_none() {
+            self.repairing.of(tier).inc();
+        }
+        applied.repaired_at = applied.repaired_at.max(Some(applied.offset));
     }
 
     /// A partition has gone to another engine.
     pub fn forget(&self, topic: &str, partition: i32) {
-        let mut offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        offsets.retain(|(_, known, at), _| known != topic || *at != partition);
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.retain(|(tier, known, at), applied| {
+            let stays = known != topic || *at != partition;
+            if !stays && applied.repaired_at.is_some() {
+                self.repairing.of(*tier).dec();
+            }
+            stays
+        });
     }
 
     fn of(&self, tier: TierName) -> Result<TopicPartitionList, KafkaError> {
-        let offsets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut list = TopicPartitionList::new();
-        for ((_, topic, partition), offset) in offsets.iter().filter(|((name, _, _), _)| *name == tier) {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+        for ((_, topic, partition), applied) in offsets.iter().filter(|((name, _, _), _)| *name == tier) {
+            list.add_partition_offset(topic, *partition, Offset::Offset(applied.offset))?;
+            if let (Some(to), Some(mut element)) = (applied.repaired_at, list.find_partition(topic, *partition)) {
+                element.set_metadata(format!("{REPAIRING}{to}"));
+            }
         }
         Ok(list)
     }
@@ -92,5 +135,35 @@ async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shut
             () = hearing::until_deaf(kafka, ask) => {}
             () = shutdown.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_lasts_until_the_tier_is_where_it_was() {
+        let repairing = Repairing::default();
+        let reached = Reached::new(repairing.clone());
+        let metadata = || {
+            let list = reached.of(TierName::L2).expect("a list");
+            list.elements().first().map(|element| (element.offset(), element.metadata().to_owned()))
+        };
+        let count = || repairing.of(TierName::L2).get();
+        reached.forgot(TierName::L2, "log", 0);
+        assert_eq!(count(), 0, "nothing had been reached");
+        reached.set(TierName::L2, "log", 0, 100);
+        assert_eq!(metadata(), Some((Offset::Offset(100), String::new())));
+        reached.forgot(TierName::L2, "log", 0);
+        reached.set(TierName::L2, "log", 0, 40);
+        assert_eq!((count(), metadata()), (1, Some((Offset::Offset(40), "repairing to 100".to_owned()))));
+        reached.forgot(TierName::L2, "log", 0);
+        assert_eq!((count(), metadata().expect("it").1), (1, "repairing to 100".to_owned()), "in the middle of it");
+        reached.set(TierName::L2, "log", 0, 100);
+        assert_eq!((count(), metadata()), (0, Some((Offset::Offset(100), String::new()))));
+        reached.forgot(TierName::L2, "log", 0);
+        reached.forget("log", 0);
+        assert_eq!((count(), metadata()), (0, None), "another engine's from now on");
     }
 }

@@ -16,6 +16,16 @@ type Stages = Family<Labels, Histogram, fn() -> Histogram>;
 /// A figure of the gate's is so old at most.
 const GATE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How many partitions of a tier are repaired just now. Clones share the figures.
+#[derive(Clone, Default)]
+pub(crate) struct Repairing(Family<Labels, Gauge>);
+
+impl Repairing {
+    pub fn of(&self, tier: TierName) -> Gauge {
+        self.0.get_or_create(&[("tier", tier.as_str())]).clone()
+    }
+}
+
 /// What the engine counts. Clones share the figures.
 #[derive(Clone)]
 pub(crate) struct EngineMetrics {
@@ -29,6 +39,8 @@ pub(crate) struct EngineMetrics {
     pub repeated: Counter,
     /// Purges that the edge accepted, and had an older page after all.
     pub without_effect: Counter,
+    /// Partitions whose tier forgot what it had applied, until it is back where it was.
+    pub repairing: Repairing,
     l2: Histogram,
     l1: Histogram,
     forgotten: Family<Labels, Counter>,
@@ -43,19 +55,34 @@ impl EngineMetrics {
         let of = |stage| stages.get_or_create(&[("stage", stage)]).clone();
         let (publish, gate, l2, l1, l3) = (of("publish"), of("gate"), of("l2"), of("l1"), of("l3"));
         let (forgotten, repeated) = (Family::<Labels, Counter>::default(), Counter::default());
-        let without_effect = Counter::default();
+        let (without_effect, repairing) = (Counter::default(), Repairing::default());
         let (gate_waiting, gate_held) = (Gauge::default(), Gauge::default());
         for tier in [TierName::L2, TierName::L1] {
             drop(forgotten.get_or_create(&[("tier", tier.as_str())]));
+            drop(repairing.of(tier));
         }
         metrics.register("engine_stage_seconds", "Time that changes spend in a stage on their way", &stages);
         metrics.register("engine_gate_waiting", "Batches that wait until what they hold is visible", &gate_waiting);
         metrics.register("engine_gate_held", "1 while the gate holds all lanes", &gate_held);
         metrics.register("engine_watermarks_forgotten", "Times that a watermark had gone backwards", &forgotten);
+        let help = "Partitions whose tier forgot what it had applied, until it is back where it was";
+        metrics.register("engine_repairing", help, &repairing.0);
         metrics.register("engine_records_repeated", "Records passed over that had been planned before", &repeated);
         let help = "Purges that the edge accepted, and had an older page after all; they are sent again";
         metrics.register("engine_purges_without_effect", help, &without_effect);
-        EngineMetrics { publish, gate, l3, repeated, without_effect, l2, l1, forgotten, gate_waiting, gate_held }
+        EngineMetrics {
+            publish,
+            gate,
+            l3,
+            repeated,
+            without_effect,
+            repairing,
+            l2,
+            l1,
+            forgotten,
+            gate_waiting,
+            gate_held,
+        }
     }
 
     /// A tier has answered a call that held changes.

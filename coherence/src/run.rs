@@ -45,9 +45,9 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
 
     let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());
     let policy = Arc::new(policy.clone());
-    let (tasks, reached) = (TaskTracker::new(), Reached::default());
     let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
     let counted = EngineMetrics::register(metrics);
+    let (tasks, reached) = (TaskTracker::new(), Reached::new(counted.repairing.clone()));
     let sweeper = Sweeper::default();
     metrics.register("engine_entries_swept", "Entries below a raised floor that were removed", &sweeper.swept);
     let sweeping = tokio::spawn(sweeper.clone().run(tiers.clone(), policy.clone(), shutdown.clone()));

@@ -4,6 +4,7 @@
 mod answer;
 mod begun;
 mod behind;
+mod history;
 mod hot;
 mod metrics;
 mod read;

@@ -9,6 +9,7 @@ use lockstep_schemas::switched::Switched;
 use lockstep_tiers::{Answer, AnsweredBy, Kept, Tiers};
 
 use crate::behind::behind;
+use crate::history::History;
 use crate::hot::HotSet;
 
 /// An answer, and whether its tier was behind the bound that the policy sets.
@@ -25,6 +26,7 @@ pub(crate) struct Products {
     pub kinds: Kinds,
     pub hot_set: HotSet,
     pub switched: Switched,
+    pub history: History,
 }
 
 /// What is one customer's own: a cart, a profile.
@@ -32,6 +34,7 @@ pub(crate) struct Own {
     pub view: Arc<View>,
     pub kinds: Kinds,
     pub switched: Switched,
+    pub history: History,
 }
 
 impl Products {
@@ -41,15 +44,15 @@ impl Products {
             return past(tiers, &self.all, product).await;
         }
         if !self.hot_set.contains(product) || self.switched.bypasses(&self.hot.name) {
-            return read(tiers, &self.all, product).await;
+            return read(tiers, &self.history, &self.all, product).await;
         }
         let answer = tiers.get_through(&self.hot, &self.all, product).await?;
         let view = if answer.by == AnsweredBy::Tier(TierName::L1) { &self.hot } else { &self.all };
-        match judged(view, answer) {
+        match judged(&self.history, view, answer) {
             Judged::Good(given) => Ok(given),
             // L2 may have come further.
             Judged::Past if view.tier == TierName::L1 => {
-                let given = read(tiers, &self.all, product).await?;
+                let given = read(tiers, &self.history, &self.all, product).await?;
                 Ok(Given { behind: Some(given.behind.unwrap_or(OnBehind::Bypass)), ..given })
             }
             Judged::Past => past(tiers, view, product).await,
@@ -62,7 +65,7 @@ impl Own {
         if self.switched.bypasses(&self.view.name) {
             return past(tiers, &self.view, user).await;
         }
-        read(tiers, &self.view, user).await
+        read(tiers, &self.history, &self.view, user).await
     }
 }
 
@@ -71,15 +74,18 @@ enum Judged {
     Past,
 }
 
-async fn read(tiers: &Tiers, view: &View, entity: &str) -> Result<Given, LoadError> {
+async fn read(tiers: &Tiers, history: &History, view: &View, entity: &str) -> Result<Given, LoadError> {
     let answer = tiers.get(view, entity).await?;
-    match judged(view, answer) {
+    match judged(history, view, answer) {
         Judged::Good(given) => Ok(given),
         Judged::Past => past(tiers, view, entity).await,
     }
 }
 
-fn judged(view: &View, answer: Answer) -> Judged {
+fn judged(history: &History, view: &View, answer: Answer) -> Judged {
+    if history.is_later(&answer) {
+        return Judged::Past;
+    }
     match behind(&answer, view, now_micros()) {
         Some(OnBehind::Bypass) => Judged::Past,
         behind => Judged::Good(Given { answer, behind }),

@@ -67,6 +67,9 @@ pub(crate) enum StreamError {
     MadeAnew,
     #[error("Kafka's client has lost its brokers for good, though they answer")]
     Deaf,
+    /// A topic of the log is gone.
+    #[error("topic {0} is gone")]
+    TopicGone(String),
     #[error("Kafka's client has ended")]
     ClientEnded,
 }

@@ -15,6 +15,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is looked whether topics are still there.
+const GONE_LOOK_INTERVAL: Duration = Duration::from_secs(20);
 /// The setting that bounds a batch, and so a record.
 const BATCH_BYTES: &str = "max.message.bytes";
 /// The setting that says how many replicas a write is in before it is acknowledged.
@@ -47,6 +49,28 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
         all_known(kafka, &specs(kafka, policy, partitions)).await.map_err(passing)?;
     }
     Ok(lost)
+}
+
+/// Looks whether every topic is there, for as long as it is awaited: one of state that is gone is made again, and begins empty.
+/// Returns the name of one of the log that is gone; then all places are void, and a new session begins a new epoch.
+pub(crate) async fn until_one_is_gone(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> String {
+    loop {
+        tokio::time::sleep(GONE_LOOK_INTERVAL).await;
+        // Brokers that do not answer say nothing of what they have.
+        let Ok(known) = brokers::partition_counts(kafka, "admin").await else { continue };
+        for spec in specs(kafka, policy, partitions).iter().filter(|spec| !known.contains_key(&spec.name)) {
+            if is_of_the_log(kafka, policy, &spec.name) {
+                return spec.name.clone();
+            }
+            let made = async { create(&admin(kafka)?, kafka, spec).await };
+            match made.await {
+                Ok(()) => {
+                    tracing::warn!(topic = %spec.name, "a topic was gone, and is made again: what it held is lost")
+                }
+                Err(error) => tracing::warn!(topic = %spec.name, %error, "a topic is gone"),
+            }
+        }
+    }
 }
 
 /// Whether places are kept in it, or what its records are read by. Any other topic may begin empty: a newer version has one

@@ -147,6 +147,11 @@ fn a_broken_history_is_a_new_epoch() {
 }
 
 #[test]
+fn a_topic_that_goes_is_made_again() {
+    Shop::open().run(epochs::a_topic_that_goes_is_made_again);
+}
+
+#[test]
 fn a_server_put_back_is_a_new_epoch() {
     epochs::a_server_put_back_is_a_new_epoch(&mut Shop::open());
 }

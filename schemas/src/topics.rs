@@ -168,6 +168,9 @@ pub fn own_name(kafka: &KafkaConfig, id: &str) -> String {
     format!("{}-{id}", kafka.topic_prefix)
 }
 
+/// How the metadata of a tier's offset begins, where the tier forgot what it had applied: up to which offset it is repaired.
+pub const REPAIRING: &str = "repairing to ";
+
 /// A consumer without a group of its own: places are kept elsewhere, never by Kafka.
 pub fn reader(kafka: &KafkaConfig, id: &str) -> ClientConfig {
     let mut config = client(kafka, id);

@@ -154,8 +154,8 @@ pub(crate) enum Toggle {
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplayArgs {
-    /// Where it begins: a time (2026-03-01T12:00:00Z), an offset of one partition, or a position; without it, the log's
-    /// oldest record
+    /// Where it begins: a time (2026-03-01T12:00:00Z), a day (2026-03-01), an age (90m), an offset of one partition, or a
+    /// position; without it, the log's oldest record
     #[arg(long)]
     pub from: Option<String>,
     /// Where it ends, not with it; without it, where the log ends now

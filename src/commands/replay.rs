@@ -32,8 +32,10 @@ use crate::{output, roles};
 use fold::{Choice, Fold};
 use notes::Notes;
 
-/// Entities that are folded before they are sent.
+/// Entities are folded before they are sent: so many, or as many as are sent in so many seconds. Who goes on by his notes
+/// begins with these again.
 const ENTITIES_MAX: usize = 20_000;
+const FOLDED_SECONDS: usize = 5;
 /// Entities of one transaction.
 const STEP_MAX: usize = 200;
 /// Records between two looks at what the operator wants, and at the bar.
@@ -66,6 +68,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &ReplayArgs) -> 
         newest: None,
         shutdown: shutdown.clone(),
     };
+    let entities_max = (args.rate.get() as usize).saturating_mul(FOLDED_SECONDS).clamp(STEP_MAX, ENTITIES_MAX);
     let mut records = Records::open(config.kafka()?, "replay", &ranges)?;
     let mut looked = 0;
     while let Some(found) = records.next().await? {
@@ -78,7 +81,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &ReplayArgs) -> 
                 break;
             }
         }
-        if replay.fold.entities() >= ENTITIES_MAX {
+        if replay.fold.entities() >= entities_max {
             replay.send().await?;
             // Not of what was left unsent: it is read again.
             if !shutdown.is_cancelled() {

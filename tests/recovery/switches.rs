@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::until;
 use crate::purges;
 use crate::shop::Page;
-use crate::site::{LIMIT, Site, WRONG, path};
+use crate::site::{LIMIT, Site, WRONG, connect, path};
 
 pub fn readers_pass_a_view_by(site: &Site) {
     let by = || {
@@ -36,6 +36,42 @@ pub fn readers_pass_a_view_by(site: &Site) {
         let ended = site.shop.lockstep.run(&command.split(' ').collect::<Vec<_>>());
         assert!(ended.code != Some(0) && ended.stderr.contains(words), "{ended}");
     }
+}
+
+/// L2 has applied what the database never had, as after a restore from a backup: readers pass it by, `status` says so, and
+/// once it is flushed all is as before.
+pub fn a_tier_from_the_future(site: &mut Site) {
+    let by = || {
+        let page = Page::get(&site.shop.endpoints().gateway, &path("P32")).expect("an answer");
+        (page.header("lockstep-tier").map(str::to_owned), page.number("price_pence"))
+    };
+    until("an entry in L2", LIMIT, || (by().0.as_deref() == Some("l2")).then_some(()));
+    let mut l2 = connect(&site.shop.endpoints().l2);
+    let watermarks: Vec<String> = redis::cmd("KEYS").arg("*:_w").query(&mut l2).expect("watermarks");
+    for watermark in &watermarks {
+        redis::cmd("HSET")
+            .arg(watermark)
+            .arg("pos")
+            .arg("0009-0000000000000001-00000000")
+            .exec(&mut l2)
+            .expect("a write");
+    }
+    let passed = until("the database to answer", LIMIT, || Some(by()).filter(|by| by.0.as_deref() == Some("database")));
+    assert_eq!(passed.1, Some(132));
+    let is_future = || {
+        let status = site.ask_json("status");
+        let lanes = status["tiers"]["l2"].as_array()?;
+        lanes.iter().all(|lane| lane["state"] == "future").then_some(())
+    };
+    until("every lane of L2 to be of the future", LIMIT, is_future);
+    let text = site.ask("status");
+    assert!(text.contains("restored"), "it names the remedy: {text}");
+    for _ in 0..3 {
+        assert_eq!(by().0.as_deref(), Some("database"), "the database answers, and fills nothing");
+    }
+    redis::cmd("FLUSHALL").exec(&mut l2).expect("a flush");
+    site.settled();
+    until("L2 to answer again", LIMIT, || (by().0.as_deref() == Some("l2")).then_some(()));
 }
 
 pub fn a_paused_lane_waits(site: &mut Site) {

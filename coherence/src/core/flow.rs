@@ -28,6 +28,8 @@ pub(super) struct Flow {
     life: u64,
     /// The next offset of the log.
     next: i64,
+    /// From there on, up to here, nothing can be read.
+    skips_to: Option<i64>,
     /// The newest position that was planned.
     seen: Position,
     building: Chunk,
@@ -68,6 +70,7 @@ impl Flow {
         Flow {
             life,
             next: opened.from,
+            skips_to: None,
             // What L3 still has to purge lies before what the tiers have applied: it is planned again, and applied
             // nowhere but at the edge.
             seen: if opened.owner.is_some() { Position::LEAST } else { least },
@@ -111,7 +114,7 @@ impl Flow {
             Event::Record(offset, read) => self.record(means, offset, read),
             Event::RoundOver => {
                 self.round_over = true;
-                Ok(())
+                self.skip()
             }
             Event::Passed(token, verdict, timeline) => {
                 self.passed(token, verdict, &timeline);

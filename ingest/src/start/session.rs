@@ -167,6 +167,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let streamed = tokio::select! {
         streamed = stream.run(&mut transport, shutdown) => streamed,
         () = hearing::until_deaf(kafka, asked) => Err(StreamError::Deaf),
+        topic = crate::topics::until_one_is_gone(kafka, policy, config.partitions) => Err(StreamError::TopicGone(topic)),
         // The watch has no end of its own.
         () = beside => Ok(()),
     };

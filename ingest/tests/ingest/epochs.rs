@@ -41,6 +41,30 @@ pub async fn a_broken_history_is_a_new_epoch(shop: &Shop) {
     check_after(shop, &before, "E-7", 5).await;
 }
 
+/// What somebody deletes beneath an ingest that runs: a topic of state only is made again; one with places, or with what
+/// records are read by, begins a new epoch.
+pub async fn a_topic_that_goes_is_made_again(shop: &Shop) {
+    let ingest = shop.start().await;
+    let of = |topic: topics::Topic| -> Vec<TopicSpec> {
+        let name = topic.name(&shop.kafka);
+        topics::all(&shop.kafka, shop.groups(), PARTITIONS).into_iter().filter(|spec| spec.name == name).collect()
+    };
+    let epoch = async || shop.scalar::<i32>("SELECT max(epoch)::int FROM lockstep.epoch").await;
+    let is_there = async |specs: &[TopicSpec]| {
+        let consumer: BaseConsumer = topics::reader(&shop.kafka, "test-admin").create().expect("a client");
+        let metadata = consumer.fetch_metadata(None, WAIT_MAX).expect("metadata");
+        metadata.topics().iter().any(|topic| topic.name() == specs[0].name).then_some(())
+    };
+    let switches = of(topics::SWITCHES);
+    delete_topics(shop, &switches).await;
+    shop.until("the topic of switches", async || is_there(&switches).await).await;
+    assert_eq!(epoch().await, 1, "nothing of the log is lost by it");
+    delete_topics(shop, &of(topics::SCHEMAS)).await;
+    shop.until("a new epoch", async || (epoch().await == 2).then_some(())).await;
+    ingest.stop().await;
+    check(shop, "G-1", 2).await;
+}
+
 /// The same name, timeline and slot, but the log ends before what was read of it.
 pub fn a_server_put_back_is_a_new_epoch(shop: &mut Shop) {
     shop.run(async |shop| {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use lockstep_process::Failure;
 use lockstep_process::config::Config;
 use lockstep_process::failure::FailureKind;
@@ -11,10 +13,11 @@ use lockstep_schemas::topics;
 use lockstep_tiers::Layout;
 
 use super::fold::Choice;
-use crate::cli::ReplayArgs;
+use crate::cli::{ReplayArgs, duration};
 use crate::commands::records::{self, Partition, Ranges};
 
-const FORM: &str = "write a time (2026-03-01T12:00:00Z), an offset (4711, of one --partition), or a position (0001-00000000016b3748-00000001)";
+const FORM: &str = "write a time (2026-03-01T12:00:00Z), a day (2026-03-01, from midnight UTC), an age (90m, 2h), an offset \
+                    (4711, of one --partition), or a position (0001-00000000016b3748-00000001)";
 
 /// An end of a range, as it is written.
 enum Bound {
@@ -32,11 +35,19 @@ impl Bound {
         if let Ok(offset) = text.parse() {
             return Ok(Bound::Offset(offset));
         }
-        match text.parse::<Timestamp>() {
-            Ok(time) => Ok(Bound::Time(time.as_millisecond())),
-            Err(_) => Err(Failure::new(FailureKind::Usage, format!("`{text}` is no place in the log")).remedy(FORM)),
-        }
+        let time = text.parse().ok().or_else(|| midnight(text)).or_else(|| ago(text));
+        let no_place = || Failure::new(FailureKind::Usage, format!("`{text}` is no place in the log")).remedy(FORM);
+        time.map(|time: Timestamp| Bound::Time(time.as_millisecond())).ok_or_else(no_place)
     }
+}
+
+fn midnight(text: &str) -> Option<Timestamp> {
+    let day: Date = text.parse().ok()?;
+    Some(TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()?)
+}
+
+fn ago(text: &str) -> Option<Timestamp> {
+    Timestamp::now().checked_sub(duration(text).ok()?).ok()
 }
 
 pub(super) async fn of(
@@ -73,4 +84,26 @@ pub(super) async fn of(
         }
     }
     Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_log_has_several_forms() {
+        let time = |text: &str| match Bound::parse(text) {
+            Ok(Bound::Time(time)) => Some(time),
+            _ => None,
+        };
+        assert_eq!(time("2026-03-01"), Some(1_772_323_200_000));
+        assert_eq!(time("2026-03-01T00:00:01Z"), Some(1_772_323_201_000));
+        let an_hour_ago = Timestamp::now().as_millisecond() - 3_600_000;
+        assert!(time("60m").is_some_and(|time| (an_hour_ago - 60_000..=an_hour_ago + 60_000).contains(&time)));
+        assert!(matches!(Bound::parse("4711"), Ok(Bound::Offset(4711))));
+        assert!(matches!(Bound::parse("0001-00000000016b3748-00000001"), Ok(Bound::Position)));
+        for wrong in ["yesterday", "0/16B3748", "2026-13-01", ""] {
+            assert!(Bound::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

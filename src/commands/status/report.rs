@@ -22,6 +22,8 @@ pub(super) struct Status {
     pub(super) refreshed: u64,
     pub(super) dropped: u64,
     pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
+    /// Tiers that do not answer, and why: of their lanes nothing is known.
+    pub(super) silent: BTreeMap<&'static str, String>,
     /// How often the auditor found copies right, by tier and view, then by window.
     pub(super) audit: BTreeMap<String, Windows>,
     /// What operators have switched; `null` where it can't be read.
@@ -93,6 +95,9 @@ pub(super) fn print(status: &Status) {
              a new epoch, or flush the tier"
         ));
     }
+    for (tier, why) in &status.silent {
+        output::line(&format!("{tier} does not answer: {why}"));
+    }
     output::line(&warmer::text(status.warmer.as_ref()));
     audit::lines(&status.audit).iter().for_each(|line| output::line(line));
     match &status.switches {
@@ -125,6 +130,7 @@ fn name(state: State) -> &'static str {
         State::Stalled => "stalled",
         State::Paused => "paused",
         State::Future => "future",
+        State::Repairing => "repairing",
         State::Unknown => "unknown",
     }
 }

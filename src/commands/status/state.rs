@@ -17,6 +17,8 @@ pub(crate) enum State {
     Idle,
     /// Late, and working on it.
     Behind,
+    /// Late because the tier forgot what it had applied, which is applied again.
+    Repairing,
     /// Late, and not moving.
     Stalled,
     /// An operator holds it.

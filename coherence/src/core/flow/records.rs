@@ -23,17 +23,23 @@ impl Flow {
         read: Result<record::Event, String>,
     ) -> Result<(), Turn> {
         (self.round_over, self.heard_at) = (false, means.now);
-        if offset < self.next {
+        let next = self.skips_to.unwrap_or(self.next);
+        if offset < next {
             return self.again(read);
         }
-        if offset > self.next {
-            means.say(Notice::Gone(self.next, offset));
+        if offset > next {
+            means.say(Notice::Gone(next, offset));
             return Err(Turn::Skip { next_offset: offset });
         }
-        let event = read.map_err(|why| {
-            means.say(Notice::Unreadable(offset + 1, why));
-            Turn::Skip { next_offset: offset + 1 }
-        })?;
+        let event = match read {
+            Ok(event) => event,
+            Err(why) => {
+                means.say(Notice::Unreadable(offset + 1, why));
+                self.skips_to = Some(offset + 1);
+                return Ok(());
+            }
+        };
+        self.skip()?;
         self.insist_on_announced(means, &event)?;
         if let Some(mut step) = self.step(means, event) {
             step.leave_out(&self.sides);
@@ -48,6 +54,11 @@ impl Flow {
         self.next = offset + 1;
         self.building.next_offset = self.next;
         Ok(())
+    }
+
+    /// Leaves out what can't be read, a whole run of it at once: the floor rises in its stead, and the lane begins again behind it.
+    pub(super) fn skip(&self) -> Result<(), Turn> {
+        self.skips_to.map_or(Ok(()), |next_offset| Err(Turn::Skip { next_offset }))
     }
 
     /// A new epoch is announced in each partition before anything of it: whoever meets a change of one that it has not heard
