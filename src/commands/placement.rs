@@ -6,6 +6,7 @@ use lockstep_process::Failure;
 use lockstep_process::config::{Config, RedisServers, Url};
 use lockstep_process::failure::FailureKind;
 use lockstep_schemas::policy::{Policy, TierName};
+use lockstep_schemas::topics;
 use lockstep_tiers::cluster::plan::{Plan, Weight, plan};
 use lockstep_tiers::cluster::{Cluster, Slot};
 use lockstep_tiers::{Layout, Place, TierError};
@@ -15,6 +16,7 @@ use crate::cli::{ClusterTier, OutputFormat, PlacementArgs};
 use crate::output;
 
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &PlacementArgs) -> anyhow::Result<()> {
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let layout = Layout::new(policy, &config.namespace, config.partitions);
     let tiers = match args.tier {
         Some(tier) => vec![tier],

@@ -14,6 +14,7 @@ use lockstep_schemas::invalidation::Subject;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 use lockstep_schemas::signal::{SUBJECT_BYTES_MAX, SUBJECTS_MAX, Signal};
+use lockstep_schemas::topics;
 use lockstep_source::{Database, signals};
 use lockstep_tiers::{Edge, Layout, edge};
 use serde_json::json;
@@ -124,6 +125,8 @@ struct Purge<'p> {
 impl Purge<'_> {
     /// Waits for each tier, from the inside out.
     async fn prove(&self) -> Result<Vec<Proof>, Failure> {
+        // By another count, another partition would be looked at, and prove nothing.
+        topics::insist_on_partitions(self.config.kafka()?, self.policy, self.config.partitions).await?;
         let layout = Layout::new(self.policy, &self.config.namespace, self.config.partitions);
         let watermarks = Watermarks::connect(self.config, self.policy).await?;
         let mut proofs = Vec::new();

@@ -237,6 +237,11 @@ fn kafka(config: &Config, policy: &Policy) -> Vec<String> {
         lines.push(allow("lockstep-warmer", &["Write", "Describe"], &topic(written)));
     }
     lines.push(allow("lockstep-audit", &["Write", "Describe"], &topic(topics::AUDIT)));
+    // Who runs commands: status, check, replay, parked; and turns switches.
+    lines.push(allow("lockstep-operator", &["Read", "Describe", "DescribeConfigs"], prefixed));
+    lines.push(allow("lockstep-operator", &["Read", "Describe"], own_groups));
+    lines.push(allow("lockstep-operator", &["IdempotentWrite"], "--cluster"));
+    lines.push(allow("lockstep-operator", &["Write", "Describe"], &topic(topics::SWITCHES)));
     lines.push(allow("lockstep-ingest", &["Write", "Describe"], &transaction("ingest-schemas")));
     lines.push(allow("lockstep-warmer", &["Write", "Describe"], &transaction("forecast")));
     lines

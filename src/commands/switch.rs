@@ -116,7 +116,7 @@ fn lane(policy: &Policy, partitions: u32, name: &str) -> Result<What, Failure> {
 
 pub(super) fn view<'p>(policy: &'p Policy, name: &str) -> Result<&'p Arc<View>, Failure> {
     policy.view(name).map_err(|nearest| {
-        let unknown = Failure::configuration(format!("there is no view `{name}`"));
+        let unknown = Failure::new(FailureKind::Usage, format!("there is no view `{name}`"));
         match nearest {
             Some(meant) => unknown.remedy(format!("did you mean `{meant}`?")),
             None => unknown,

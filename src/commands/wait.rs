@@ -5,6 +5,7 @@ use lockstep_process::config::Config;
 use lockstep_process::failure::FailureKind;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::position::Lsn;
+use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_tiers::Place;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WaitArgs) -> an
     let lsn: Lsn = args.lsn.parse().map_err(|error| usage(format!("--for: {error}")))?;
     let tier = TierName::INSIDE_OUT.into_iter().find(|tier| tier.as_str() == args.tier);
     let tier = tier.ok_or_else(|| usage(format!("--tier: there is no tier {}", args.tier)))?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, "lockstep-wait").await?;
     let wanted = position_before(&database, lsn).await?;
     let watermarks = Watermarks::connect(config, policy).await?;

@@ -14,6 +14,7 @@ use lockstep_process::config::Config;
 use lockstep_process::failure::FailureKind;
 use lockstep_schemas::entry::Loaded;
 use lockstep_schemas::policy::{Policy, TierName, View};
+use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Layout, Place, Tier};
@@ -33,6 +34,7 @@ const DIFFERS: u8 = 1;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let (group, entity) = entity_of(policy, &args.key)?;
     let policy = &as_read(config, policy).await?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, "lockstep-why").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
