@@ -107,7 +107,7 @@ fn living(hashes: Entries) -> Entries {
     let floor = |tag: &str| hashes.get(&format!("{tag}:_w")).and_then(|mark| mark.get("floor"));
     let mut living = Entries::new();
     for (name, hash) in &hashes {
-        if name.ends_with(":_w") || name.ends_with(":_lease") {
+        if name.ends_with(":_w") {
             continue;
         }
         // On one node names are plain, and only the catalogue is there.
@@ -122,11 +122,11 @@ fn living(hashes: Entries) -> Entries {
     living
 }
 
-/// Every hash of one node, by its whole name.
+/// Every hash of one node, by its whole name. Markers are texts.
 async fn hashes(url: &str) -> Entries {
     let mut node = connect(url).await;
     let mut hashes = Entries::new();
-    for name in names(&mut node).await {
+    for name in names(&mut node).await.into_iter().filter(|name| !name.ends_with(":_lease")) {
         let hash: Fields = redis::cmd("HGETALL").arg(&name).query_async(&mut node).await.expect("a hash");
         if !hash.is_empty() {
             hashes.insert(name, hash);
