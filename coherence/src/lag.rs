@@ -3,6 +3,7 @@
 //! where that is repaired, for as long as it is.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,21 +38,29 @@ type Offsets = BTreeMap<(TierName, String, i32), Applied>;
 pub(crate) struct Reached {
     offsets: Arc<Mutex<Offsets>>,
     repairing: Repairing,
+    /// Grows with each offset that is another than before.
+    version: Arc<AtomicU64>,
 }
 
 impl Reached {
     pub fn new(repairing: Repairing) -> Self {
-        Reached { offsets: Arc::default(), repairing }
+        Reached { offsets: Arc::default(), repairing, version: Arc::default() }
     }
 
     /// A lane has applied everything before an offset.
     pub fn set(&self, tier: TierName, topic: &str, partition: i32, offset: i64) {
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let applied = offsets.entry((tier, topic.to_owned(), partition));
-        let applied = applied.or_insert(Applied { offset, repaired_at: None });
-        applied.offset = offset;
+        let applied = applied.or_insert_with(|| {
+            self.version.fetch_add(1, Ordering::Relaxed);
+            Applied { offset, repaired_at: None }
+        });
+        if std::mem::replace(&mut applied.offset, offset) != offset {
+            self.version.fetch_add(1, Ordering::Relaxed);
+        }
         if applied.repaired_at.take_if(|to| *to <= offset).is_some() {
             self.repairing.of(tier).dec();
+            self.version.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -63,6 +72,11 @@ impl Reached {
             self.repairing.of(tier).inc();
         }
         applied.repaired_at = applied.repaired_at.max(Some(applied.offset));
+        self.version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// A partition has gone to another engine.
@@ -110,20 +124,19 @@ async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shut
         let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(kafka));
         let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
         let commits = async {
-            let mut said: Option<(TopicPartitionList, Instant)> = None;
+            let mut said: Option<(u64, Instant)> = None;
             loop {
                 tick.tick().await;
-                let commit = reached.of(tier).and_then(|list| {
-                    let before = said.as_ref().filter(|(_, at)| at.elapsed() < AGAIN_INTERVAL);
-                    if list.count() == 0 || before.is_some_and(|(before, _)| *before == list) {
-                        return Ok(());
+                let version = reached.version();
+                if said.is_none_or(|(before, at)| before != version || at.elapsed() >= AGAIN_INTERVAL) {
+                    let commit = reached.of(tier).and_then(|list| match list.count() {
+                        0 => Ok(()),
+                        _ => consumer.commit(&list, CommitMode::Async),
+                    });
+                    match commit {
+                        Ok(()) => said = Some((version, Instant::now())),
+                        Err(error) => tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published"),
                     }
-                    consumer.commit(&list, CommitMode::Async)?;
-                    said = Some((list, Instant::now()));
-                    Ok(())
-                });
-                if let Err(error) = commit {
-                    tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published");
                 }
                 // Serves the client's answers; it has nothing assigned, so no record comes.
                 let _ = consumer.poll(Duration::ZERO);

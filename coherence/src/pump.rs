@@ -363,6 +363,8 @@ fn member(kafka: &KafkaConfig, lanes: &Arc<Lanes>, names: &[String]) -> Result<A
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "1500")
         .set("partition.assignment.strategy", "range")
+        // What is new comes at once; only a partition that was just given to us, or goes back, waits for so long.
+        .set("fetch.wait.max.ms", "400")
         .set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer<Context> = config.create_with_context(Context { lanes: lanes.clone() })?;
     subscribe(&consumer, names)?;

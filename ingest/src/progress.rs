@@ -9,9 +9,9 @@ use lockstep_schemas::progress::Progress;
 /// At the earliest so long after the last one.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(20);
 const INTERVAL_FLOWING: Duration = Duration::from_millis(100);
-/// Where nothing happens, as long as nobody reads by a close bound: each one has every lane move in every tier. With what
-/// the log's end is looked at later, and a lane moves later, this stays below what `status` calls up to date.
-const INTERVAL_IDLE: Duration = Duration::from_millis(1_600);
+/// Where nothing happens, as long as nobody reads by a close bound: each one has every lane move in every tier. With what a
+/// lane moves later, this stays below what `status` calls up to date.
+const INTERVAL_IDLE: Duration = Duration::from_secs(2);
 const INTERVAL_IDLE_BOUND: Duration = Duration::from_secs(1);
 /// What is close: beyond it, a lane that moves as seldom is never taken for one that is behind.
 const BOUND_CLOSE: Duration = Duration::from_secs(6);

@@ -12,7 +12,7 @@ use lockstep_schemas::sole_writer::SoleWriter;
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use rdkafka::error::KafkaError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::ledger::Ledger;
 use crate::members::Seen;
@@ -147,6 +147,8 @@ pub(crate) struct Stream {
     pub signals_from: Option<SignalTable>,
     /// Where the log ends, and when that was.
     pub marks: mpsc::Receiver<(Lsn, i64)>,
+    /// Says that the log may have moved on.
+    pub something_came: Arc<Notify>,
     /// The policy's tables as members of the publication, for the checkpoint.
     pub members: watch::Receiver<Seen>,
     pub metrics: IngestMetrics,
@@ -193,10 +195,14 @@ impl Stream {
                     let rest = if is_quiet && !self.snapshots.is_at_work() { TICK_QUIET } else { INTERVAL_MIN };
                     (tick_at, is_quiet) = (Instant::now() + rest, true);
                 }
-                Some((lsn, at)) = self.marks.recv() => self.ledger.mark(lsn, at),
+                Some((lsn, at)) = self.marks.recv() => {
+                    self.ledger.mark(lsn, at);
+                    tick_at = tick_at.min(Instant::now());
+                }
                 filled = transport.fill() => {
                     filled?;
                     is_quiet = false;
+                    self.something_came.notify_one();
                     self.take_events(transport, &mut open, &mut previous_commit).await?;
                     // In a flow nothing here ever waits, and the runtime's own limit is far: whoever shares this thread, as
                     // feedback may, would be heard of too late.

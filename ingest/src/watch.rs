@@ -6,7 +6,8 @@ use std::time::Duration;
 use lockstep_schemas::position::Lsn;
 use lockstep_schemas::signal::Signal;
 use lockstep_source::{Database, DatabaseError, chunk, log_end, preflight};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::members::Members;
 use crate::metrics::IngestMetrics;
@@ -16,18 +17,42 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// move past theirs. (An idle server writes less than this between two looks, our word included.)
 const FOREIGN_BYTES_MIN: u64 = 64 << 10;
 
-/// The log's end is looked at this often: so much older may the time be up to which the log is complete.
+/// The log's end is looked at this often where it moves: so much older may the time be up to which the log is complete.
 const MARK_INTERVAL: Duration = Duration::from_millis(500);
+/// Where it stands still, a look comes just when progress is due, which then is as new as can be.
+const MARK_AFTER_DUE: Duration = Duration::from_millis(10);
 
-/// Looks where the log ends for as long as it is awaited.
-pub(crate) async fn mark(database: &Database, marks: &mpsc::Sender<(Lsn, i64)>) {
+/// Looks where the log ends for as long as it is awaited; where nothing happens, as seldom as that is said, until something
+/// comes from the server.
+pub(crate) async fn mark(
+    database: &Database,
+    marks: &mpsc::Sender<(Lsn, i64)>,
+    idle_interval: Duration,
+    something_came: &Notify,
+) {
+    let mut stood_at = None;
     loop {
-        match log_end(database).await {
-            // One that has no place is not missed: others come.
-            Ok(mark) => drop(marks.try_send(mark)),
-            Err(error) => tracing::debug!(%error, "the log's end can't be looked at"),
+        let looked_at = Instant::now();
+        let is_still = match log_end(database).await {
+            Ok(mark) => {
+                let is_still = stood_at.replace(mark.0) == Some(mark.0);
+                // One that has no place is not missed: others come.
+                let _ = marks.try_send(mark);
+                is_still
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the log's end can't be looked at");
+                false
+            }
+        };
+        if is_still {
+            let due = tokio::time::sleep_until(looked_at + idle_interval + MARK_AFTER_DUE);
+            tokio::select! {
+                () = due => {}
+                () = something_came.notified() => {}
+            }
         }
-        tokio::time::sleep(MARK_INTERVAL).await;
+        tokio::time::sleep_until(looked_at + MARK_INTERVAL).await;
     }
 }
 

@@ -48,7 +48,7 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 /// And this often where nothing happens: whoever wrote a newer score has made all others old.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked at whether there is anything to do.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Of two forecasts the younger one works; the other leaves it alone for so long, then takes over in its turn. Either goes
 /// on from what was kept.
 const STAND_BY: Duration = Duration::from_secs(60);

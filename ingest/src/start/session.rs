@@ -1,6 +1,7 @@
 //! A session: one connection's life, from the topics and the slot to the end of its stream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_process::config::{Config, DatabaseConfig, KafkaConfig};
@@ -12,7 +13,7 @@ use lockstep_schemas::{hearing, registry, topics};
 use lockstep_source::Database;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::doubt::LogState;
 use super::history::{History, begin, establish};
@@ -103,7 +104,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         orders,
         chunks,
     };
-    let (marking, marks) = mpsc::channel(1);
+    let ((marking, marks), something_came) = (mpsc::channel(1), Arc::new(Notify::new()));
     let idle_interval = idle_interval(policy.closest_bound());
     let members = log.checkpoint.as_ref().map(|checkpoint| checkpoint.members.clone()).unwrap_or_default();
     let (seeing, seen) = tokio::sync::watch::channel(members.clone());
@@ -138,6 +139,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
         signal_table: database_config.signal_table.clone(),
         signals_from: None,
         marks,
+        something_came: something_came.clone(),
         members: seen,
         metrics: metrics.clone(),
     };
@@ -159,7 +161,7 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
     let beside = async {
         tokio::join!(
             reader.run(shutdown.clone()),
-            watch::mark(database, &marking),
+            watch::mark(database, &marking, idle_interval, &something_came),
             watch::watch(database, &database_config.slot, members, metrics)
         );
     };

@@ -43,7 +43,7 @@ impl Bound {
 
 fn midnight(text: &str) -> Option<Timestamp> {
     let day: Date = text.parse().ok()?;
-    Some(TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()?)
+    TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
 }
 
 fn ago(text: &str) -> Option<Timestamp> {

@@ -55,7 +55,7 @@ impl Log {
     ) -> Result<Self, KafkaError> {
         let mut config = topics::reader(kafka, id);
         // Nobody waits for a line: a fetch at each of them would cost the broker as much as the engine's do.
-        config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "500");
+        config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "1500");
         let (topic, progress) = (topics::of_group(kafka, SALES), topics::PROGRESS.name(kafka));
         places.resize(partitions as usize, Place::default());
         let open = move || {
