@@ -7,13 +7,13 @@ use lockstep_schemas::topics;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
-/// Words that wait for Kafka; of more, the log alone tells.
+/// Words that wait for Kafka; whoever has more waits for a place.
 const WAITING_MAX: usize = 1_000;
 
 const REASON: &str = "unreadable";
 const REMEDY: &str = "find out who wrote it: ingest must be the only writer; where only its schema came late, retry it";
 
-/// Hands words over without waiting: a lane goes on.
+/// Hands words over.
 #[derive(Clone)]
 pub(crate) struct Park {
     words: mpsc::Sender<(Spot, String)>,
@@ -39,13 +39,11 @@ impl Park {
         Park { words, unreadable: Counter::default() }
     }
 
-    /// A word of a record.
-    pub fn add(&self, topic: &str, partition: i32, offset: i64, why: &str) {
+    /// A word of a record; waits for a place.
+    pub async fn add(&self, topic: &str, partition: i32, offset: i64, why: String) {
         self.unreadable.inc();
-        let spot = Spot { topic: topic.to_owned(), partition, offset };
-        if self.words.try_send((spot, why.to_owned())).is_err() {
-            tracing::warn!(topic, partition, offset, "too many records that can't be read: this one is not parked");
-        }
+        // With the process that task ends too; the record is met again.
+        let _ = self.words.send((Spot { topic: topic.to_owned(), partition, offset }, why)).await;
     }
 }
 

@@ -4,7 +4,6 @@
 mod answer;
 mod begun;
 mod behind;
-mod history;
 mod hot;
 mod metrics;
 mod read;

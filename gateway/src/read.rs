@@ -9,7 +9,6 @@ use lockstep_schemas::switched::Switched;
 use lockstep_tiers::{Answer, AnsweredBy, Kept, Tiers};
 
 use crate::behind::behind;
-use crate::history::History;
 use crate::hot::HotSet;
 
 /// An answer, and whether its tier was behind the bound that the policy sets.
@@ -26,7 +25,6 @@ pub(crate) struct Products {
     pub kinds: Kinds,
     pub hot_set: HotSet,
     pub switched: Switched,
-    pub history: History,
 }
 
 /// What is one customer's own: a cart, a profile.
@@ -34,7 +32,6 @@ pub(crate) struct Own {
     pub view: Arc<View>,
     pub kinds: Kinds,
     pub switched: Switched,
-    pub history: History,
 }
 
 impl Products {
@@ -44,15 +41,15 @@ impl Products {
             return past(tiers, &self.all, product).await;
         }
         if !self.hot_set.contains(product) || self.switched.bypasses(&self.hot.name) {
-            return read(tiers, &self.history, &self.all, product).await;
+            return read(tiers, &self.all, product).await;
         }
         let answer = tiers.get_through(&self.hot, &self.all, product).await?;
         let view = if answer.by == AnsweredBy::Tier(TierName::L1) { &self.hot } else { &self.all };
-        match judged(&self.history, view, answer) {
+        match judged(tiers, view, answer) {
             Judged::Good(given) => Ok(given),
             // L2 may have come further.
             Judged::Past if view.tier == TierName::L1 => {
-                let given = read(tiers, &self.history, &self.all, product).await?;
+                let given = read(tiers, &self.all, product).await?;
                 Ok(Given { behind: Some(given.behind.unwrap_or(OnBehind::Bypass)), ..given })
             }
             Judged::Past => past(tiers, view, product).await,
@@ -65,7 +62,7 @@ impl Own {
         if self.switched.bypasses(&self.view.name) {
             return past(tiers, &self.view, user).await;
         }
-        read(tiers, &self.history, &self.view, user).await
+        read(tiers, &self.view, user).await
     }
 }
 
@@ -74,16 +71,16 @@ enum Judged {
     Past,
 }
 
-async fn read(tiers: &Tiers, history: &History, view: &View, entity: &str) -> Result<Given, LoadError> {
+async fn read(tiers: &Tiers, view: &View, entity: &str) -> Result<Given, LoadError> {
     let answer = tiers.get(view, entity).await?;
-    match judged(history, view, answer) {
+    match judged(tiers, view, answer) {
         Judged::Good(given) => Ok(given),
         Judged::Past => past(tiers, view, entity).await,
     }
 }
 
-fn judged(history: &History, view: &View, answer: Answer) -> Judged {
-    if history.is_later(&answer) {
+fn judged(tiers: &Tiers, view: &View, answer: Answer) -> Judged {
+    if answer.mark.as_ref().is_some_and(|mark| tiers.is_later(mark)) {
         return Judged::Past;
     }
     match behind(&answer, view, now_micros()) {

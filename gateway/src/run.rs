@@ -9,13 +9,12 @@ use lockstep_schemas::key::KeyPattern;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::switched::Switched;
 use lockstep_schemas::topics;
-use lockstep_source::Database;
 use lockstep_source::loader::Loader;
+use lockstep_source::{Database, history};
 use lockstep_tiers::Tiers;
 use tokio::net::TcpListener;
 
 use crate::begun::{Begun, POLL_INTERVAL};
-use crate::history::History;
 use crate::hot::HotSet;
 use crate::metrics::GatewayMetrics;
 use crate::read::{Own, Products};
@@ -38,12 +37,11 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
     let hot_set = HotSet::follow(config.kafka()?.clone(), shutdown.clone());
     let Some(switched) = Switched::open(config.kafka()?, &shutdown).await else { return Ok(()) };
-    let history = History::follow(database.clone(), shutdown.clone());
-    let kinds = loader.kinds(&all);
-    let products = Products { kinds, all, hot, page, hot_set, switched: switched.clone(), history: history.clone() };
-    let own = |name| own(policy, &loader, name, (&switched, &history));
+    let history = history::follow(database.clone(), shutdown.clone());
+    let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set, switched: switched.clone() };
+    let own = |name| own(policy, &loader, name, &switched);
     let (cart, profile) = (own("cart")?, own("profile")?);
-    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?.following(switched);
+    let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?.following(switched).within(history);
     let response_max = config.edge().map_or(Duration::from_secs(2), |edge| edge.response_max);
     // The poll's age counts as part of the response's time.
     let deadline = response_max.saturating_sub(POLL_INTERVAL * 3);
@@ -94,21 +92,11 @@ fn view(policy: &Policy, name: &str) -> Result<Arc<View>, Failure> {
 }
 
 /// A view of what is a customer's own; the policy need not have it.
-fn own(
-    policy: &Policy,
-    loader: &Loader,
-    name: &str,
-    (switched, history): (&Switched, &History),
-) -> Result<Option<Own>, Failure> {
+fn own(policy: &Policy, loader: &Loader, name: &str, switched: &Switched) -> Result<Option<Own>, Failure> {
     let Some(view) = policy.views.get(name).filter(|view| view.through.is_none() && view.tier != TierName::L3) else {
         return Ok(None);
     };
-    Ok(Some(Own {
-        view: plain(view)?,
-        kinds: loader.kinds(view),
-        switched: switched.clone(),
-        history: history.clone(),
-    }))
+    Ok(Some(Own { view: plain(view)?, kinds: loader.kinds(view), switched: switched.clone() }))
 }
 
 /// A route names the entity and nothing else.

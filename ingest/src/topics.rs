@@ -1,5 +1,6 @@
 //! The topics are created explicitly, and refused where they are not what they must be.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockstep_process::Failure;
@@ -17,6 +18,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is looked whether topics are still there.
 const GONE_LOOK_INTERVAL: Duration = Duration::from_secs(20);
+/// And how soon again where one was missed.
+const GONE_LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// The setting that bounds a batch, and so a record.
 const BATCH_BYTES: &str = "max.message.bytes";
 /// The setting that says how many replicas a write is in before it is acknowledged.
@@ -39,8 +42,8 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
         match known.get(&spec.name) {
             None => {
                 missing = true;
-                lost |= is_of_the_log(kafka, policy, &spec.name);
-                create(&admin, kafka, spec).await?;
+                // One that is there after all was only not known yet: what it held is there too.
+                lost |= create(&admin, kafka, spec).await? && is_of_the_log(kafka, policy, &spec.name);
             }
             Some(count) => same_count(spec, *count)?,
         }
@@ -54,22 +57,28 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
 /// Looks whether every topic is there, for as long as it is awaited: one of state that is gone is made again, and begins empty.
 /// Returns the name of one of the log that is gone; then all places are void, and a new session begins a new epoch.
 pub(crate) async fn until_one_is_gone(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> String {
+    let mut missed = BTreeSet::new();
     loop {
-        tokio::time::sleep(GONE_LOOK_INTERVAL).await;
+        tokio::time::sleep(if missed.is_empty() { GONE_LOOK_INTERVAL } else { GONE_LOOK_AGAIN }).await;
         // Brokers that do not answer say nothing of what they have.
         let Ok(known) = brokers::partition_counts(kafka, "admin").await else { continue };
-        for spec in specs(kafka, policy, partitions).iter().filter(|spec| !known.contains_key(&spec.name)) {
+        let is_gone = |spec: &TopicSpec| !known.contains_key(&spec.name);
+        let gone: Vec<TopicSpec> = specs(kafka, policy, partitions).into_iter().filter(is_gone).collect();
+        // A broker that has just started may not know all of them yet: one look is none.
+        for spec in gone.iter().filter(|spec| missed.contains(&spec.name)) {
             if is_of_the_log(kafka, policy, &spec.name) {
                 return spec.name.clone();
             }
             let made = async { create(&admin(kafka)?, kafka, spec).await };
             match made.await {
-                Ok(()) => {
-                    tracing::warn!(topic = %spec.name, "a topic was gone, and is made again: what it held is lost")
+                Ok(true) => {
+                    tracing::warn!(topic = %spec.name, "a topic was gone, and is made again: what it held is lost");
                 }
+                Ok(false) => {}
                 Err(error) => tracing::warn!(topic = %spec.name, %error, "a topic is gone"),
             }
         }
+        missed = gone.into_iter().map(|spec| spec.name).collect();
     }
 }
 
@@ -213,11 +222,12 @@ fn same_replication(topic: &str, replicas: i32, in_sync: i32, configured: i32) -
     Ok(())
 }
 
+/// Creates a topic; `false`: it was there.
 async fn create(
     admin: &AdminClient<DefaultClientContext>,
     kafka: &KafkaConfig,
     spec: &TopicSpec,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(kafka.replication));
     for (name, value) in &spec.settings {
         topic = topic.set(name, value);
@@ -233,10 +243,11 @@ async fn create(
     let away = |error| Failure::unavailable(format!("creating topic {}", spec.name)).because(error);
     let results = admin.create_topics([&topic], &options).await.map_err(away)?;
     match results.into_iter().next() {
-        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(refuse().because(code)),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+        Some(Err((_, code))) => Err(refuse().because(code)),
         _ => {
             tracing::info!(topic = %spec.name, partitions = spec.partitions, "topic created");
-            Ok(())
+            Ok(true)
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod envelope;
 pub mod grade;
 pub mod hearing;
+pub mod history;
 pub mod invalidation;
 pub mod key;
 pub mod parked;

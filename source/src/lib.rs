@@ -10,6 +10,7 @@ pub mod chunk;
 pub mod database;
 pub mod epoch;
 pub mod gate;
+pub mod history;
 pub mod loader;
 mod log_end;
 pub mod preflight;

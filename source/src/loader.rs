@@ -46,6 +46,11 @@ impl Loader {
         Ok(Loader { database: database.clone(), views: Arc::new(views) })
     }
 
+    /// The database that it reads.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Reads entities as the database has them now; an answer for each, in the order of asking.
     ///
     /// `high` is the insert LSN of the same plain SELECT: its snapshot was taken before, so it holds nothing beyond.

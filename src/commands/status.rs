@@ -46,7 +46,8 @@ pub(crate) async fn run(config: &Config, policy: &Policy, format: OutputFormat) 
     match status.silent.iter().next() {
         None => Ok(()),
         Some((tier, why)) => {
-            let remedy = "its lanes are not shown; bring it back, the engine goes on by itself";
+            let remedy =
+                "what is known of its lanes is shown; bring all of its nodes back, the engine goes on by itself";
             Err(Failure::unavailable(format!("{tier} does not answer: {why}")).remedy(remedy).into())
         }
     }
@@ -179,7 +180,7 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
     let mut status = Status {
         ingest,
         warmer,
-        unapplied: 0,
+        unapplied: None,
         refreshed: 0,
         dropped: 0,
         tiers: BTreeMap::new(),
@@ -230,7 +231,8 @@ async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
             catch_up_seconds: state::catch_up_seconds(*behind_before, behind, between),
         });
     }
-    status.unapplied = slowest.values().sum();
+    // Of a tier that does not answer nothing is known.
+    status.unapplied = status.silent.is_empty().then(|| slowest.values().sum());
     Ok(status)
 }
 

@@ -82,7 +82,7 @@ impl Setting {
         let l1 = Tier::cluster(TierName::L1, config.l1().expect("L1"), layout.clone()).await.expect("L1");
         let l2 = Tier::connect(TierName::L2, config.l2().expect("L2"), layout).await.expect("L2");
         let loader = Loader::prepare(&database, &policy).await.expect("a loader");
-        let tiers = Tiers { l1, l2, loader: Arc::new(loader), switched: None };
+        let tiers = Tiers { l1, l2, loader: Arc::new(loader), switched: None, history: None };
         let kafka = config.kafka().expect("Kafka").clone();
         Setting { policy: Arc::new(policy), kafka, tiers, config: Arc::new(config), arguments, _folder: folder }
     }

@@ -81,7 +81,7 @@ fn refusals(site: &Site) {
         ("rebuild product_all --back", CALLED_WRONGLY, "no older one is kept"),
         ("rebuild product_all --finish", CALLED_WRONGLY, "nothing to give up"),
         ("rebuild product_hot", 78, "name the view that it goes through"),
-        ("rebuild product_al", 78, "did you mean `product_all`?"),
+        ("rebuild product_al", CALLED_WRONGLY, "did you mean `product_all`?"),
     ] {
         let ended = site.shop.lockstep.run(&command.split(' ').collect::<Vec<_>>());
         assert!(ended.code == Some(code) && ended.stderr.contains(words), "{ended}");

@@ -92,7 +92,7 @@ impl Link {
             .build()
             .map_err(away)?;
         let connected = tokio::time::timeout(CONNECT_WAIT_MAX * 2, client.get_async_connection()).await;
-        let timed_out = |_| RedisError::from((redis::ErrorKind::Io, "no node answered in time"));
+        let timed_out = |_| RedisError::from((redis::ErrorKind::Io, "not every node answered in time"));
         let cluster = connected.map_err(timed_out).and_then(|connected| connected).map_err(away)?;
         Ok(Link { servers: Servers::Cluster(cluster), by_script: Arc::default() })
     }

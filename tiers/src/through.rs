@@ -8,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lockstep_process::Failure;
 use lockstep_process::config::Config;
 use lockstep_schemas::entry::{Fields, Load, LoadError, Loaded};
+use lockstep_schemas::history::History;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
@@ -108,6 +109,8 @@ pub struct Tiers {
     pub loader: Arc<dyn Load>,
     /// Says which version of a view's entries is read; without it, the first.
     pub switched: Option<Switched>,
+    /// Says which history the database is of; without it, every tier is believed.
+    pub history: Option<History>,
 }
 
 impl Tiers {
@@ -115,12 +118,28 @@ impl Tiers {
     pub async fn connect(config: &Config, policy: &Policy, loader: Arc<dyn Load>) -> Result<Self, Failure> {
         let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
         let l1 = Tier::cluster(TierName::L1, config.l1()?, layout.clone()).await?;
-        Ok(Tiers { l1, l2: Tier::connect(TierName::L2, config.l2()?, layout).await?, loader, switched: None })
+        Ok(Tiers {
+            l1,
+            l2: Tier::connect(TierName::L2, config.l2()?, layout).await?,
+            loader,
+            switched: None,
+            history: None,
+        })
     }
 
     /// Reads and fills the versions of entries that operators have switched to.
     pub fn following(self, switched: Switched) -> Self {
         Tiers { switched: Some(switched), ..self }
+    }
+
+    /// Believes no tier of a later history than the database's: what it has goes nowhere, and it is not filled.
+    pub fn within(self, history: History) -> Self {
+        Tiers { history: Some(history), ..self }
+    }
+
+    /// Whether a tier is of a later history than the database.
+    pub fn is_later(&self, mark: &Mark) -> bool {
+        self.history.as_ref().is_some_and(|history| history.is_later(mark.position, &mark.timeline))
     }
 
     /// An entry's key, in the version that is read now, or in that of the view, where it is of one.
@@ -164,6 +183,7 @@ impl Tiers {
                     let by = AnsweredBy::Tier(view.tier);
                     return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark), kept: Kept::Yes });
                 }
+                Read::Lease(lease) if self.is_later(&lease.mark) => break lease.mark,
                 Read::Lease(lease) => {
                     let (fields, trusted, kept) = self.load_and_fill(view, &place, &key, entity, &lease).await?;
                     let mark = trusted.then_some(lease.mark);
@@ -178,7 +198,8 @@ impl Tiers {
         };
         // The mark was read before the database is: what it says was visible then, is in this answer.
         let loaded = self.load(view, entity).await?;
-        let mark = loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)).then_some(mark);
+        let is_trusted = loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)) && !self.is_later(&mark);
+        let mark = is_trusted.then_some(mark);
         let fields = loaded.and_then(|loaded| loaded.fields);
         Ok(Answer { by: AnsweredBy::Database, asked, fields, mark, kept: Kept::No })
     }
@@ -231,8 +252,10 @@ impl Tiers {
     ) -> Result<Option<(Hit, Kept)>, ThroughError> {
         let key = self.key(beneath, entity);
         let mut hit = match self.l2.read(place, &key, slide(beneath)).await? {
+            Read::Hit(hit) if self.is_later(&hit.mark) => return Ok(None),
             Read::Hit(hit) => hit,
             Read::Busy(_) => return Ok(None),
+            Read::Lease(lease) if self.is_later(&lease.mark) => return Ok(None),
             Read::Lease(lease) => {
                 // It went between two looks. A lease that is granted is used.
                 self.load_and_fill(beneath, place, &key, entity, &lease).await?;
@@ -319,12 +342,13 @@ impl Tiers {
     /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
     pub async fn fill_many(&self, view: &View, leased: &[Leased]) -> Result<usize, ThroughError> {
         let entities: Vec<String> = leased.iter().map(|lease| lease.entity.clone()).collect();
-        let leases: HashMap<&str, &Leased> = leased.iter().map(|lease| (&*lease.entity, lease)).collect();
+        // Each is used once: should the database tell two rows of an entity, the first one counts.
+        let mut leases: HashMap<&str, &Leased> = leased.iter().map(|lease| (&*lease.entity, lease)).collect();
         let loaded = self.loader.load(view, &entities).await?;
         let tier = self.of(view);
         let mut places: BTreeMap<Place, Vec<(Key, Fill<'_>)>> = BTreeMap::new();
         for one in &loaded {
-            let Some(lease) = leases.get(&*one.entity) else { continue };
+            let Some(lease) = leases.remove(&*one.entity) else { continue };
             let fill = Fill {
                 nonce: &lease.nonce,
                 low: lease.low,

@@ -11,6 +11,7 @@ use lockstep_schemas::state_publisher::StatePublisher;
 use lockstep_schemas::switched::Switched;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
+use lockstep_source::history;
 use rdkafka::Message as _;
 use tokio::time::MissedTickBehavior;
 
@@ -99,7 +100,7 @@ async fn keeper(
     let beneath = view.through.as_ref().and_then(|name| policy.views.get(name)).cloned();
     let beneath = beneath.ok_or_else(|| Failure::configuration(format!("view {} goes through nothing", view.name)))?;
     let (tiers, loader) = warm::connect(config, policy, "lockstep-warmer").await?;
-    let tiers = tiers.following(switched);
+    let tiers = tiers.following(switched).within(history::follow(loader.database().clone(), shutdown.clone()));
     let publisher = StatePublisher::open(config.kafka()?, "warmer");
     let hot_set = view.hot_set.unwrap_or(HotSet::Top(HOT_SET_DEFAULT));
     let hot = announced(config.kafka()?, &view.name).await;

@@ -143,7 +143,7 @@ impl Opening {
         if let Some(mark) = found.as_ref().filter(|mark| mark.position.epoch > look.epoch) {
             let why = format!(
                 "{} has applied {}, of a later epoch than the database's {} (state: future); \
-                 was the database restored from a backup? start ingest, which begins a new epoch, or flush the tier",
+                 was the database restored from a backup? start ingest, which begins a new epoch, or flush the tier, l2 before l1",
                 tier.as_str(),
                 mark.position,
                 look.epoch

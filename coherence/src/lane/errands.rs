@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{INBOX_MAX, LifePurges, Request, Shell};
-use crate::core::event::{Call, Command, Event, Own, Token, Trouble};
+use crate::core::event::{Call, Command, Event, Notice, Own, Token, Trouble};
 use crate::purge::{Proofs, Purges, Told};
 use crate::shared::Shared;
 
@@ -52,7 +52,18 @@ impl Shell {
                     }
                 }
                 Command::Refill(mine) => self.lane.shared.refill.start(self.lane.place.clone(), mine),
-                Command::Say(notice) => self.tell(notice),
+                Command::Say(notice) => {
+                    if let Notice::Unreadable(next, why) = &notice {
+                        let parking = self.lane.shared.park.add(
+                            &self.lane.topic,
+                            self.lane.place.partition as i32,
+                            next - 1,
+                            why.clone(),
+                        );
+                        self.lane.stop.run_until_cancelled(parking).await;
+                    }
+                    self.tell(notice);
+                }
                 Command::Rejoin => {
                     let _ = self.lane.requests.send(Request::Rejoin { stop: self.lane.stop.clone() }).await;
                 }

@@ -38,7 +38,6 @@ impl Shell {
                 tracing::warn!(tier = tier.as_str(), %group, partition, %position, "the tier forgot what it had applied; applying it again");
             }
             Notice::Unreadable(next, why) => {
-                self.lane.shared.park.add(topic, partition as i32, next - 1, &why);
                 tracing::error!(topic, partition, next, %why, "a record that can't be read is skipped; entries of its partition are dropped in its stead");
             }
             Notice::Gone(expected, got) => {
@@ -50,7 +49,11 @@ impl Shell {
                     "records are gone from the log; entries of their partition are dropped in their stead"
                 );
             }
-            Notice::MadeAnew => tracing::warn!(topic, partition, "the log was made anew; beginning again"),
+            Notice::MadeAnew => {
+                // What had been reached is an offset of the old one.
+                self.lane.shared.reached.forget(topic, partition as i32);
+                tracing::warn!(topic, partition, "the log was made anew; beginning again");
+            }
         }
     }
 }

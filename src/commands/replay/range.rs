@@ -37,12 +37,14 @@ impl Bound {
         }
         let time = text.parse().ok().or_else(|| midnight(text)).or_else(|| ago(text));
         let no_place = || Failure::new(FailureKind::Usage, format!("`{text}` is no place in the log")).remedy(FORM);
-        time.map(|time: Timestamp| Bound::Time(time.as_millisecond())).ok_or_else(no_place)
+        let time = time.map(|time: Timestamp| time.as_millisecond()).filter(|time| *time >= 0);
+        time.map(Bound::Time).ok_or_else(no_place)
     }
 }
 
+/// Of a day alone: a time without its zone would be taken for one.
 fn midnight(text: &str) -> Option<Timestamp> {
-    let day: Date = text.parse().ok()?;
+    let day: Date = text.parse().ok().filter(|day: &Date| day.to_string() == text)?;
     TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok()
 }
 
@@ -102,7 +104,8 @@ mod tests {
         assert!(time("60m").is_some_and(|time| (an_hour_ago - 60_000..=an_hour_ago + 60_000).contains(&time)));
         assert!(matches!(Bound::parse("4711"), Ok(Bound::Offset(4711))));
         assert!(matches!(Bound::parse("0001-00000000016b3748-00000001"), Ok(Bound::Position)));
-        for wrong in ["yesterday", "0/16B3748", "2026-13-01", ""] {
+        for wrong in ["yesterday", "0/16B3748", "2026-13-01", "2026-03-01T12:00:00", "2026-03-01 12:00", "999999h", ""]
+        {
             assert!(Bound::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -17,8 +17,8 @@ pub(super) struct Status {
     pub(super) ingest: IngestStatus,
     /// `null`: it has never said anything.
     pub(super) warmer: Option<WarmerStatus>,
-    /// Records behind of the slowest tier of each partition, summed.
-    pub(super) unapplied: i64,
+    /// Records behind of the slowest tier of each partition, summed; `null` where a tier does not answer.
+    pub(super) unapplied: Option<i64>,
     pub(super) refreshed: u64,
     pub(super) dropped: u64,
     pub(super) tiers: BTreeMap<&'static str, Vec<PartitionStatus>>,
@@ -73,12 +73,12 @@ pub(super) fn print(status: &Status) {
         ingest.standing_by.map_or("?".to_owned(), |count| count.to_string())
     ));
     output::line(
-        "tier  group        partition  state    position                       records behind  seconds behind  caught up in",
+        "tier  group        partition  state      position                       records behind  seconds behind  caught up in",
     );
     for (tier, partitions) in &status.tiers {
         for one in partitions {
             output::line(&format!(
-                "{tier:<4}  {:<11}  {:>9}  {:<7}  {:<29}  {:>14}  {:>14}  {:>10} s",
+                "{tier:<4}  {:<11}  {:>9}  {:<9}  {:<29}  {:>14}  {:>14}  {:>10} s",
                 one.group,
                 one.partition,
                 name(one.state),
@@ -92,7 +92,7 @@ pub(super) fn print(status: &Status) {
     for (tier, _) in status.tiers.iter().filter(|(_, lanes)| lanes.iter().any(|lane| lane.state == State::Future)) {
         output::line(&format!(
             "{tier} has applied what the database does not know: was that restored from a backup? Start ingest, which begins \
-             a new epoch, or flush the tier"
+             a new epoch, or flush the tier, l2 before l1"
         ));
     }
     for (tier, why) in &status.silent {
@@ -106,7 +106,9 @@ pub(super) fn print(status: &Status) {
     }
     output::line(&format!(
         "{} records unapplied; {} entries refreshed in place, {} dropped",
-        status.unapplied, status.refreshed, status.dropped
+        status.unapplied.map_or("?".to_owned(), |unapplied| unapplied.to_string()),
+        status.refreshed,
+        status.dropped
     ));
 }
 

@@ -38,7 +38,7 @@ pub async fn l1_is_filled_through_l2_of_either_kind(bench: &Bench) {
     let layout = Arc::new(Layout::new(&policy, &format!("through.{}.", bench.is_cluster()), 1));
     let l1 = Tier::connect(TierName::L1, &servers(&bench.endpoints, true, ""), layout).await.expect("a tier");
     let rows = Arc::new(Rows::default());
-    let tiers = Tiers { l1, l2: bench.tier.clone(), loader: rows.clone(), switched: None };
+    let tiers = Tiers { l1, l2: bench.tier.clone(), loader: rows.clone(), switched: None, history: None };
     let check = async |expected: AnsweredBy, asked: usize| {
         let answer = tiers.get_through(&hot, &all, "7").await.expect("an answer");
         assert_eq!((answer.by, rows.asked.load(Ordering::SeqCst)), (expected, asked));
@@ -69,7 +69,7 @@ pub async fn what_was_filled_too_long_ago_is_filled_anew(bench: &Bench) {
     let all = Policy::parse(&text).expect("a policy").views["product_all"].clone();
     let rows = Arc::new(Rows::default());
     let tier = bench.tier.clone();
-    let tiers = Tiers { l1: tier.clone(), l2: tier.clone(), loader: rows.clone(), switched: None };
+    let tiers = Tiers { l1: tier.clone(), l2: tier.clone(), loader: rows.clone(), switched: None, history: None };
     // The view is L2's; the rule is the same on either layout.
     let all = View { tier: tier.name, ..View::clone(&all) };
     let check = async |expected: AnsweredBy, asked: usize| {
