@@ -52,7 +52,7 @@ fn what_can_be_told_without_a_server() {
                 )
                 .fails(CONFIGURED_WRONGLY, &["policy.toml: line 2", "`entity_kee`", "did you mean `entity_key`?"]),
             Case::new("a view that is not in the policy", "warm produkt_all")
-                .fails(CONFIGURED_WRONGLY, &["`produkt_all`", "did you mean `product_all`?"]),
+                .fails(CALLED_WRONGLY, &["`produkt_all`", "did you mean `product_all`?"]),
             // The configuration.
             Case::new("a key with a typo", "status")
                 .file("lockstep.toml", "[kafka]\nbrokres = \"127.0.0.1:9092\"\n")
