@@ -44,11 +44,11 @@ fn an_operator_brings_into_order_what_no_change_would() {
     replays::a_range_of_the_log_is_dropped_again(&mut site);
     switches::readers_pass_a_view_by(&site);
     switches::a_paused_lane_waits(&mut site);
+    switches::a_tier_from_the_future(&mut site);
     warming::a_stopped_one_goes_on(&mut site);
     warming::a_new_installation_warms_itself_once(&mut site);
     rebuilds::a_view_is_made_anew_beside(&mut site);
     beside::another_partition_count(&mut site);
-    switches::a_tier_from_the_future(&mut site);
     site.close();
 }
 

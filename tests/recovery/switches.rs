@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::until;
+use crate::harness::{kafka, until};
 use crate::purges;
 use crate::shop::Page;
 use crate::site::{LIMIT, Site, WRONG, connect, path};
@@ -90,6 +90,8 @@ pub fn a_tier_from_the_future(site: &mut Site) {
     redis::cmd("FLUSHALL").exec(&mut l2).expect("a flush");
     site.settled();
     until("L2 to answer again", LIMIT, || (by().0.as_deref() == Some("l2")).then_some(()));
+    // Nothing is hot any more, for whatever comes next.
+    kafka::produce(&site.shop.endpoints().kafka, "lockstep.hot", "product_hot", &[b"[]".to_vec()]);
 }
 
 pub fn a_paused_lane_waits(site: &mut Site) {
