@@ -179,6 +179,15 @@ impl Publisher {
         }
     }
 
+    /// Asks one of its clients for all topics that there are.
+    pub fn topics_asker(&self) -> impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + use<> {
+        let client = self.producers.first().map(|producer| producer.client().clone());
+        move |wait_max| {
+            let client = client.as_ref().ok_or(KafkaError::Canceled)?;
+            client.client().fetch_metadata(None, wait_max)
+        }
+    }
+
     /// Waits, at the end, until nothing is under way.
     pub fn flush(&self, wait_max: Duration) {
         let deadline = Instant::now() + wait_max;

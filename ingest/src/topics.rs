@@ -12,6 +12,8 @@ use lockstep_schemas::topics::{self, TopicSpec};
 use lockstep_source::preflight::Check;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -56,13 +58,21 @@ pub(crate) async fn ensure(kafka: &KafkaConfig, policy: &Policy, partitions: u32
 
 /// Looks whether every topic is there, for as long as it is awaited: one of state that is gone is made again, and begins empty.
 /// Returns the name of one of the log that is gone; then all places are void, and a new session begins a new epoch.
-pub(crate) async fn until_one_is_gone(kafka: &KafkaConfig, policy: &Policy, partitions: u32) -> String {
+/// `ask`: through a client that is there anyway.
+pub(crate) async fn until_one_is_gone(
+    kafka: &KafkaConfig,
+    policy: &Policy,
+    partitions: u32,
+    ask: impl Fn(Duration) -> Result<Metadata, KafkaError> + Clone + Send + 'static,
+) -> String {
     let mut missed = BTreeSet::new();
     loop {
         tokio::time::sleep(if missed.is_empty() { GONE_LOOK_INTERVAL } else { GONE_LOOK_AGAIN }).await;
         // Brokers that do not answer say nothing of what they have.
-        let Ok(known) = brokers::partition_counts(kafka, "admin").await else { continue };
-        let is_gone = |spec: &TopicSpec| !known.contains_key(&spec.name);
+        let ask = ask.clone();
+        let Ok(Ok(known)) = tokio::task::spawn_blocking(move || ask(ANSWER_WAIT_MAX)).await else { continue };
+        let known: BTreeSet<&str> = known.topics().iter().map(MetadataTopic::name).collect();
+        let is_gone = |spec: &TopicSpec| !known.contains(&*spec.name);
         let gone: Vec<TopicSpec> = specs(kafka, policy, partitions).into_iter().filter(is_gone).collect();
         // A broker that has just started may not know all of them yet: one look is none.
         for spec in gone.iter().filter(|spec| missed.contains(&spec.name)) {

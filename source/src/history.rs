@@ -8,7 +8,7 @@ use lockstep_schemas::history::{History, Known};
 use crate::database::{Database, DatabaseError, required};
 use crate::epoch;
 
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Doubted, it is looked at at once, but no oftener than this.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 

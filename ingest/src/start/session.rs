@@ -165,11 +165,13 @@ pub(super) async fn session(session: &Session<'_>, last_backend: &mut Option<i32
             watch::watch(database, &database_config.slot, members, metrics)
         );
     };
-    let asked = stream.publisher.asker();
+    let (asked, topics_asked) = (stream.publisher.asker(), stream.publisher.topics_asker());
     let streamed = tokio::select! {
         streamed = stream.run(&mut transport, shutdown) => streamed,
         () = hearing::until_deaf(kafka, asked) => Err(StreamError::Deaf),
-        topic = crate::topics::until_one_is_gone(kafka, policy, config.partitions) => Err(StreamError::TopicGone(topic)),
+        topic = crate::topics::until_one_is_gone(kafka, policy, config.partitions, topics_asked) => {
+            Err(StreamError::TopicGone(topic))
+        }
         // The watch has no end of its own.
         () = beside => Ok(()),
     };
