@@ -45,7 +45,7 @@ impl Products {
         }
         let answer = tiers.get_through(&self.hot, &self.all, product).await?;
         let view = if answer.by == AnsweredBy::Tier(TierName::L1) { &self.hot } else { &self.all };
-        match judged(tiers, view, answer) {
+        match judged(tiers, view, answer).await {
             Judged::Good(given) => Ok(given),
             // L2 may have come further.
             Judged::Past if view.tier == TierName::L1 => {
@@ -73,14 +73,16 @@ enum Judged {
 
 async fn read(tiers: &Tiers, view: &View, entity: &str) -> Result<Given, LoadError> {
     let answer = tiers.get(view, entity).await?;
-    match judged(tiers, view, answer) {
+    match judged(tiers, view, answer).await {
         Judged::Good(given) => Ok(given),
         Judged::Past => past(tiers, view, entity).await,
     }
 }
 
-fn judged(tiers: &Tiers, view: &View, answer: Answer) -> Judged {
-    if answer.mark.as_ref().is_some_and(|mark| tiers.is_later(mark)) {
+async fn judged(tiers: &Tiers, view: &View, answer: Answer) -> Judged {
+    if let Some(mark) = &answer.mark
+        && tiers.is_later(mark).await
+    {
         return Judged::Past;
     }
     match behind(&answer, view, now_micros()) {

@@ -2,14 +2,23 @@
 //! never had: it was restored from a backup, or another one stands in its place (docs/operation.md, *state: future*).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::position::Position;
+
+/// What was said so lately is not asked for again by whoever doubts it.
+const FRESH_MAX: Duration = Duration::from_secs(1);
+/// Whoever doubts it waits for a newer word no longer than this.
+const WORD_WAIT_MAX: Duration = Duration::from_millis(300);
 
 /// What the database says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// When it was asked.
+    pub asked_at: Instant,
     /// Its newest epoch; 0: none has begun.
     pub epoch: u16,
     /// Its timeline, eight hexadecimal digits.
@@ -55,13 +64,19 @@ impl History {
     }
 
     /// Whether a tier at this position, filled from that timeline, is of a later history than the database. As long as nothing
-    /// is known, no tier is.
-    pub fn is_later(&self, position: Position, timeline: &str) -> bool {
-        let is_later = self.known.borrow().as_ref().is_some_and(|known| known.is_before(position, timeline));
-        if is_later {
-            self.doubted.notify_one();
+    /// is known, no tier is. A tier may hear of a new epoch before we do: where it seems to be later, the database is asked
+    /// first whether it still is.
+    pub async fn is_later(&self, position: Position, timeline: &str) -> bool {
+        let is_before = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.is_before(position, timeline));
+        if !is_before(&self.known.borrow()) {
+            return false;
         }
-        is_later
+        let now = Instant::now();
+        self.doubted.notify_one();
+        let fresh = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.asked_at + FRESH_MAX >= now);
+        let mut known = self.known.clone();
+        let _ = tokio::time::timeout(WORD_WAIT_MAX, known.wait_for(fresh)).await;
+        is_before(&self.known.borrow())
     }
 }
 
@@ -69,12 +84,13 @@ impl History {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_restored_database_is_told_from_a_deposed_primary() {
+    #[tokio::test]
+    async fn a_restored_database_is_told_from_a_deposed_primary() {
         let (teller, history) = History::new();
         let at = |epoch| Position { epoch, ..Position::LEAST };
-        assert!(!history.is_later(at(9), "00000001"), "nothing is known yet");
-        teller.tell.send_replace(Some(Known { epoch: 2, timeline: "00000002".to_owned() }));
+        let known = |epoch, asked_at| Some(Known { asked_at, epoch, timeline: "00000002".to_owned() });
+        assert!(!history.is_later(at(9), "00000001").await, "nothing is known yet");
+        teller.tell.send_replace(known(2, Instant::now()));
         for (epoch, timeline, expected) in [
             (2, "00000002", false),
             (1, "00000001", false),
@@ -83,7 +99,25 @@ mod tests {
             (3, "00000003", false),
             (0, "", false),
         ] {
-            assert_eq!(history.is_later(at(epoch), timeline), expected, "{epoch} {timeline}");
+            assert_eq!(history.is_later(at(epoch), timeline).await, expected, "{epoch} {timeline}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_doubts_waits_for_a_newer_word() {
+        let (teller, history) = History::new();
+        let known = |epoch, asked_at| Some(Known { asked_at, epoch, timeline: "00000002".to_owned() });
+        let third = Position { epoch: 3, ..Position::LEAST };
+        let before = Instant::now();
+        let now = before + FRESH_MAX * 2;
+        teller.tell.send_replace(known(2, before));
+        tokio::time::sleep_until(before + FRESH_MAX + Duration::from_millis(50)).await;
+        let telling = async {
+            teller.doubted().await;
+            teller.tell.send_replace(known(3, now));
+        };
+        assert!(!tokio::join!(history.is_later(third, "00000002"), telling).0, "a new epoch has begun");
+        teller.tell.send_replace(known(2, before));
+        assert!(history.is_later(third, "00000002").await, "nobody says anything newer");
     }
 }

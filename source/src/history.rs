@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_schemas::history::{History, Known};
+use tokio::time::Instant;
 
 use crate::database::{Database, DatabaseError, required};
 use crate::epoch;
@@ -34,6 +35,7 @@ pub fn follow(database: Database, shutdown: Shutdown) -> History {
 
 /// A server in recovery has no such answer.
 async fn look(database: &Database) -> Result<Known, DatabaseError> {
+    let asked_at = Instant::now();
     let sql = format!(
         "SELECT coalesce({}, 0)::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)",
         epoch::newest_of(database.slot())
@@ -43,5 +45,5 @@ async fn look(database: &Database) -> Result<Known, DatabaseError> {
     let number = required(row, 0, "an epoch")?;
     let epoch =
         number.parse().map_err(|_| DatabaseError::Answer { expected: "an epoch", answer: number.to_owned() })?;
-    Ok(Known { epoch, timeline: required(row, 1, "a timeline")?.to_owned() })
+    Ok(Known { asked_at, epoch, timeline: required(row, 1, "a timeline")?.to_owned() })
 }

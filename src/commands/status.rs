@@ -90,6 +90,8 @@ struct Tiers {
     answering: BTreeMap<&'static str, Tier>,
     /// Why the others are not asked.
     silent: BTreeMap<&'static str, String>,
+    /// The same of one that could not be reached, with its remedy.
+    failure: Option<Failure>,
 }
 
 impl Tiers {
@@ -106,6 +108,7 @@ impl Tiers {
                 Ok(tier) => drop(tiers.answering.insert(name.as_str(), tier)),
                 Err(failure) if failure.kind == FailureKind::Unavailable => {
                     tiers.silent.insert(name.as_str(), failure.to_string());
+                    tiers.failure = tiers.failure.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -165,8 +168,12 @@ async fn look(config: &Config, policy: &Policy, tiers: &mut Tiers) -> Result<Loo
 }
 
 async fn read(config: &Config, policy: &Policy) -> Result<Status, Failure> {
-    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
+    let kafka = config.kafka()?;
     let mut tiers = Tiers::connect(config, policy).await?;
+    if let Err(failure) = topics::insist_on_partitions(kafka, policy, config.partitions).await {
+        // Without Kafka there is nothing to tell of the tiers that answer.
+        return Err(tiers.failure.unwrap_or(failure));
+    }
     let (ingest_before, first) = (ingest::Look::first(config).await?, look(config, policy, &mut tiers).await?);
     let began = Instant::now();
     tokio::time::sleep(BETWEEN_LOOKS).await;

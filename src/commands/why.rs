@@ -34,8 +34,8 @@ const DIFFERS: u8 = 1;
 pub(crate) async fn run(config: &Config, policy: &Policy, args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let (group, entity) = entity_of(policy, &args.key)?;
     let policy = &as_read(config, policy).await?;
-    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let database = Database::connect(config.database()?, "lockstep-why").await?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let loader = Loader::prepare(&database, policy).await?;
     let layout = Arc::new(Layout::new(policy, &config.namespace, config.partitions));
     let place = layout.place(&group, entity);

@@ -138,8 +138,11 @@ impl Tiers {
     }
 
     /// Whether a tier is of a later history than the database.
-    pub fn is_later(&self, mark: &Mark) -> bool {
-        self.history.as_ref().is_some_and(|history| history.is_later(mark.position, &mark.timeline))
+    pub async fn is_later(&self, mark: &Mark) -> bool {
+        match &self.history {
+            Some(history) => history.is_later(mark.position, &mark.timeline).await,
+            None => false,
+        }
     }
 
     /// An entry's key, in the version that is read now, or in that of the view, where it is of one.
@@ -183,8 +186,10 @@ impl Tiers {
                     let by = AnsweredBy::Tier(view.tier);
                     return Ok(Answer { by, asked, fields: hit.fields, mark: Some(hit.mark), kept: Kept::Yes });
                 }
-                Read::Lease(lease) if self.is_later(&lease.mark) => break lease.mark,
                 Read::Lease(lease) => {
+                    if self.is_later(&lease.mark).await {
+                        break lease.mark;
+                    }
                     let (fields, trusted, kept) = self.load_and_fill(view, &place, &key, entity, &lease).await?;
                     let mark = trusted.then_some(lease.mark);
                     return Ok(Answer { by: AnsweredBy::Database, asked, fields, mark, kept });
@@ -198,7 +203,8 @@ impl Tiers {
         };
         // The mark was read before the database is: what it says was visible then, is in this answer.
         let loaded = self.load(view, entity).await?;
-        let is_trusted = loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)) && !self.is_later(&mark);
+        let is_trusted =
+            loaded.as_ref().is_none_or(|loaded| same_history(loaded, &mark)) && !self.is_later(&mark).await;
         let mark = is_trusted.then_some(mark);
         let fields = loaded.and_then(|loaded| loaded.fields);
         Ok(Answer { by: AnsweredBy::Database, asked, fields, mark, kept: Kept::No })
@@ -252,16 +258,20 @@ impl Tiers {
     ) -> Result<Option<(Hit, Kept)>, ThroughError> {
         let key = self.key(beneath, entity);
         let mut hit = match self.l2.read(place, &key, slide(beneath)).await? {
-            Read::Hit(hit) if self.is_later(&hit.mark) => return Ok(None),
             Read::Hit(hit) => hit,
             Read::Busy(_) => return Ok(None),
-            Read::Lease(lease) if self.is_later(&lease.mark) => return Ok(None),
             Read::Lease(lease) => {
+                if self.is_later(&lease.mark).await {
+                    return Ok(None);
+                }
                 // It went between two looks. A lease that is granted is used.
                 self.load_and_fill(beneath, place, &key, entity, &lease).await?;
                 return Ok(None);
             }
         };
+        if self.is_later(&hit.mark).await {
+            return Ok(None);
+        }
         if let Some(fields) = &mut hit.fields {
             fields.retain(|(name, _)| view.has_field(name));
         }
