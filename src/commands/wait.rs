@@ -21,8 +21,8 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WaitArgs) -> an
     let tier = TierName::INSIDE_OUT.into_iter().find(|tier| tier.as_str() == args.tier);
     let tier = tier.ok_or_else(|| usage(format!("--tier: there is no tier {}", args.tier)))?;
     let database = Database::connect(config.database()?, "lockstep-wait").await?;
-    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let wanted = position_before(&database, lsn).await?;
+    topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let watermarks = Watermarks::connect(config, policy).await?;
     let followed = policy.followed_groups().filter(|group| policy.tiers_of(&group.name).contains(&tier));
     let places: Vec<Place> = followed
