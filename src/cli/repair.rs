@@ -158,7 +158,7 @@ pub(crate) struct ReplayArgs {
     /// position; without it, the log's oldest record
     #[arg(long)]
     pub from: Option<String>,
-    /// Where it ends, not with it; without it, where the log ends now
+    /// Where it ends, in the same forms, not with it; without it, where the log ends now
     #[arg(long)]
     pub to: Option<String>,
     /// Only these groups
