@@ -109,6 +109,7 @@ impl Shell {
         let stop = self.lane.stop.clone();
         let mut stopping = false;
         let mut switched = self.lane.shared.switched.clone();
+        let mut doubts = self.lane.shared.doubts.subscribe();
         self.replan();
         while !self.has_ended {
             let wake_at = self.began.checked_add(self.core.wake_at());
@@ -133,6 +134,7 @@ impl Shell {
                     self.read_round().await;
                 }
                 () = switched.changed() => self.replan(),
+                Ok(()) = doubts.changed() => self.step(Event::Doubted).await,
                 () = tokio::time::sleep(PAUSE_LOOK_INTERVAL), if is_paused => {}
                 () = async { tokio::time::sleep_until(wake_at.unwrap_or_else(far)).await } => {
                     self.step(Event::Time(self.began.elapsed())).await;

@@ -16,6 +16,7 @@ use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
 use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::lag::{self, Reached};
@@ -74,6 +75,7 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
             offsets.map_err(|error| Failure::configuration("Kafka's settings").because(error))?,
         )),
         reached: reached.clone(),
+        doubts: watch::Sender::new(0),
     });
     let (planner, registry) = (Arc::new(Planner::new(&shared.policy)), shared.registry.clone());
     let passes = Passes::new(&kafka, planner, registry, database, metrics);

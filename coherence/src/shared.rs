@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// Asks for the log's ends; another takes its place once it gets no answer, for a client can go deaf.
     pub offsets: Mutex<Arc<BaseConsumer>>,
     pub reached: Reached,
+    /// Counts how often a tier was found to have forgotten something: lanes that hear of it look at theirs.
+    pub doubts: watch::Sender<u64>,
     pub refill: Refill,
     pub sweeper: Sweeper,
     pub park: Park,

@@ -41,6 +41,8 @@ pub enum Event {
     Passed(Token, Verdict, String),
     /// How far the log is complete.
     Progress(LogProgress),
+    /// A tier forgot what another lane had applied; perhaps what this one has, too.
+    Doubted,
     /// Everything up to here is purged at the edge, by the rounds that began with this life of the lane.
     Purged(u64, Purged),
     /// The partition was revoked, or the process ends.

@@ -122,6 +122,11 @@ impl Flow {
             }
             Event::Answered(token, answer) => self.answered(means, token, answer),
             Event::Found(token, answer) => self.found(means, token, answer),
+            // A lane that rests would find out at its next move, which is seconds away: now it is due.
+            Event::Doubted => {
+                self.had_changes = true;
+                Ok(())
+            }
             Event::Looked(token, look) if self.looking == Some(token) => self.looked(means, look),
             Event::Purged(life, purged) if life == self.life => {
                 self.purged = Some(purged);

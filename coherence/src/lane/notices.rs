@@ -35,6 +35,7 @@ impl Shell {
             Notice::Forgot(tier, position) => {
                 self.lane.shared.metrics.forgot(tier);
                 self.lane.shared.reached.forgot(tier, topic, partition as i32);
+                self.lane.shared.doubts.send_modify(|doubts| *doubts += 1);
                 tracing::warn!(tier = tier.as_str(), %group, partition, %position, "the tier forgot what it had applied; applying it again");
             }
             Notice::Unreadable(next, why) => {
