@@ -142,6 +142,9 @@ impl ColumnType {
         if matches!(self, ColumnType::Text | ColumnType::Uuid | ColumnType::Json) {
             return text.to_owned();
         }
+        if matches!(self, ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64) {
+            return text.parse::<i64>().map_or_else(|_| text.to_owned(), |number| number.to_string());
+        }
         let mut writer = Writer::default();
         let encoded = self.encode(text, &mut writer);
         let decoded = encoded.and_then(|()| self.decode(&mut Reader::new(&writer.bytes)).ok());

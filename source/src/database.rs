@@ -108,9 +108,17 @@ impl Database {
 
     /// Runs one simple query and gives each row's columns as PostgreSQL's text.
     pub(crate) async fn texts(&self, sql: String) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+        self.each(sql, |texts| Ok(texts.iter().map(|text| text.map(str::to_owned)).collect())).await
+    }
+
+    /// As [`Database::texts`], where there are many: makes something of each row, whose texts are lent.
+    pub(crate) async fn each<T>(
+        &self,
+        sql: String,
+        make: impl FnMut(&[Option<&str>]) -> Result<T, DatabaseError>,
+    ) -> Result<Vec<T>, DatabaseError> {
         let asked = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&self.pool);
-        let rows = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??;
-        rows.iter().map(texts_of).collect()
+        made_of(tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??, make)
     }
 
     /// Runs statements that return nothing.
@@ -137,19 +145,24 @@ pub(crate) async fn texts_on(
 ) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
     let asked = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
     let rows = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??;
-    rows.iter().map(texts_of).collect()
+    made_of(rows, |texts| Ok(texts.iter().map(|text| text.map(str::to_owned)).collect()))
 }
 
-fn texts_of(row: &PgRow) -> Result<Vec<Option<String>>, DatabaseError> {
-    let text = |at| {
-        let value = row.try_get_raw(at)?;
-        if value.is_null() {
-            return Ok(None);
+fn made_of<T>(
+    rows: Vec<PgRow>,
+    mut make: impl FnMut(&[Option<&str>]) -> Result<T, DatabaseError>,
+) -> Result<Vec<T>, DatabaseError> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut texts = Vec::with_capacity(row.len());
+        for at in 0..row.len() {
+            let value = row.try_get_raw(at)?;
+            let text = || value.as_str().map_err(|error| sqlx::Error::Decode(error.to_string().into()));
+            texts.push(if value.is_null() { None } else { Some(text()?) });
         }
-        let text = value.as_str().map_err(|error| sqlx::Error::Decode(error.to_string().into()))?;
-        Ok(Some(text.to_owned()))
-    };
-    (0..row.len()).map(text).collect()
+        all.push(make(&texts)?);
+    }
+    Ok(all)
 }
 
 /// A column that must not be null.

@@ -12,12 +12,12 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
-use crate::database::{Database, DatabaseError, identifier, literal, required, table};
+use crate::database::{Database, DatabaseError, identifier, literal, table};
 use crate::{catalog, epoch};
 use part::Part;
 
 /// Entities in one SELECT.
-pub const ENTITIES_MAX: usize = 500;
+pub const ENTITIES_MAX: usize = 1_000;
 
 /// Reads entities of every view. Clones share what they know.
 #[derive(Clone)]
@@ -58,10 +58,7 @@ impl Loader {
         let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let mut loaded = Vec::with_capacity(entities.len());
         for chunk in entities.chunks(ENTITIES_MAX) {
-            let rows = self.database.texts(sql.select_of(chunk)).await?;
-            for row in &rows {
-                loaded.push(sql.loaded(row)?);
-            }
+            loaded.extend(self.database.each(sql.select_of(chunk), |row| sql.loaded(row)).await?);
         }
         Ok(loaded)
     }
@@ -71,10 +68,10 @@ impl Loader {
         let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let (root, key) = (&sql.root, &sql.key);
         let after = after.map(|after| format!("WHERE r.{key} > {}", sql.typed(after))).unwrap_or_default();
-        let rows = self
-            .database
-            .texts(format!("SELECT r.{key}::text FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}"));
-        rows.await?.iter().map(|row| required(row, 0, "a key").map(str::to_owned)).collect()
+        let select = format!("SELECT r.{key}::text FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}");
+        let null = || DatabaseError::Answer { expected: "a key", answer: "null".to_owned() };
+        let key = |row: &[Option<&str>]| row.first().copied().flatten().map(str::to_owned).ok_or_else(null);
+        self.database.each(select, key).await
     }
 
     /// How many entities a view has.
@@ -186,8 +183,11 @@ impl ViewSql {
         }
     }
 
-    fn loaded(&self, row: &[Option<String>]) -> Result<Loaded, DatabaseError> {
-        let text = |at, expected| required(row, at, expected);
+    fn loaded(&self, row: &[Option<&str>]) -> Result<Loaded, DatabaseError> {
+        let text = |at: usize, expected| {
+            let null = || DatabaseError::Answer { expected, answer: "null".to_owned() };
+            row.get(at).copied().flatten().ok_or_else(null)
+        };
         let number = |at, expected| {
             let text = text(at, expected)?;
             text.parse().map_err(|_| DatabaseError::Answer { expected, answer: text.to_owned() })
@@ -196,11 +196,11 @@ impl ViewSql {
         let lsn: Lsn = lsn.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: lsn.to_owned() })?;
         let epoch: u16 = number(3, "an epoch")?;
         let (entity, mut rest) = (text(0, "an entity")?, row.get(4..).unwrap_or_default());
-        let (mut fields, mut present) = (Vec::new(), true);
+        let (mut fields, mut present) = (Vec::with_capacity(rest.len()), true);
         for (i, part) in self.parts.iter().enumerate() {
             let (own, others) = rest.split_at_checked(part.width()).unwrap_or((rest, &[]));
-            present &= i > 0 || part.is_of(own, entity);
-            fields.extend(part.fields(own, entity)?);
+            present &= i > 0 || part.is_of(own.first().copied().flatten(), entity);
+            part.read(own, entity, &mut fields)?;
             rest = others;
         }
         Ok(Loaded {

@@ -50,40 +50,40 @@ impl Part {
 
     /// A type whose equality is not that of texts (citext, char(n)) finds a row under another name: that is no row of this
     /// entity, for its changes have that other name.
-    pub fn is_of(&self, own: &[Option<String>], entity: &str) -> bool {
-        let key = own.first().and_then(Option::as_deref).map(|key| self.key_kind.canonical(key));
-        key.as_deref() == Some(entity)
+    pub fn is_of(&self, key: Option<&str>, entity: &str) -> bool {
+        key.is_some_and(|key| self.key_kind.canonical(key) == entity)
     }
 
-    /// The fields that come of its part of a row of the answer.
-    pub fn fields(&self, own: &[Option<String>], entity: &str) -> Result<Fields, DatabaseError> {
+    /// Adds the fields that come of its part of a row of the answer.
+    pub fn read(&self, own: &[Option<&str>], entity: &str, fields: &mut Fields) -> Result<(), DatabaseError> {
+        let first = own.first().copied().flatten();
         match &self.source.rows {
-            Some(rows) => self.many(rows, own.first().and_then(Option::as_deref).unwrap_or("[]"), entity),
-            None if !self.is_of(own, entity) => Ok(Fields::new()),
+            Some(rows) => self.many(rows, first.unwrap_or("[]"), entity, fields),
+            None if !self.is_of(first, entity) => Ok(()),
             None => {
                 let values = self.source.columns.iter().zip(&self.kinds).zip(&own[1..]);
-                let field = |((name, kind), text): ((&Arc<str>, &ColumnType), &Option<String>)| {
-                    Some((name.clone(), kind.canonical(text.as_deref()?)))
+                let field = |((name, kind), text): ((&Arc<str>, &ColumnType), &Option<&str>)| {
+                    Some((name.clone(), kind.canonical((*text)?)))
                 };
-                Ok(values.filter_map(field).collect())
+                fields.extend(values.filter_map(field));
+                Ok(())
             }
         }
     }
 
-    fn many(&self, rows: &Rows, json: &str, entity: &str) -> Result<Fields, DatabaseError> {
+    fn many(&self, rows: &Rows, json: &str, entity: &str, fields: &mut Fields) -> Result<(), DatabaseError> {
         let answer: Vec<Vec<Option<String>>> = serde_json::from_str(json).map_err(|error| DatabaseError::Answer {
             expected: "rows as JSON",
             answer: JsonFault::from(error).to_string(),
         })?;
-        let mut fields = Fields::new();
-        for row in answer.iter().filter(|row| self.is_of(row, entity)) {
+        for row in answer.iter().filter(|row| self.is_of(row.first().and_then(Option::as_deref), entity)) {
             let [_, Some(name), texts @ ..] = row.as_slice() else { continue };
             let name = self.row_kind.unwrap_or(ColumnType::Text).canonical(name);
             let texts: Vec<Option<String>> =
                 texts.iter().zip(&self.kinds).map(|(text, kind)| Some(kind.canonical(text.as_deref()?))).collect();
             fields.push((rows.field(&name), self.source.row_text(|at, _| texts.get(at)?.as_deref())));
         }
-        Ok(fields)
+        Ok(())
     }
 
     /// Adds the types of its fields.
