@@ -81,9 +81,9 @@ impl Refill {
         match beneath {
             None => {
                 let low = self.low_of(mine);
-                let lease = |entity: &String| Leased { entity: entity.clone(), nonce: mine.nonce.clone(), low };
-                let leased: Vec<Leased> = mine.entities.iter().map(lease).collect();
-                self.tiers.fill_many(&mine.view, &leased).await?;
+                let nonce: Arc<str> = mine.nonce.as_str().into();
+                let lease = |entity: &String| Leased { entity: entity.clone(), nonce: nonce.clone(), low };
+                self.tiers.fill_many(&mine.view, mine.entities.iter().map(lease).collect()).await?;
             }
             Some(beneath) => {
                 let fill = async |entity: &String| {

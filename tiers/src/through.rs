@@ -1,6 +1,6 @@
 //! Lease, load, fill as one routine: how a read goes through the tiers to the database, and what it leaves behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ pub struct Leased {
     /// Which.
     pub entity: String,
     /// The lease's name.
-    pub nonce: String,
+    pub nonce: Arc<str>,
     /// Where the tier stood when it was granted, or further: what is read from now on holds all changes up to here.
     pub low: Position,
 }
@@ -319,27 +319,31 @@ impl Tiers {
 
     /// Looks at entities, and gets the right to fill those that the tier lacks.
     pub async fn lease_many(&self, view: &View, entities: Vec<String>) -> Result<Looked, TierError> {
-        let (tier, nonce) = (self.of(view), nonce());
-        let mut places: BTreeMap<Place, Vec<String>> = BTreeMap::new();
+        let (tier, nonce) = (self.of(view), Arc::<str>::from(nonce()));
+        let mut places: BTreeMap<Place, Vec<Vec<String>>> = BTreeMap::new();
         for entity in entities {
-            places.entry(tier.layout().place(&view.group, &entity)).or_default().push(entity);
+            let calls = places.entry(tier.layout().place(&view.group, &entity)).or_default();
+            match calls.last_mut() {
+                Some(call) if call.len() < ENTRIES_MAX => call.push(entity),
+                _ => calls.push(vec![entity]),
+            }
         }
-        let calls = places.iter().flat_map(|(place, all)| all.chunks(ENTRIES_MAX).map(move |some| (place, some)));
+        let calls =
+            places.into_iter().flat_map(|(place, calls)| calls.into_iter().map(move |call| (place.clone(), call)));
         let mut calls: FuturesUnordered<_> = calls
             .map(async |(place, entities)| {
                 let keys: Vec<Key> = entities.iter().map(|entity| self.key(view, entity)).collect();
-                (entities, tier.lease(place, &keys, &nonce).await)
+                (entities, tier.lease(&place, &keys, &nonce).await)
             })
             .collect();
         let mut looked = Looked { there: 0, leased: Vec::new() };
         while let Some((entities, leases)) = calls.next().await {
             let leases = leases?;
-            for (entity, found) in entities.iter().zip(leases.found) {
+            for (entity, found) in entities.into_iter().zip(leases.found) {
                 match found {
                     Found::Hit => looked.there += 1,
                     Found::Lease => {
-                        let (entity, nonce) = (entity.clone(), nonce.clone());
-                        looked.leased.push(Leased { entity, nonce, low: leases.position });
+                        looked.leased.push(Leased { entity, nonce: nonce.clone(), low: leases.position });
                     }
                     // Somebody else is filling it.
                     Found::Busy => {}
@@ -350,18 +354,23 @@ impl Tiers {
     }
 
     /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
-    pub async fn fill_many(&self, view: &View, leased: &[Leased]) -> Result<usize, ThroughError> {
-        let entities: Vec<String> = leased.iter().map(|lease| lease.entity.clone()).collect();
-        // Each is used once: should the database tell two rows of an entity, the first one counts.
-        let mut leases: HashMap<&str, &Leased> = leased.iter().map(|lease| (&*lease.entity, lease)).collect();
+    pub async fn fill_many(&self, view: &View, leased: Vec<Leased>) -> Result<usize, ThroughError> {
+        let (entities, leases): (Vec<String>, Vec<(Arc<str>, Position)>) =
+            leased.into_iter().map(|lease| (lease.entity, (lease.nonce, lease.low))).unzip();
         let loaded = self.loader.load(view, &entities).await?;
         let tier = self.of(view);
         let mut places: BTreeMap<Place, Vec<(Key, Fill<'_>)>> = BTreeMap::new();
-        for one in &loaded {
-            let Some(lease) = leases.remove(&*one.entity) else { continue };
+        let mut asked = entities.iter().zip(&leases);
+        for (n, one) in loaded.iter().enumerate() {
+            // Should the database tell two rows of an entity, the first one counts.
+            if n > 0 && loaded[n - 1].entity == one.entity {
+                continue;
+            }
+            // They come in the order of asking; what can't exist is left out.
+            let Some((_, (nonce, low))) = asked.by_ref().find(|(entity, _)| **entity == one.entity) else { break };
             let fill = Fill {
-                nonce: &lease.nonce,
-                low: lease.low,
+                nonce,
+                low: *low,
                 high: one.high,
                 source_at: Position::GREATEST,
                 timeline: &one.timeline,

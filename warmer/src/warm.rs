@@ -10,7 +10,7 @@ use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
-use lockstep_source::loader::{ENTITIES_MAX, Loader};
+use lockstep_source::loader::Loader;
 use lockstep_tiers::Tiers;
 use lockstep_tiers::through::ThroughError;
 use tokio::time::Instant;
@@ -44,7 +44,12 @@ pub struct Budget {
 }
 
 /// Chunks under way at once, where there is no rate: while one is loaded, another is filled.
-const CHUNKS_AT_ONCE: usize = 3;
+const CHUNKS_AT_ONCE: usize = 4;
+/// Entities of a chunk, where there is no rate: enough for full calls of each of some thirty partitions, and loaded long
+/// before their leases run out.
+const CHUNK: usize = 2_000;
+/// The same where there is one, which must not be met by bursts.
+const CHUNK_PACED: usize = 500;
 
 /// Fills every entity of a view that is missing, within a budget: what is there costs the database nothing, so that whoever
 /// begins again after a kill is soon where he was. `told` hears of each chunk.
@@ -60,11 +65,14 @@ pub async fn warm(
     let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
     let (tiers, loader) = connect(config, policy, "lockstep-warm").await?;
     let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
-    let at_once = if budget.rate.is_some() { 1 } else { CHUNKS_AT_ONCE };
+    let (at_once, chunk) = match budget.rate {
+        Some(rate) => (1, CHUNK_PACED.min(rate.get() as usize)),
+        None => (CHUNKS_AT_ONCE, CHUNK),
+    };
     let (mut under_way, mut after, mut is_listed) = (FuturesUnordered::new(), None::<String>, false);
     while !shutdown.is_cancelled() {
         if !is_listed && under_way.len() < at_once {
-            let entities = loader.entities(view, after.as_deref(), ENTITIES_MAX).await.map_err(|error| away(&error))?;
+            let entities = loader.entities(view, after.as_deref(), chunk).await.map_err(|error| away(&error))?;
             match entities.last().cloned() {
                 Some(last) => {
                     after = Some(last);
@@ -112,11 +120,11 @@ impl Chunk<'_> {
         let mut warmed = Warmed { looked: entities.len() as u64, ..Warmed::default() };
         let looked = tiers.lease_many(view, entities).await?;
         warmed.there = looked.there;
-        if !looked.leased.is_empty() {
-            warmed.filled = tiers.fill_many(view, &looked.leased).await? as u64;
+        let leased = looked.leased.len();
+        if leased > 0 {
+            warmed.filled = tiers.fill_many(view, looked.leased).await? as u64;
         }
-        let pause =
-            budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * looked.leased.len() as u32 / rate.get());
+        let pause = budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leased as u32 / rate.get());
         shutdown.run_until_cancelled(tokio::time::sleep_until(began + pause)).await;
         Ok(warmed)
     }
