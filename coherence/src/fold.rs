@@ -57,7 +57,7 @@ impl Chunk {
                 // One that is folded into another takes no place of its own, and no more room than this.
                 actions += usize::from(!tier.by_key.contains_key(&entry.key));
                 arguments += entry.action.arguments_count();
-                bytes += entry.action.bytes();
+                bytes += entry.action.carried();
             }
             actions <= ACTIONS_MAX && arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED && bytes <= CALL_BYTES_MAX
         };
@@ -108,24 +108,26 @@ impl TierActions {
         let Some(at) = self.by_key.get(&entry.key).copied() else {
             self.by_key.insert(entry.key.clone(), self.actions.len());
             self.arguments += entry.action.arguments_count();
-            self.bytes += entry.action.bytes();
+            self.bytes += entry.action.carried();
             self.actions.push(entry);
             return;
         };
         let folded = &mut self.actions[at].action;
-        (self.arguments, self.bytes) = (self.arguments - folded.arguments_count(), self.bytes - folded.bytes());
+        (self.arguments, self.bytes) = (self.arguments - folded.arguments_count(), self.bytes - folded.carried());
         merge(folded, entry.action);
-        (self.arguments, self.bytes) = (self.arguments + folded.arguments_count(), self.bytes + folded.bytes());
+        (self.arguments, self.bytes) = (self.arguments + folded.arguments_count(), self.bytes + folded.carried());
     }
 }
 
 fn merge(folded: &mut Action, newer: Action) {
     match (&mut *folded, newer) {
         (
-            Action::Refresh { position, ttl, fields },
-            Action::Refresh { position: newest, ttl: life, fields: changed },
+            Action::Refresh { position, ttl, born, fields },
+            Action::Refresh { position: newest, ttl: life, born: youngest, fields: changed },
         ) => {
             (*position, *ttl) = (newest, life);
+            // What is not known of a later change did not change: the row is as whole as it was.
+            *born = youngest.or(*born);
             fields.learn(changed);
         }
         (Action::Invalidate, _) => {}
@@ -154,7 +156,7 @@ mod tests {
     fn refresh(ordinal: u32, fields: &[(&str, &str)]) -> Action {
         let cells = fields.iter().map(|(_, text)| Cell::Value((*text).into())).collect();
         let fields = Row::new(fields.iter().map(|(name, _)| Arc::from(*name)).collect(), cells);
-        Action::Refresh { position: position(ordinal), ttl: Duration::from_secs(1), fields }
+        Action::Refresh { position: position(ordinal), ttl: Duration::from_secs(1), born: None, fields }
     }
 
     #[test]
@@ -174,6 +176,26 @@ mod tests {
         assert_eq!(actions, [refresh(3, &[("stock", "2"), ("name", "x")]), Action::Invalidate]);
         assert_eq!(passage.xids, [5, 6], "every change is gated, also where it was folded [5c]");
         assert_eq!(chunk.through, position(3));
+    }
+
+    #[test]
+    fn a_row_stays_as_whole_as_it_was() {
+        let of = |ordinal, age, cells: [Option<&str>; 2]| {
+            let cell = |text: Option<&str>| text.map_or(Cell::Unknown, |text| Cell::Value(text.into()));
+            let fields = Row::new(["stock".into(), "name".into()].into(), cells.map(cell).into());
+            Action::Refresh { position: position(ordinal), ttl: Duration::from_secs(1), born: age, fields }
+        };
+        let (whole, part) = ([Some("3"), Some("x")], [Some("2"), None]);
+        for (first, second, expected) in [
+            (of(1, Some(10), whole), of(2, None, part), of(2, Some(10), [Some("2"), Some("x")])),
+            (of(1, None, part), of(2, Some(20), whole), of(2, Some(20), whole)),
+            (of(1, Some(10), whole), of(2, Some(20), whole), of(2, Some(20), whole)),
+            (of(1, None, part), of(2, None, part), of(2, None, part)),
+        ] {
+            let mut folded = first;
+            merge(&mut folded, second);
+            assert_eq!(folded, expected);
+        }
     }
 
     #[test]

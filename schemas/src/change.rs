@@ -118,6 +118,11 @@ impl Row {
         self.cells.iter().filter(|cell| **cell != Cell::Unknown).count()
     }
 
+    /// Whether every one of its columns is known.
+    pub fn is_known(&self) -> bool {
+        !self.cells.contains(&Cell::Unknown)
+    }
+
     /// Takes over what a later row knows; the columns that only that one has come last.
     pub fn learn(&mut self, later: Row) {
         let has_the_same = Arc::ptr_eq(&self.columns, &later.columns) || self.columns == later.columns;
@@ -142,7 +147,7 @@ impl Row {
     }
 
     /// Every column with its cell.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cell)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cell)> + Clone {
         self.columns.iter().map(|name| &**name).zip(&self.cells)
     }
 }

@@ -109,9 +109,17 @@ pub async fn a_key_moves_with_the_columns_it_is_made_of(chain: &mut Chain) {
     chain.applied().await;
     fill(chain, &text, "mugs").await;
     let shelf = async |category: &str| entries(chain).await.l2.get(&format!("shelf:{category}:P-7")).cloned();
-    chain.execute("UPDATE products SET name = 'a mug' WHERE product_id = 'P-7'").await;
-    chain.applied().await;
-    assert_eq!(shelf("mugs").await.expect("an entry")["name"], "a mug", "refreshed in place");
+    // Of one table a row is the whole entry: it takes the place of what is there, and is as old as its commit.
+    let filled = shelf("mugs").await.expect("an entry");
+    for (change, expected) in
+        [("'a mug'", Some("a mug")), ("repeat('mug', 100)", Some(&*"mug".repeat(100))), ("'7'", Some("7"))]
+    {
+        chain.execute(&format!("UPDATE products SET name = {change} WHERE product_id = 'P-7'")).await;
+        chain.applied().await;
+        let entry = shelf("mugs").await.expect("an entry");
+        assert_eq!(entry.get("name").map(String::as_str), expected, "refreshed in place");
+        assert!(entry["_low"] == entry["_high"] && entry["_born"] > filled["_born"], "{entry:?}");
+    }
     // A cached absence under the new key is what it is until the row comes there.
     fill(chain, &text, "cups").await;
     assert!(shelf("cups").await.expect("an absence").contains_key("_neg"));

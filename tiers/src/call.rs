@@ -8,7 +8,8 @@ use lockstep_schemas::position::Position;
 use redis::Cmd;
 
 use crate::layout::{Layout, Place};
-use crate::tier::{Apply, Fill, LEASE, Look, millis};
+use crate::tier::{ABSENT, Apply, BORN, Fill, HIGH, LEASE, LOW, Look, millis};
+use crate::whole;
 
 /// What a command's buffers begin with: what most calls take for each key, so that they seldom grow.
 const ARGUMENTS_A_KEY: usize = 12;
@@ -64,23 +65,21 @@ impl Calls {
         command
     }
 
-    /// Fills leased entries, none of them twice, of one source: `source_at`, timeline and life are those of the first. `born`:
-    /// now, microseconds since 1970.
+    /// Fills leased entries, none of them twice, of one source under one lease: all but `high` and the fields are those of the
+    /// first. `born`: now, microseconds since 1970.
     pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
         let mut command = self.function("lockstep1_fill", place, fills.iter().map(|(key, _)| *key));
-        if let Some((_, first)) = fills.first() {
-            command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(born);
-        }
+        let Some((_, first)) = fills.first() else { return command };
+        let (low, born) = (first.low.to_string(), born.to_string());
+        command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce).arg(&low);
+        let mut entry = Vec::new();
         for (_, fill) in fills {
-            command.arg(fill.nonce).arg(fill.low.to_string()).arg(fill.high.to_string());
-            let Some(fields) = fill.fields else {
-                command.arg(2).arg("_neg").arg("1");
-                continue;
-            };
-            command.arg(2 * fields.len());
-            for (name, text) in fields {
-                command.arg(&**name).arg(text);
-            }
+            let high = fill.high.max(first.low).to_string();
+            let own = [(LOW, &*low), (HIGH, &high), (BORN, &born)];
+            let fields = fill.fields.into_iter().flatten().map(|(name, text)| (&**name, &**text));
+            let absence = fill.fields.is_none().then_some((ABSENT, "1"));
+            whole::hash(own.into_iter().chain(absence).chain(fields), &mut entry);
+            command.arg(&entry);
         }
         command
     }
@@ -96,7 +95,8 @@ impl Calls {
         command.arg(outward.map_or("", |outward| outward.owner));
         command.arg(text(outward.and_then(|outward| outward.begun)));
         command.arg(text(done.map(|(position, _)| position))).arg(done.map_or(0, |(_, offset)| offset));
-        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command));
+        let mut entry = Vec::new();
+        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command, &mut entry));
         command
     }
 

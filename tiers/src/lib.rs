@@ -16,6 +16,7 @@ pub mod tier;
 mod tier_error;
 pub mod twin;
 mod versions;
+mod whole;
 
 pub use edge::{Edge, EdgeError, Seen, WARMING_HEADER};
 pub use layout::{Layout, Place};

@@ -52,6 +52,11 @@ local function grant(marker, text, lease_ms)
   return redis.call('SET', marker, text, 'NX', 'PX', lease_ms)
 end
 
+-- Writes an entry in the place of whatever is there. It comes as `RESTORE` takes it: one text, not two for each field.
+local function replace(entry, ttl_ms, whole)
+  redis.call('RESTORE', entry, ttl_ms, whole, 'REPLACE')
+end
+
 -- Every other key, from one of them on.
 local function every_other(KEYS, first)
   local some = {}
@@ -80,12 +85,12 @@ local function read(KEYS, ARGV)
 end
 
 -- KEYS _w, then entry, marker of each.  ARGV nonce, lease_ms
--- -> {pos, timeline, 'hit' | 'busy' | 'lease' of each}: `read` of many, without what they hold
+-- -> {pos, timeline, a word for each: 'hit' | 'busy' | 'lease'}: `read` of many, without what they hold
 local function lease(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
   if refused then return refused end
   local pos, floor, timeline = watermark(KEYS[1])
-  local answer, text = { pos, timeline }, pos .. ARGV[1]
+  local words, text = {}, pos .. ARGV[1]
   local is_any_there = redis.call('EXISTS', unpack(every_other(KEYS, 2))) > 0
   for k = 2, #KEYS, 2 do
     local found = 'busy'
@@ -94,54 +99,47 @@ local function lease(KEYS, ARGV)
     elseif grant(KEYS[k + 1], text, ARGV[2]) then
       found = 'lease'
     end
-    answer[#answer + 1] = found
+    words[k / 2] = found
   end
-  return answer
+  return { pos, timeline, table.concat(words, ' ') }
 end
 
 -- KEYS _w, then entry, marker of each, none of them twice.
--- ARGV source_at, timeline, ttl_ms, born, then for each: nonce low high texts, and so many texts: field, value, ...: the whole entry
--- -> for each 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
+-- ARGV source_at, timeline, ttl_ms, nonce, low, then of each: the entry, whole
+-- -> a word for each: 'ok' | 'void' (the lease is gone) | 'floor' | 'behind' | 'timeline'
 local function fill(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
   if refused then return refused end
   local _, floor, timeline = watermark(KEYS[1])
   local leases = redis.call('MGET', unpack(every_other(KEYS, 3)))
-  local answer, gone, filled, at = {}, {}, {}, 5
+  local words, gone = {}, {}
   for k = 2, #KEYS, 2 do
-    local lease, low, word = leases[k / 2], ARGV[at + 1], 'ok'
-    if not lease or lease:sub(WIDTH + 1) ~= ARGV[at] then
+    local lease, word = leases[k / 2], 'ok'
+    if not lease or lease:sub(WIDTH + 1) ~= ARGV[4] then
       word = 'void'
     else
       gone[#gone + 1] = KEYS[k + 1]                         -- whatever comes, this lease is used up
-      if low < floor then                                   -- leased before a truncate, a new epoch, a lost node
+      if ARGV[5] < floor then                               -- leased before a truncate, a new epoch, a lost node
         word = 'floor'
       elseif ARGV[1] < lease:sub(1, WIDTH) then             -- what was read lags what this tier has shown [3a-3e]
         word = 'behind'
       elseif timeline ~= '' and ARGV[2] ~= timeline then    -- read from a deposed primary [13e]
         word = 'timeline'
-      else
-        gone[#gone + 1] = KEYS[k]                           -- never into what is there [14i]
-        filled[#filled + 1] = { KEYS[k], at }
       end
     end
-    answer[#answer + 1] = word
-    at = at + 4 + tonumber(ARGV[at + 3])
+    words[k / 2] = word
   end
   if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
-  for _, one in ipairs(filled) do
-    local entry, first = one[1], one[2]
-    local low, high = ARGV[first + 1], ARGV[first + 2]
-    if high < low then high = low end
-    redis.call('HSET', entry, '_low', low, '_high', high, '_born', ARGV[4], unpack(ARGV, first + 4, first + 3 + ARGV[first + 3]))
-    redis.call('PEXPIRE', entry, ARGV[3])
+  for n, word in ipairs(words) do
+    if word == 'ok' then replace(KEYS[2 * n], ARGV[3], ARGV[5 + n]) end   -- never into what is there [14i]
   end
-  return answer
+  return table.concat(words, ' ')
 end
 
 -- KEYS _w, then entry, marker of each action.
 -- ARGV expect, new, offset, floor ('': keep), timeline ('': keep), at (0: keep), nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
 --      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
+--      | 'w' position ttl_ms and the entry, whole, with that position as its bounds
 -- -> {'ok', refreshed, dropped, index of an entry that is now ours to fill, ...} | {'lost', pos, offset}
 local function apply(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
@@ -164,15 +162,23 @@ local function apply(KEYS, ARGV)
     local low, high, negative = living(entry, floor)
     local drop = op == 'i'
     at = at + 1
-    if op == 'r' then
-      local p, ttl, sets, dels = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-      local first = at + 4
-      at = first + 2 * sets + dels
+    if not drop then
+      local p, ttl, sets, dels, first = ARGV[at], ARGV[at + 1], 0, 0, at + 2
+      if op == 'r' then
+        sets, dels, first = tonumber(ARGV[first]), tonumber(ARGV[first + 1]), first + 2
+        at = first + 2 * sets + dels
+      else
+        at = first + 1
+      end
       if low and p <= low then                              -- already contained: it stays as it is
       elseif low and p > high and not negative then         -- no marker lies beside it [14]
-        redis.call('HSET', entry, '_low', p, '_high', p, unpack(ARGV, first, first + 2 * sets - 1))
-        if dels > 0 then redis.call('HDEL', entry, unpack(ARGV, first + 2 * sets, at - 1)) end
-        redis.call('PEXPIRE', entry, ttl)
+        if op == 'w' then
+          replace(entry, ttl, ARGV[first])
+        else
+          redis.call('HSET', entry, '_low', p, '_high', p, unpack(ARGV, first, first + 2 * sets - 1))
+          if dels > 0 then redis.call('HDEL', entry, unpack(ARGV, first + 2 * sets, at - 1)) end
+          redis.call('PEXPIRE', entry, ttl)
+        end
         refreshed = refreshed + 1
       else
         drop = true                                         -- absent stays absent; in between we cannot tell [1a-1c]

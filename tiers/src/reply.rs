@@ -4,7 +4,7 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::position::Position;
 use redis::Value;
 
-use crate::tier::{Applied, Filled, Found, Hit, Lease, Leases, Mark, Read};
+use crate::tier::{ABSENT, Applied, Filled, Found, HIGH, Hit, LOW, Lease, Leases, Mark, Read};
 use crate::tier_error::TierError;
 
 /// An answer's elements, taken one by one.
@@ -63,9 +63,9 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
     let mut fields = Fields::new();
     while let Some(name) = answer.texts.next() {
         match name.as_str() {
-            "_low" => low = answer.parsed()?,
-            "_high" => high = answer.parsed()?,
-            "_neg" => negative = !answer.text()?.is_empty(),
+            LOW => low = answer.parsed()?,
+            HIGH => high = answer.parsed()?,
+            ABSENT => negative = !answer.text()?.is_empty(),
             ours if ours.starts_with('_') => drop(answer.text()?),
             column => fields.push((column.into(), answer.text()?)),
         }
@@ -76,33 +76,39 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
 /// The answer to a call for the leases of so many entries.
 pub fn lease(value: Value, count: usize) -> Result<Leases, TierError> {
     let mut answer = Answer::of("lease", value)?;
-    let (position, timeline) = (answer.parsed()?, answer.text()?);
-    let mut found = Vec::with_capacity(count);
-    for _ in 0..count {
-        let word = answer.text()?;
-        found.push(match word.as_str() {
-            "hit" => Found::Hit,
-            "busy" => Found::Busy,
-            "lease" => Found::Lease,
-            _ => return answer.other(word),
-        });
-    }
-    Ok(Leases { position, timeline, found })
+    let (position, timeline, words) = (answer.parsed()?, answer.text()?, answer.text()?);
+    let found = each("lease", count, &words, |word| match word {
+        "hit" => Some(Found::Hit),
+        "busy" => Some(Found::Busy),
+        "lease" => Some(Found::Lease),
+        _ => None,
+    });
+    Ok(Leases { position, timeline, found: found? })
 }
 
 /// The answer to the fills of so many entries.
 pub fn fill(value: Value, count: usize) -> Result<Vec<Filled>, TierError> {
-    let mut answer = Answer::of("fill", value)?;
-    let mut one = || {
-        let word = answer.text()?;
-        match word.as_str() {
-            "ok" => Ok(Filled::Ok),
-            "void" => Ok(Filled::Void),
-            "floor" | "behind" | "timeline" => Ok(Filled::Refused),
-            _ => answer.other(word),
-        }
-    };
-    (0..count).map(|_| one()).collect()
+    let shown = |_| TierError::Answer { function: "fill", answer: "something other than a text".to_owned() };
+    let words: String = redis::from_redis_value(value).map_err(shown)?;
+    each("fill", count, &words, |word| match word {
+        "ok" => Some(Filled::Ok),
+        "void" => Some(Filled::Void),
+        "floor" | "behind" | "timeline" => Some(Filled::Refused),
+        _ => None,
+    })
+}
+
+/// A text of so many words: one for each of what was asked for.
+fn each<T>(
+    function: &'static str,
+    count: usize,
+    words: &str,
+    of: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, TierError> {
+    let wrong = |answer: &str| TierError::Answer { function, answer: answer.to_owned() };
+    let all: Vec<T> =
+        words.split_ascii_whitespace().map(|word| of(word).ok_or_else(|| wrong(word))).collect::<Result<_, _>>()?;
+    if all.len() == count { Ok(all) } else { Err(wrong(&format!("{} words instead of {count}", all.len()))) }
 }
 
 /// The answer to a batch.

@@ -22,6 +22,7 @@ mod rules;
 
 pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRIES_MAX, ENTRY_BYTES_MAX, ENTRY_FIELDS_MAX};
 pub(crate) use limits::{calls_of, within_limits};
+pub(crate) use rules::{ABSENT, BORN, HIGH, LOW};
 pub use rules::{
     Action, Applied, Apply, Fill, Filled, Found, Hit, Lease, Leases, Look, Mark, Outward, Read, Watermark,
 };

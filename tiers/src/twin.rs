@@ -10,7 +10,10 @@ use lockstep_schemas::position::Position;
 use crate::TierError;
 use crate::call::Calls;
 use crate::layout::{Layout, Place};
-use crate::tier::{Fill, Filled, Found, Hit, LEASE, Lease, Leases, Look, Mark, Read, Watermark, millis, watermark_of};
+use crate::tier::{
+    ABSENT, BORN, Fill, Filled, Found, HIGH, Hit, LEASE, LOW, Lease, Leases, Look, Mark, Read, Watermark, millis,
+    watermark_of,
+};
 
 mod apply;
 mod node;
@@ -105,9 +108,9 @@ impl Twin {
         }
         self.node.remove(&names.entry);
         let (low, high) = (fill.low.to_string(), fill.low.max(fill.high).to_string());
-        self.node.set(&names.entry, &[("_low", &low), ("_high", &high), ("_born", &born.to_string())]);
+        self.node.set(&names.entry, &[(LOW, &low), (HIGH, &high), (BORN, &born.to_string())]);
         match fill.fields {
-            None => self.node.set(&names.entry, &[("_neg", "1")]),
+            None => self.node.set(&names.entry, &[(ABSENT, "1")]),
             Some(fields) => fields.iter().for_each(|(name, text)| self.node.set(&names.entry, &[(name, text)])),
         }
         self.node.expire(&names.entry, millis(fill.ttl));
@@ -143,7 +146,7 @@ impl Twin {
         let floor = self.floor(&w);
         let mut swept = 0;
         for entry in entries {
-            let is_dead = self.node.field(entry, "_low").is_some_and(|low| position(Some(low)) < floor);
+            let is_dead = self.node.field(entry, LOW).is_some_and(|low| position(Some(low)) < floor);
             swept += u64::from(is_dead && self.node.remove(entry));
         }
         if swept > 0 {
@@ -161,24 +164,24 @@ impl Twin {
 
     /// What lies below the floor is as good as gone, and goes.
     fn living(&mut self, entry: &str, floor: Position) -> Option<Living> {
-        let low = position(Some(self.node.field(entry, "_low")?));
+        let low = position(Some(self.node.field(entry, LOW)?));
         if low < floor {
             self.node.remove(entry);
             return None;
         }
-        let high = position(self.node.field(entry, "_high"));
-        Some(Living { low, high, is_negative: self.node.field(entry, "_neg").is_some() })
+        let high = position(self.node.field(entry, HIGH));
+        Some(Living { low, high, is_negative: self.node.field(entry, ABSENT).is_some() })
     }
 
     fn is_aged(&self, entry: &str, look: &Look<'_>) -> bool {
-        let born = self.node.field(entry, "_born").and_then(|text| text.parse::<i64>().ok());
+        let born = self.node.field(entry, BORN).and_then(|text| text.parse::<i64>().ok());
         let (Some(born), Some(age_max)) = (born, look.age_max) else { return false };
         let now = i64::try_from(self.node.now_ms()).unwrap_or(i64::MAX).saturating_mul(1_000);
         now - born > i64::try_from(millis(age_max)).unwrap_or(i64::MAX).saturating_mul(1_000)
     }
 
     fn fields(&self, entry: &str) -> Option<lockstep_schemas::entry::Fields> {
-        let hash = self.node.hash(entry).filter(|hash| !hash.contains_key("_neg"))?;
+        let hash = self.node.hash(entry).filter(|hash| !hash.contains_key(ABSENT))?;
         let columns = hash.iter().filter(|(name, _)| !name.starts_with('_'));
         Some(columns.map(|(name, text)| (name.as_str().into(), text.clone())).collect())
     }

@@ -59,6 +59,9 @@ rules! {
     apply::a_lost_call_writes_nothing
     apply::what_is_contained_is_kept
     apply::a_newer_change_refreshes
+    apply::a_whole_one_replaces
+    apply::a_whole_one_is_judged_like_others
+    apply::wholes_are_the_servers_own
     apply::in_between_drops
     apply::absent_stays_absent
     apply::an_absence_never_becomes_a_row

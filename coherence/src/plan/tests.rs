@@ -56,6 +56,51 @@ fn an_update_refreshes_what_it_knows() {
     );
 }
 
+/// Whether what the change does to the first of its entries replaces it, and with what age.
+fn born_by(policy: &str, change: &Change) -> Option<i64> {
+    let policy = Policy::parse(policy).unwrap_or_else(|why| panic!("{why}"));
+    let effects = Planner::new(&policy).effects(change).expect("an entity");
+    match effects.first().expect("an effect") {
+        Effect::Entry(EntryAction { action: Action::Refresh { born, .. }, .. }) => *born,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_all_of_an_entry_replaces_it() {
+    let product = |description: Cell| {
+        row(&[
+            ("product_id", text("7")),
+            ("name", text("bowl")),
+            ("description", description),
+            ("category", Cell::Null),
+            ("active", text("true")),
+        ])
+    };
+    let of = |description| {
+        let update = change(Op::Update, "public.products", None, Some(product(description)));
+        born_by(ONE_TABLE, &Change { committed_at: 42, ..update })
+    };
+    assert_eq!(of(text("blue")), Some(42));
+    assert_eq!(of(Cell::Null), Some(42), "a null is known");
+    assert_eq!(of(Cell::Unknown), None, "what did not change stays");
+    let item = row(&[("product_id", text("7")), ("name", text("a")), ("note", text("x"))]);
+    let update = change(Op::Update, "public.products", None, Some(item));
+    assert_eq!(born_by(DEFERRING, &update), None, "the entry has the other table's too");
+}
+
+const ONE_TABLE: &str = r#"
+    [groups.catalogue]
+    entity_key = "product_id"
+    tables = ["public.products"]
+    [views.item]
+    group = "catalogue"
+    tiers = ["l2"]
+    key = "item:{product_id}"
+    ttl = "1h"
+    sources = [{ table = "public.products", columns = ["product_id", "name", "description", "category"] }]
+"#;
+
 #[test]
 fn everything_else_invalidates() {
     let prices = || row(&[("product_id", text("7")), ("price_pence", text("5")), ("currency", text("GBP"))]);

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use lockstep_schemas::key::Key;
 
 use super::{Action, Fill};
+use crate::whole::{ENTRY_OVERHEAD, FIELD_OVERHEAD};
 
 /// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
 pub const ACTIONS_MAX: usize = 60;
@@ -15,10 +16,7 @@ pub const ENTRIES_MAX: usize = 60;
 pub const ARGUMENTS_MAX: usize = 4_000;
 /// Arguments of `apply` before its actions.
 const ARGUMENTS_FIXED: usize = 12;
-/// Arguments of `fill` before its entries, and of each entry before its texts.
-const FILL_FIXED: usize = 4;
-const FILL_ENTRY_FIXED: usize = 4;
-/// Bytes of one call's fields, about: a call blocks its node.
+/// Bytes of one call's fields, about, and as they are carried: a call blocks its node.
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
@@ -34,9 +32,15 @@ impl Fill<'_> {
     pub(crate) fn is_too_large(&self) -> bool {
         self.bytes() > ENTRY_BYTES_MAX || self.fields.is_some_and(|fields| fields.len() > ENTRY_FIELDS_MAX)
     }
+
+    /// How many bytes a call carries for it, at most.
+    fn carried(&self) -> usize {
+        ENTRY_OVERHEAD + self.bytes() + self.fields.map_or(0, |fields| fields.len() * FIELD_OVERHEAD)
+    }
 }
 
-/// Fills in parts that each fit into one call, and are of one source. What is too large for any entry comes alone.
+/// Fills in parts that each fit into one call, and are of one source under one lease. What is too large for any entry comes
+/// alone.
 pub(crate) fn calls_of<'f, 'd>(
     mut fills: &'f [(&'d Key, &'d Fill<'d>)],
 ) -> impl Iterator<Item = &'f [(&'d Key, &'d Fill<'d>)]> {
@@ -44,11 +48,11 @@ pub(crate) fn calls_of<'f, 'd>(
         let (_, first) = fills.first()?;
         let is_of_one_source =
             |fill: &Fill<'_>| (fill.source_at, fill.timeline, fill.ttl) == (first.source_at, first.timeline, first.ttl);
-        let (mut arguments, mut bytes) = (FILL_FIXED, 0);
+        let is_of_one_lease = |fill: &Fill<'_>| (fill.nonce, fill.low) == (first.nonce, first.low);
+        let mut bytes = 0;
         let fits = |(_, fill): &&(&Key, &Fill<'_>)| {
-            arguments += FILL_ENTRY_FIXED + 2 * fill.fields.map_or(1, Vec::len);
-            bytes += fill.bytes();
-            is_of_one_source(fill) && !fill.is_too_large() && arguments <= ARGUMENTS_MAX && bytes <= CALL_BYTES_MAX
+            bytes += fill.carried();
+            is_of_one_source(fill) && is_of_one_lease(fill) && !fill.is_too_large() && bytes <= CALL_BYTES_MAX
         };
         let count = fills.iter().take(ENTRIES_MAX).take_while(fits).count().max(1);
         let (call, rest) = fills.split_at(count);
@@ -60,7 +64,7 @@ pub(crate) fn calls_of<'f, 'd>(
 /// Actions that fit into one call. One change may be more than that, where it concerns many large entries: then the largest
 /// are invalidated, which is right for any entry, rather than that their lane stands for ever.
 pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)]> {
-    let size = |(_, action): &(Key, Action)| (action.arguments_count(), action.bytes());
+    let size = |(_, action): &(Key, Action)| (action.arguments_count(), action.carried());
     let (mut arguments, mut bytes) = (ARGUMENTS_FIXED, 0);
     for (count, length) in actions.iter().map(size) {
         (arguments, bytes) = (arguments + count, bytes + length);
@@ -71,7 +75,7 @@ pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)
         let weight = |pair: &(Key, Action)| if by_bytes { size(pair).1 } else { size(pair).0 };
         let Some((_, largest)) = fitting.to_mut().iter_mut().max_by_key(|pair| weight(pair)) else { break };
         arguments = arguments + 1 - largest.arguments_count();
-        bytes -= largest.bytes();
+        bytes -= largest.carried();
         *largest = Action::Invalidate;
     }
     fitting
@@ -91,7 +95,7 @@ mod tests {
     fn refresh(fields: usize, bytes: usize) -> Action {
         let names = (0..fields).map(|_| Arc::from("")).collect();
         let fields = Row::new(names, vec![Cell::Value("x".repeat(bytes).into()); fields]);
-        Action::Refresh { position: Position::LEAST, ttl: Duration::from_secs(1), fields }
+        Action::Refresh { position: Position::LEAST, ttl: Duration::from_secs(1), born: None, fields }
     }
 
     /// Which of some refreshes, by their fields and bytes a field, are refreshed still.

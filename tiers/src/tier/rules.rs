@@ -10,6 +10,14 @@ use lockstep_schemas::position::Position;
 use lockstep_schemas::shown::MaskedFields;
 
 use super::millis;
+use crate::whole::{self, ENTRY_OVERHEAD, FIELD_OVERHEAD};
+
+/// The fields of ours that an entry has beside its own.
+pub(crate) const LOW: &str = "_low";
+pub(crate) const HIGH: &str = "_high";
+pub(crate) const BORN: &str = "_born";
+/// What an entry has in the place of fields, where the database has no such row.
+pub(crate) const ABSENT: &str = "_neg";
 
 /// A tier's state that comes with every answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +154,9 @@ pub enum Action {
         position: Position,
         /// Life from now on.
         ttl: Duration,
+        /// Whether `fields` are all that the entry can have, each of them known: then it is replaced by them, and this is
+        /// how old they are, the time of a commit, microseconds since 1970.
+        born: Option<i64>,
         /// The fields that are known, each a column; a field that is not known stays as it is.
         fields: Row,
     },
@@ -153,8 +164,9 @@ pub enum Action {
 
 impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Action::Refresh { position, ttl, fields } = self else { return f.write_str("Invalidate") };
-        f.debug_struct("Refresh").field("position", position).field("ttl", ttl).field("fields", fields).finish()
+        let Action::Refresh { position, ttl, born, fields } = self else { return f.write_str("Invalidate") };
+        let mut shown = f.debug_struct("Refresh");
+        shown.field("position", position).field("ttl", ttl).field("born", born).field("fields", fields).finish()
     }
 }
 
@@ -237,11 +249,23 @@ pub struct Watermark {
 }
 
 impl Action {
-    pub(crate) fn arguments(&self, command: &mut redis::Cmd) {
-        let Action::Refresh { position, ttl, fields } = self else {
+    /// Adds its arguments. `entry`: a buffer for the entries that replace others.
+    pub(crate) fn arguments(&self, command: &mut redis::Cmd, entry: &mut Vec<u8>) {
+        let Action::Refresh { position, ttl, fields, .. } = self else {
             command.arg("i");
             return;
         };
+        if let Some(born) = self.replaces() {
+            let (bound, born) = (position.to_string(), born.to_string());
+            let own = [(LOW, &*bound), (HIGH, &bound), (BORN, &born)];
+            let texts = fields.iter().filter_map(|(name, cell)| match cell {
+                Cell::Value(text) => Some((name, text.as_str())),
+                Cell::Null | Cell::Unknown => None,
+            });
+            whole::hash(own.into_iter().chain(texts), entry);
+            command.arg("w").arg(&bound).arg(millis(*ttl)).arg(&*entry);
+            return;
+        }
         let texts = fields.iter().filter(|(_, cell)| matches!(cell, Cell::Value(_))).count();
         let nulls = || fields.iter().filter(|(_, cell)| **cell == Cell::Null);
         command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(texts).arg(nulls().count());
@@ -255,11 +279,30 @@ impl Action {
         }
     }
 
+    /// When what it writes was committed, if it replaces the entry, microseconds since 1970.
+    pub(crate) fn replaces(&self) -> Option<i64> {
+        match self {
+            Action::Refresh { born, .. } => *born,
+            Action::Invalidate => None,
+        }
+    }
+
     /// How many arguments it takes.
     pub fn arguments_count(&self) -> usize {
         match self {
             Action::Invalidate => 1,
+            Action::Refresh { .. } if self.replaces().is_some() => 4,
             Action::Refresh { fields, .. } => 5 + 2 * fields.known(),
+        }
+    }
+
+    /// How many bytes a call carries for it, at most.
+    pub fn carried(&self) -> usize {
+        match self {
+            Action::Refresh { fields, .. } if self.replaces().is_some() => {
+                ENTRY_OVERHEAD + self.bytes() + fields.known() * FIELD_OVERHEAD
+            }
+            _ => self.bytes(),
         }
     }
 

@@ -5,7 +5,7 @@ use lockstep_schemas::position::Position;
 
 use super::{Names, Twin, position};
 use crate::layout::Place;
-use crate::tier::{Action, Applied, Apply, millis, within_limits};
+use crate::tier::{Action, Applied, Apply, BORN, HIGH, LOW, millis, within_limits};
 
 /// What an action did to its entry, or must do.
 enum Acted {
@@ -56,7 +56,9 @@ impl Twin {
 
     fn act(&mut self, names: &Names, action: &Action, floor: Position) -> Acted {
         let living = self.living(&names.entry, floor);
-        let (Action::Refresh { position: p, ttl, fields }, Some(living)) = (action, living) else { return Acted::Drop };
+        let (Action::Refresh { position: p, ttl, fields, .. }, Some(living)) = (action, living) else {
+            return Acted::Drop;
+        };
         if *p <= living.low {
             return Acted::Kept;
         }
@@ -64,7 +66,11 @@ impl Twin {
             return Acted::Drop;
         }
         let bound = p.to_string();
-        self.node.set(&names.entry, &[("_low", &bound), ("_high", &bound)]);
+        if let Some(born) = action.replaces() {
+            self.node.remove(&names.entry);
+            self.node.set(&names.entry, &[(BORN, &born.to_string())]);
+        }
+        self.node.set(&names.entry, &[(LOW, &bound), (HIGH, &bound)]);
         for (name, cell) in fields.iter() {
             match cell {
                 Cell::Value(text) => self.node.set(&names.entry, &[(name, text)]),

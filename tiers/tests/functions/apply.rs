@@ -4,7 +4,7 @@ use lockstep_schemas::position::Position;
 use lockstep_tiers::tier::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX};
 use lockstep_tiers::{Action, Applied, Apply, Outward, Read};
 
-use crate::bench::{Bench, TIMELINE, TTL, at, refresh};
+use crate::bench::{Bench, TIMELINE, TTL, at, refresh, whole};
 
 /// Applies one action to entry 7, from 5 to 20, and gives what it reports: refreshed, dropped, mine.
 async fn one(bench: &Bench, action: Action) -> (u64, u64, Vec<usize>) {
@@ -71,6 +71,80 @@ pub async fn a_newer_change_refreshes(bench: &Bench) {
     assert!(bench.life_ms(&bench.entry_name("7")).await > short, "its life begins anew");
 }
 
+/// What is all that the entry can have takes the place of what is there: also of what nobody knows of.
+pub async fn a_whole_one_replaces(bench: &Bench) {
+    bench.plant_entry("7", at(3), at(7)).await;
+    bench.plant(&bench.entry_name("7"), &[("of another version", "bowl"), ("_born", "1")]).await;
+    assert_eq!(one(bench, whole(at(8), &[("stock", Some("1")), ("category", None)])).await, (1, 0, vec![]));
+    let bound = at(8).to_string();
+    let expected = [("stock", "1"), ("_low", &*bound), ("_high", &*bound), ("_born", "42")];
+    assert_eq!(bench.entry("7").await, expected.map(|(name, text)| (name.to_owned(), text.to_owned())).into());
+    let short = i64::try_from(TTL.as_millis()).expect("a life");
+    assert!(bench.life_ms(&bench.entry_name("7")).await > short, "its life begins anew");
+    bench.plant_watermark(at(5)).await;
+    let actions = [
+        (bench.key("7"), whole(at(9), &[("stock", Some("2")), ("category", None)])),
+        (bench.key("8"), Action::Invalidate),
+    ];
+    let actions = [&actions[..], &[(bench.key("9"), refresh(at(9), &[("stock", Some("3"))]))]].concat();
+    bench.plant_entry("8", at(3), at(3)).await;
+    bench.plant_entry("9", at(3), at(3)).await;
+    let applied = bench.tier.apply(&bench.place, &bench.batch(at(5), at(20), &actions)).await.expect("an answer");
+    assert_eq!(applied, Applied::Ok { refreshed: 2, dropped: 1, mine: vec![1] }, "whole ones among others");
+    assert_eq!((&*bench.entry("7").await["stock"], &*bench.entry("9").await["stock"]), ("2", "3"));
+}
+
+/// By the same rules as any other refresh.
+pub async fn a_whole_one_is_judged_like_others(bench: &Bench) {
+    let fields = [("stock", Some("1"))];
+    assert_eq!(one(bench, whole(at(8), &fields)).await, (0, 0, vec![]), "absent stays absent");
+    bench.plant_entry("7", at(8), at(12)).await;
+    let before = bench.entry("7").await;
+    assert_eq!(one(bench, whole(at(8), &fields)).await, (0, 0, vec![]), "it is in there");
+    assert_eq!(bench.entry("7").await, before);
+    assert_eq!(one(bench, whole(at(12), &fields)).await, (0, 1, vec![0]), "nobody can tell");
+    check_taken_over(bench).await;
+    bench.remove(&bench.marker_name("7")).await;
+    let absence = [("_neg", "1"), ("_low", &*at(3).to_string()), ("_high", &at(3).to_string())];
+    bench.plant(&bench.entry_name("7"), &absence).await;
+    assert_eq!(one(bench, whole(at(8), &fields)).await, (0, 1, vec![0]), "an absence never becomes a row");
+    check_taken_over(bench).await;
+}
+
+/// Whatever its texts are: what the server has is what we sent, and it can be read, changed and dumped.
+pub async fn wholes_are_the_servers_own(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let long = |length: usize| "x".repeat(length);
+    let texts: Vec<String> = [0, 1, 63, 64, 65, 4_095, 4_096, 16_383, 16_384, 70_000].map(long).to_vec();
+    let numbers =
+        [0, 1, -1, 127, 128, 4_095, 4_096, -4_096, -4_097, 32_767, 32_768, -32_769, 8_388_607, 8_388_608, -8_388_609];
+    let large = [i64::from(i32::MAX), i64::from(i32::MAX) + 1, i64::from(i32::MIN) - 1, i64::MAX, i64::MIN];
+    let odd = ["007", "-0", "+1", " 1", "1 ", "1.5", "9223372036854775808", "-", "ä", "\r\n", "\0"].map(str::to_owned);
+    let numbers = numbers.map(i64::from).into_iter().chain(large).map(|number| number.to_string());
+    let texts: Vec<String> = texts.into_iter().chain(numbers).chain(odd).collect();
+    let many = |count: usize| (0..count).map(|n| (format!("f{n}"), n.to_string())).collect::<Vec<_>>();
+    let small: Vec<(String, String)> = texts
+        .iter()
+        .filter(|text| text.len() <= 64)
+        .enumerate()
+        .map(|(n, text)| (format!("f{n}"), text.clone()))
+        .collect();
+    let each = texts.iter().map(|text| vec![("name".to_owned(), text.clone())]);
+    for fields in each.chain([many(250), many(508), many(509), many(510), small]) {
+        bench.evict("7").await;
+        bench.plant_entry("7", at(3), at(3)).await;
+        let cells: Vec<(&str, Option<&str>)> = fields.iter().map(|(name, text)| (&**name, Some(&**text))).collect();
+        assert_eq!(one(bench, whole(at(8), &cells)).await, (1, 0, vec![]));
+        let mut found = bench.entry("7").await;
+        let bound = at(8).to_string();
+        let own = [("_low", &*bound), ("_high", &bound), ("_born", "42")];
+        own.iter().for_each(|(name, text)| assert_eq!(found.remove(*name).as_deref(), Some(*text)));
+        assert_eq!(found, fields.iter().cloned().collect());
+        let is_small = fields.len() + own.len() <= 512 && fields.iter().all(|(_, text)| text.len() <= 64);
+        assert_eq!(bench.encoding("7").await, if is_small { "listpack" } else { "hashtable" });
+    }
+}
+
 /// [1b], [2e]: between low and high nobody can tell.
 pub async fn in_between_drops(bench: &Bench) {
     for p in [at(4), at(7)] {
@@ -100,13 +174,11 @@ pub async fn a_lease_is_voided_and_taken_over(bench: &Bench) {
         bench.plant_marker("7", "one", at(5)).await;
         assert_eq!(one(bench, action).await, (0, 0, vec![0]));
         check_taken_over(bench).await;
-        let (low, high, greatest) = (at(20).to_string(), at(21).to_string(), Position::GREATEST.to_string());
-        let fill =
-            |nonce| [&*greatest, TIMELINE, "60000", "1", nonce, &*low, &*high, "2", "stock", "1"].map(str::to_owned);
+        let (low, greatest) = (at(20).to_string(), Position::GREATEST.to_string());
+        let fields = [("stock", "1"), ("_low", &*low), ("_high", &*low)];
         for (nonce, expected) in [("one", "void"), ("engine", "ok")] {
-            let arguments = fill(nonce);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            assert_eq!(bench.call("fill", "7", &arguments).await, [expected]);
+            let answer = bench.call_fill([&greatest, TIMELINE, "60000", nonce, &low], &[("7", &fields)]).await;
+            assert_eq!(answer, [expected]);
         }
         bench.evict("7").await;
     }

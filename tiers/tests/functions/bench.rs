@@ -190,16 +190,43 @@ impl Bench {
 
     /// The same, for some entities.
     pub async fn call_many(&self, function: &str, entities: &[&str], arguments: &[&str]) -> Vec<String> {
-        let mut keys = vec![self.watermark_name()];
-        keys.extend(entities.iter().flat_map(|entity| [self.entry_name(entity), self.marker_name(entity)]));
-        let mut command = redis::cmd("FCALL");
-        command.arg(format!("lockstep1_{function}")).arg(keys.len()).arg(&keys).arg(arguments);
+        let mut command = self.function(function, entities);
+        command.arg(arguments);
         match self.send(&command).await {
             Value::Array(texts) => {
                 texts.into_iter().map(|text| redis::from_redis_value(text).expect("a text")).collect()
             }
             text => vec![redis::from_redis_value(text).expect("a text")],
         }
+    }
+
+    /// Calls `fill` as any client could, which has the entries from a server's `DUMP`; a word for each.
+    pub async fn call_fill(&self, arguments: [&str; 5], entries: &[(&str, &[(&str, &str)])]) -> Vec<String> {
+        let entities: Vec<&str> = entries.iter().map(|(entity, _)| *entity).collect();
+        let mut command = self.function("fill", &entities);
+        command.arg(&arguments);
+        for (_, fields) in entries {
+            command.arg(self.whole(fields).await);
+        }
+        let words: String = redis::from_redis_value(self.send(&command).await).expect("words");
+        words.split(' ').map(str::to_owned).collect()
+    }
+
+    fn function(&self, name: &str, entities: &[&str]) -> redis::Cmd {
+        let mut keys = vec![self.watermark_name()];
+        keys.extend(entities.iter().flat_map(|entity| [self.entry_name(entity), self.marker_name(entity)]));
+        let mut command = redis::cmd("FCALL");
+        command.arg(format!("lockstep1_{name}")).arg(keys.len()).arg(&keys);
+        command
+    }
+
+    /// A hash as the server itself would dump it.
+    pub async fn whole(&self, fields: &[(&str, &str)]) -> Vec<u8> {
+        let name = self.entry_name("to be dumped");
+        self.plant(&name, fields).await;
+        let whole = self.ask(&["DUMP", &name]).await;
+        self.remove(&name).await;
+        whole
     }
 
     pub async fn hash(&self, name: &str) -> Hash {
@@ -214,6 +241,11 @@ impl Bench {
     pub async fn marker(&self, entity: &str) -> Hash {
         let text: Option<String> = self.ask(&["GET", &self.marker_name(entity)]).await;
         text.as_deref().map(marker_of).unwrap_or_default()
+    }
+
+    /// How the server keeps an entry.
+    pub async fn encoding(&self, entity: &str) -> String {
+        self.ask(&["OBJECT", "ENCODING", &self.entry_name(entity)]).await
     }
 
     pub async fn watermark(&self) -> Hash {
@@ -290,7 +322,15 @@ pub fn refresh(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
     let cell = |text: &Option<&str>| text.map_or(Cell::Null, |text| Cell::Value(text.into()));
     let names = fields.iter().map(|(name, _)| Arc::from(*name)).collect();
     let fields = Row::new(names, fields.iter().map(|(_, text)| cell(text)).collect());
-    Action::Refresh { position, ttl: TTL * 2, fields }
+    Action::Refresh { position, ttl: TTL * 2, born: None, fields }
+}
+
+/// A refresh by all that the entry can have, committed at 42.
+pub fn whole(position: Position, fields: &[(&str, Option<&str>)]) -> Action {
+    match refresh(position, fields) {
+        Action::Refresh { position, ttl, fields, .. } => Action::Refresh { position, ttl, born: Some(42), fields },
+        Action::Invalidate => Action::Invalidate,
+    }
 }
 
 pub fn servers(endpoints: &Endpoints, is_cluster: bool, user: &str) -> RedisServers {

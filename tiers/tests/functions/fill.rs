@@ -18,8 +18,8 @@ async fn fill(
     timeline: &str,
 ) -> String {
     let (low, high, source_at) = (low.to_string(), high.to_string(), source_at.to_string());
-    let arguments = [&source_at, timeline, "60000", "123", nonce, &low, &high, "2", "stock", "4"];
-    let answer = bench.call("fill", "7", &arguments).await;
+    let fields = [("stock", "4"), ("_born", "123"), ("_low", &*low), ("_high", &*high)];
+    let answer = bench.call_fill([&source_at, timeline, "60000", nonce, &low], &[("7", &fields)]).await;
     let [word] = answer.as_slice() else { panic!("{answer:?}") };
     word.clone()
 }
@@ -45,9 +45,10 @@ pub async fn a_fill_writes_the_whole_entry(bench: &Bench) {
     assert!(bench.marker("7").await.is_empty(), "the lease is used up");
     let life = bench.life_ms(&bench.entry_name("7")).await;
     assert!((1..=60_000).contains(&life), "{life} ms");
+    bench.plant(&bench.entry_name("7"), &[("old", "1")]).await;
     bench.plant_marker("7", "two", at(5)).await;
-    assert_eq!(fill(bench, "two", at(5), at(2), at(9), TIMELINE).await, "ok");
-    assert_eq!(bench.entry("7").await, entry(at(5), at(5)), "high is never below low");
+    assert_eq!(fill(bench, "two", at(5), at(9), at(9), TIMELINE).await, "ok");
+    assert_eq!(bench.entry("7").await, entry(at(5), at(9)), "nothing of what was there");
 }
 
 /// [14i]: else the second one would bring the old row back over a refresh.
@@ -124,25 +125,22 @@ pub async fn another_timeline_is_refused(bench: &Bench) {
 pub async fn many_are_filled_in_one_call(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
     bench.plant(&bench.watermark_name(), &[("floor", &at(4).to_string())]).await;
-    for (entity, nonce) in [("7", "one"), ("8", "two"), ("9", "one"), ("10", "one")] {
-        bench.plant_marker(entity, nonce, at(5)).await;
+    for (entity, nonce, pos) in [("7", "one", 5), ("8", "two", 5), ("9", "one", 7), ("10", "one", 6)] {
+        bench.plant_marker(entity, nonce, at(pos)).await;
     }
-    let greatest = Position::GREATEST.to_string();
-    let bounds = [at(5), at(5), at(3), at(6)].map(|low| low.to_string());
-    let mut arguments = vec![&*greatest, TIMELINE, "60000", "123"];
-    for low in &bounds {
-        arguments.extend(["one", low, low, "2", "stock", "4"]);
-    }
-    let answer = bench.call_many("fill", &["7", "8", "9", "10"], &arguments).await;
-    assert_eq!(answer, ["ok", "void", "floor", "ok"]);
-    assert_eq!(bench.entry("7").await, entry(at(5), at(5)));
-    assert_eq!(bench.entry("10").await, entry(at(6), at(6)));
+    let (low, source_at) = (at(5).to_string(), at(6).to_string());
+    let stocks = ["4", "5", "6", "7"].map(|stock| [("stock", stock), ("_low", &*low), ("_high", &*low)]);
+    let entries: Vec<(&str, &[(&str, &str)])> =
+        ["7", "8", "9", "10"].into_iter().zip(stocks.iter().map(|f| &f[..])).collect();
+    let answer = bench.call_fill([&source_at, TIMELINE, "60000", "one", &low], &entries).await;
+    assert_eq!(answer, ["ok", "void", "behind", "ok"]);
+    assert_eq!((&*bench.entry("7").await["stock"], &*bench.entry("10").await["stock"]), ("4", "7"));
     assert!(bench.entry("8").await.is_empty() && bench.entry("9").await.is_empty());
     assert_eq!(bench.marker("8").await["nonce"], "two", "somebody else's lease stands");
     assert!(bench.marker("7").await.is_empty() && bench.marker("9").await.is_empty(), "these are used up");
 }
 
-/// More than fit into one call, of two sources, with one that is too large among them.
+/// More than fit into one call, of two sources and two bounds, with one that is too large among them.
 pub async fn as_many_calls_as_it_takes(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
     let nonce = nonce();
@@ -155,7 +153,7 @@ pub async fn as_many_calls_as_it_takes(bench: &Bench) {
     let small: Fields = (0..100).map(|n| (format!("f{n}").into(), n.to_string())).collect();
     let fill = |n: usize| Fill {
         nonce: &nonce,
-        low: at(5),
+        low: at(5 + n as u64 / 50),
         high: at(5),
         source_at: Position::GREATEST,
         timeline: if n == 3 { "00000002" } else { TIMELINE },

@@ -138,26 +138,22 @@ impl Play {
         Step::Read { key: self.key(), nonce: self.pick(NAMES), slide, age_max }
     }
 
-    /// One entry, or some, of one source.
+    /// One entry, or some, of one source under one lease: mostly the one that stands, and near to what may be filled
+    /// under it.
     fn fill(&mut self) -> Step {
         let (timeline, ttl) = (self.timeline(), self.life());
         let keys = self.keys();
-        let source_at = if self.maybe(2) { Position::GREATEST } else { self.near(self.leased_at(&keys[0])) };
-        let fills = keys.into_iter().map(|key| {
-            let fill = self.one_fill(&key, source_at, timeline, ttl);
-            (key, fill)
-        });
-        Step::Fill { fills: fills.collect() }
-    }
-
-    /// Mostly under the lease that stands, and near to what may be filled under it.
-    fn one_fill(&mut self, key: &Key, source_at: Position, timeline: &'static str, ttl: Duration) -> OwnFill {
-        let held = self.twin.node.field(&self.marker(key), "nonce");
+        let first = &keys[self.rng.usize(..keys.len())];
+        let source_at = if self.maybe(2) { Position::GREATEST } else { self.near(self.leased_at(first)) };
+        let held = self.twin.node.field(&self.marker(first), "nonce");
         let held = held.and_then(|held| NAMES.into_iter().find(|name| *name == held));
         let nonce = held.filter(|_| !self.maybe(8)).unwrap_or_else(|| self.pick(NAMES));
-        let low = if self.maybe(3) { self.near(self.floor()) } else { self.near(self.leased_at(key)) };
-        let fields = (!self.maybe(5)).then(|| self.row());
-        OwnFill { nonce, low, high: self.near(low), source_at, timeline, ttl, fields }
+        let low = if self.maybe(3) { self.near(self.floor()) } else { self.near(self.leased_at(first)) };
+        let fills = keys.into_iter().map(|key| {
+            let (high, fields) = (self.near(low), (!self.maybe(5)).then(|| self.row()));
+            (key, OwnFill { nonce, low, high, source_at, timeline, ttl, fields })
+        });
+        Step::Fill { fills: fills.collect() }
     }
 
     fn marker(&self, key: &Key) -> String {
@@ -210,14 +206,18 @@ impl Play {
         let bound = ["_low", "_high"][self.rng.usize(..2)];
         let bound = self.twin.node.field(&entry, bound).and_then(|text| text.parse().ok()).unwrap_or(new);
         let position = if self.maybe(2) { new } else { self.near(bound) };
-        let cells = COLUMNS.iter().map(|_| match self.rng.u8(..4) {
-            0 => Cell::Null,
-            1 | 2 => Cell::Value(self.text().into()),
-            _ => Cell::Unknown,
+        let unknown = if self.maybe(2) { 0 } else { 2 };
+        let cells = COLUMNS.iter().map(|_| match self.rng.u8(..6) {
+            few if few < unknown => Cell::Unknown,
+            5 => Cell::Null,
+            _ => Cell::Value(self.text().into()),
         });
-        let cells = cells.collect();
+        let cells: Vec<Cell> = cells.collect();
+        let is_known = !cells.contains(&Cell::Unknown);
         let fields = Row::new(COLUMNS.map(Arc::from).into(), cells);
-        (key, Action::Refresh { position, ttl: self.life(), fields })
+        // Within the twin's time, which begins at 0, for its content is told by ages.
+        let born = (is_known && self.maybe(2)).then(|| i64::try_from(self.twin.node.now_ms()).expect("a time") * 1_000);
+        (key, Action::Refresh { position, ttl: self.life(), born, fields })
     }
 
     fn own(&mut self) -> Step {

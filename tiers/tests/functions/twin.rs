@@ -7,7 +7,7 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::View;
 use lockstep_tiers::call::Calls;
 use lockstep_tiers::twin::{Hash, Node, Twin};
-use lockstep_tiers::{Apply, Fill, Look, Outward, Place, Read, reply};
+use lockstep_tiers::{Action, Apply, Fill, Look, Outward, Place, Read, reply};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
@@ -153,7 +153,7 @@ impl Pair {
                 let lent: Vec<_> = fills.iter().map(|(key, fill)| (key, fill.lent())).collect();
                 calls.fill(place, &lent.iter().map(|(key, fill)| (*key, fill)).collect::<Vec<_>>(), base)
             }
-            Step::Apply(batch) => calls.apply(place, &batch.lent()),
+            Step::Apply(batch) => calls.apply(place, &batch.born_at(base).lent()),
             Step::Own { expect, owner, l3 } => calls.own(place, *expect, owner, *l3),
             Step::Sweep { entries } => calls.sweep(place, entries),
             Step::Evict { name: Some(name) } => {
@@ -330,6 +330,17 @@ impl crate::play::OwnFill {
 }
 
 impl crate::play::OwnApply {
+    /// The same by another clock: what is born in it is born now.
+    fn born_at(&self, now: i64) -> Self {
+        let mut batch = self.clone();
+        for (_, action) in &mut batch.actions {
+            if let Action::Refresh { born: Some(born), .. } = action {
+                *born = now;
+            }
+        }
+        batch
+    }
+
     fn lent(&self) -> Apply<'_> {
         let outward = self.outward.map(|(owner, begun, done)| Outward { owner, begun, done });
         Apply {
