@@ -353,7 +353,7 @@ impl Tiers {
         Ok(looked)
     }
 
-    /// Loads entities in one query and fills them together, each under its own lease. Returns how many were filled.
+    /// Loads entities and fills them together, each under its own lease. Returns how many were filled.
     pub async fn fill_many(&self, view: &View, leased: Vec<Leased>) -> Result<usize, ThroughError> {
         let (entities, leases): (Vec<String>, Vec<(Arc<str>, Position)>) =
             leased.into_iter().map(|lease| (lease.entity, (lease.nonce, lease.low))).unzip();
