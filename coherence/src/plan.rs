@@ -235,7 +235,8 @@ fn action(change: &Change, view: &View, source: &ViewSource) -> Result<Action, W
     };
     // With one row an entity, of one source, its columns are all that the entry has.
     let is_whole = view.sources.len() == 1 && source.rows.is_none() && fields.is_known();
-    let born = is_whole.then_some(change.committed_at);
+    // A record without a commit time says nothing of its age.
+    let born = Some(change.committed_at).filter(|committed_at| is_whole && *committed_at > 0);
     let action = Action::Refresh { position: change.position, ttl: view.ttl, born, fields };
     // What is larger than an entry may be is never cached.
     if action.bytes() > ENTRY_BYTES_MAX { Err(Why::TooLarge) } else { Ok(action) }

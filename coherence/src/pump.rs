@@ -27,6 +27,7 @@ use lockstep_schemas::record::RawRecord;
 /// A record ends the wait for records; what lanes ask for, and room in their inboxes, does not. So where lanes begin, or
 /// records wait for them, the pump looks more often.
 const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
+/// Each look at nothing costs a little, of an installation that has nothing to do most.
 const POLL_WAIT_IDLE: Duration = Duration::from_millis(250);
 /// Lanes seldom begin alone.
 const BUSY_AFTER_REQUEST: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lockstep_process::clock::now_micros;
 use lockstep_schemas::key::{Key, MARKER_SUFFIX};
 use lockstep_schemas::position::Position;
 use redis::Cmd;
@@ -70,6 +71,14 @@ impl Calls {
     pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
         let mut command = self.function("lockstep1_fill", place, fills.iter().map(|(key, _)| *key));
         let Some((_, first)) = fills.first() else { return command };
+        let is_alike = |fill: &Fill<'_>| {
+            (fill.nonce, fill.low, fill.source_at) == (first.nonce, first.low, first.source_at)
+                && (fill.timeline, fill.ttl) == (first.timeline, first.ttl)
+        };
+        debug_assert!(
+            fills.iter().all(|(_, fill)| is_alike(fill)),
+            "fills of one call are of one source under one lease"
+        );
         let (low, born) = (first.low.to_string(), born.to_string());
         command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce).arg(&low);
         let mut entry = Vec::new();
@@ -95,8 +104,8 @@ impl Calls {
         command.arg(outward.map_or("", |outward| outward.owner));
         command.arg(text(outward.and_then(|outward| outward.begun)));
         command.arg(text(done.map(|(position, _)| position))).arg(done.map_or(0, |(_, offset)| offset));
-        let mut entry = Vec::new();
-        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command, &mut entry));
+        let (now, mut entry) = (now_micros(), Vec::new());
+        batch.actions.iter().for_each(|(_, action)| action.arguments(&mut command, now, &mut entry));
         command
     }
 

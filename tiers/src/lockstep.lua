@@ -167,8 +167,10 @@ local function apply(KEYS, ARGV)
       if op == 'r' then
         sets, dels, first = tonumber(ARGV[first]), tonumber(ARGV[first + 1]), first + 2
         at = first + 2 * sets + dels
-      else
+      elseif op == 'w' then
         at = first + 1
+      else                                                  -- the watermark stays: nothing of it is taken for applied
+        return redis.error_reply('ACTION ' .. tostring(op) .. ' is not known to this library')
       end
       if low and p <= low then                              -- already contained: it stays as it is
       elseif low and p > high and not negative then         -- no marker lies beside it [14]

@@ -4,6 +4,8 @@
 //! The form is RDB's, version 10, that of Redis 7.0: its successors and Valkey take it too. What is small is a listpack,
 //! just as the server would lay it out itself; the rest is a list of fields, and the server chooses.
 
+use std::collections::{HashMap, HashSet};
+
 use crc::{CRC_64_REDIS, Crc, Table};
 
 const RDB_VERSION: u16 = 10;
@@ -15,6 +17,8 @@ const LISTPACK_TEXT_MAX: usize = 64;
 const LISTPACK_END: u8 = 0xff;
 /// A listpack begins with its length in bytes (4) and its number of elements (2).
 const LISTPACK_HEAD: usize = 6;
+/// So many names are compared with one another; more are looked up.
+const COMPARED_MAX: usize = 32;
 /// What the form adds to a field's texts, at most.
 pub(crate) const FIELD_OVERHEAD: usize = 12;
 /// What it adds to an entry, at most, with the fields of ours.
@@ -22,8 +26,33 @@ pub(crate) const ENTRY_OVERHEAD: usize = 192;
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
-/// A hash of these fields, none of them twice, as `RESTORE` takes it: into a buffer that is kept for the next one.
+/// A hash of these fields as `RESTORE` takes it, into a buffer that is kept for the next one. Of two of one name the last one
+/// counts, as for `HSET`: a server that has both of them in a listpack ends itself at its next change.
 pub(crate) fn hash<'t>(fields: impl Iterator<Item = (&'t str, &'t str)> + Clone, whole: &mut Vec<u8>) {
+    if are_distinct(fields.clone().map(|(name, _)| name)) {
+        write(fields, whole);
+    } else {
+        let last: HashMap<&str, &str> = fields.collect();
+        write(last.iter().map(|(name, text)| (*name, *text)), whole);
+    }
+}
+
+fn are_distinct<'t>(names: impl Iterator<Item = &'t str> + Clone) -> bool {
+    let mut known = [""; COMPARED_MAX];
+    for (count, name) in names.clone().enumerate() {
+        if count == COMPARED_MAX {
+            let mut known = HashSet::new();
+            return names.clone().all(|name| known.insert(name));
+        }
+        if known[..count].contains(&name) {
+            return false;
+        }
+        known[count] = name;
+    }
+    true
+}
+
+fn write<'t>(fields: impl Iterator<Item = (&'t str, &'t str)> + Clone, whole: &mut Vec<u8>) {
     let (mut count, mut bytes, mut longest) = (0, 0, 0);
     fields.clone().for_each(|(name, text)| {
         (count, bytes, longest) = (count + 1, bytes + name.len() + text.len(), longest.max(name.len()).max(text.len()));
@@ -136,6 +165,17 @@ mod tests {
         assert_eq!(whole([("a", "1"), ("name", "bowl")].into_iter()), small);
         let large = [&b"\x04\x01\x01n\x40\x41"[..], &[b'x'; 65], b"\n\0Gun\xe0\x8b\x1f\xe4{"].concat();
         assert_eq!(whole([("n", &*"x".repeat(65))].into_iter()), large);
+    }
+
+    #[test]
+    fn of_two_of_one_name_the_last_one_counts() {
+        assert_eq!(whole([("a", "1"), ("a", "2")].into_iter()), whole([("a", "2")].into_iter()));
+        let names: Vec<String> = (0..COMPARED_MAX + 1).map(|n| n.to_string()).collect();
+        let many = |last: &'static str| names.iter().map(String::as_str).chain([last]).collect::<Vec<_>>();
+        for (last, expected) in [("new", true), ("0", false), ("32", false)] {
+            assert_eq!(are_distinct(many(last).into_iter()), expected, "{last}");
+        }
+        assert!(are_distinct(std::iter::empty()));
     }
 
     #[test]

@@ -49,6 +49,7 @@ rules! {
     fill::a_fill_writes_the_whole_entry
     fill::a_fill_sent_twice_is_void
     fill::a_fill_never_writes_into_what_is_there
+    fill::a_field_twice_is_there_once
     fill::an_absence_is_filled_and_read
     fill::below_the_floor_is_refused
     fill::a_source_behind_the_lease_is_refused
@@ -72,6 +73,7 @@ rules! {
     apply::actions_are_counted
     apply::a_full_call_is_taken
     apply::a_call_too_large_is_refused
+    apply::an_unknown_action_is_an_error
     apply::a_change_too_large_for_a_call_invalidates
     apply::somebody_elses_value_makes_room
     own::the_position_is_lowered_only

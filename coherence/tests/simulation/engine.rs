@@ -47,6 +47,8 @@ pub struct Engine {
     pub wants_to_rejoin: bool,
     /// A detached tier that it took for one that is back.
     pub welcomed: Option<TierName>,
+    /// It has just found that a tier forgot.
+    doubts: bool,
 }
 
 impl Engine {
@@ -67,6 +69,7 @@ impl Engine {
             has_ended: false,
             wants_to_rejoin: false,
             welcomed: None,
+            doubts: false,
         };
         engine.carry_out(commands);
         engine
@@ -77,6 +80,11 @@ impl Engine {
         self.carry_out(time);
         let commands = self.core.step(event);
         self.carry_out(commands);
+        // Every lane of an engine hears of it, also the one that found it out.
+        if std::mem::take(&mut self.doubts) {
+            let commands = self.core.step(Event::Doubted);
+            self.carry_out(commands);
+        }
     }
 
     pub fn pass(&mut self, now: Duration) {
@@ -116,6 +124,7 @@ impl Engine {
                 Command::Purge(purged, tags) => self.purges.pending.push_back((purged, tags)),
                 Command::Refill(mine) => self.mine.push(mine),
                 Command::Say(Notice::Back(tier)) => self.welcomed = Some(tier),
+                Command::Say(Notice::Forgot(..)) => self.doubts = true,
                 Command::Say(_) => {}
                 Command::Rejoin => self.wants_to_rejoin = true,
                 Command::End => self.has_ended = true,

@@ -18,6 +18,8 @@ pub const ARGUMENTS_MAX: usize = 4_000;
 const ARGUMENTS_FIXED: usize = 12;
 /// Bytes of one call's fields, about, and as they are carried: a call blocks its node.
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
+/// The same as it is carried, of a call of the largest entry alone. The functions take a little more.
+const CALL_CARRIED_MAX: usize = CALL_BYTES_MAX + ENTRY_OVERHEAD + ENTRY_FIELDS_MAX * FIELD_OVERHEAD;
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
 /// Fields of an entry. One with more rows is never cached.
@@ -70,8 +72,8 @@ pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)
         (arguments, bytes) = (arguments + count, bytes + length);
     }
     let mut fitting = Cow::Borrowed(actions);
-    while arguments > ARGUMENTS_MAX || bytes > CALL_BYTES_MAX {
-        let by_bytes = bytes > CALL_BYTES_MAX;
+    while arguments > ARGUMENTS_MAX || bytes > CALL_CARRIED_MAX {
+        let by_bytes = bytes > CALL_CARRIED_MAX;
         let weight = |pair: &(Key, Action)| if by_bytes { size(pair).1 } else { size(pair).0 };
         let Some((_, largest)) = fitting.to_mut().iter_mut().max_by_key(|pair| weight(pair)) else { break };
         arguments = arguments + 1 - largest.arguments_count();
@@ -109,11 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_entry_fits_alone() {
+        let pattern = KeyPattern::parse("p:{id}", "id").expect("a pattern");
+        let Action::Refresh { position, ttl, fields, .. } = refresh(ENTRY_FIELDS_MAX, 524) else { return };
+        let whole = Action::Refresh { position, ttl, born: Some(1), fields };
+        assert!(whole.bytes() <= ENTRY_BYTES_MAX && whole.carried() > CALL_BYTES_MAX);
+        assert_eq!(*within_limits(&[(pattern.key("7"), whole.clone())]), [(pattern.key("7"), whole)]);
+    }
+
+    #[test]
     fn the_largest_give_way() {
         check(&[(3, 10), (2, 10)], &[true, true]);
         check(&[(1, CALL_BYTES_MAX)], &[true]);
-        check(&[(1, CALL_BYTES_MAX), (1, 1)], &[false, true]);
-        check(&[(1, 1), (1, CALL_BYTES_MAX / 2), (1, CALL_BYTES_MAX / 2)], &[true, true, false]);
+        check(&[(1, CALL_CARRIED_MAX), (1, 1)], &[false, true]);
+        check(&[(1, 1), (1, CALL_CARRIED_MAX / 2), (1, CALL_CARRIED_MAX / 2)], &[true, true, false]);
         check(&[(490, 1), (490, 1), (490, 1), (490, 1)], &[true, true, true, true]);
         check(&[(490, 1), (500, 1), (490, 1), (490, 1), (19, 1)], &[true, false, true, true, true]);
     }

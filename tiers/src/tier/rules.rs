@@ -249,14 +249,15 @@ pub struct Watermark {
 }
 
 impl Action {
-    /// Adds its arguments. `entry`: a buffer for the entries that replace others.
-    pub(crate) fn arguments(&self, command: &mut redis::Cmd, entry: &mut Vec<u8>) {
+    /// Adds its arguments. `now`: microseconds since 1970, for nothing is born later, whatever the database's clock says;
+    /// `entry`: a buffer for the entries that replace others.
+    pub(crate) fn arguments(&self, command: &mut redis::Cmd, now: i64, entry: &mut Vec<u8>) {
         let Action::Refresh { position, ttl, fields, .. } = self else {
             command.arg("i");
             return;
         };
         if let Some(born) = self.replaces() {
-            let (bound, born) = (position.to_string(), born.to_string());
+            let (bound, born) = (position.to_string(), born.min(now).to_string());
             let own = [(LOW, &*bound), (HIGH, &bound), (BORN, &born)];
             let texts = fields.iter().filter_map(|(name, cell)| match cell {
                 Cell::Value(text) => Some((name, text.as_str())),

@@ -304,6 +304,19 @@ pub async fn a_call_too_large_is_refused(bench: &Bench) {
     }
 }
 
+/// What this library does not know, a later one may have to do: the watermark stays before it.
+pub async fn an_unknown_action_is_an_error(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let (expect, new) = (at(5).to_string(), at(6).to_string());
+    let arguments = [&*expect, &new, "1", "", "", "0", "engine", "3000", "", "", "", "0", "x", &new, "1000", "?"];
+    let mut command = redis::cmd("FCALL");
+    let names = [bench.watermark_name(), bench.entry_name("7"), bench.marker_name("7")];
+    command.arg("lockstep1_apply").arg(names.len()).arg(&names).arg(&arguments);
+    let error = bench.try_send(&command).await.expect_err("refused").to_string();
+    assert!(error.contains("ACTION x"), "{error}");
+    assert_eq!(bench.watermark().await["pos"], expect);
+}
+
 /// A change too much for one call, as of many large views: the largest entries are dropped, the others refreshed.
 pub async fn a_change_too_large_for_a_call_invalidates(bench: &Bench) {
     bench.plant_watermark(at(5)).await;

@@ -71,6 +71,27 @@ pub async fn a_fill_never_writes_into_what_is_there(bench: &Bench) {
     assert_eq!(bench.entry("7").await, entry(at(5), at(6)), "no category from before");
 }
 
+/// A server that had both in one listpack would end itself at the next change.
+pub async fn a_field_twice_is_there_once(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    bench.plant_marker("7", "one", at(5)).await;
+    let fields: Fields = [("line:1", "2"), ("line:1", "3")].map(|(name, text)| (name.into(), text.to_owned())).into();
+    let twice = Fill {
+        nonce: "one",
+        low: at(5),
+        high: at(6),
+        source_at: Position::GREATEST,
+        timeline: TIMELINE,
+        ttl: TTL,
+        fields: Some(&fields),
+    };
+    assert_eq!(bench.tier.fill(&bench.place, &bench.key("7"), &twice).await.expect("an answer"), Filled::Ok);
+    let long = "x".repeat(100);
+    bench.plant(&bench.entry_name("7"), &[("line:1", &long)]).await;
+    let entry = bench.entry("7").await;
+    assert_eq!((entry.len(), &entry["line:1"]), (4, &long));
+}
+
 pub async fn an_absence_is_filled_and_read(bench: &Bench) {
     let Read::Lease(lease) = bench.tier.read(&bench.place, &bench.key("7"), None).await.expect("an answer") else {
         panic!("no lease");
