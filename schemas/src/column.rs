@@ -142,6 +142,7 @@ impl ColumnType {
         if matches!(self, ColumnType::Text | ColumnType::Uuid | ColumnType::Json) {
             return text.to_owned();
         }
+        // As Avro's long would give it back, without the way there.
         if matches!(self, ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64) {
             return text.parse::<i64>().map_or_else(|_| text.to_owned(), |number| number.to_string());
         }

@@ -108,7 +108,7 @@ impl Database {
 
     /// Runs one simple query and gives each row's columns as PostgreSQL's text.
     pub(crate) async fn texts(&self, sql: String) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
-        self.each(sql, |texts| Ok(texts.iter().map(|text| text.map(str::to_owned)).collect())).await
+        self.each(sql, owned).await
     }
 
     /// As [`Database::texts`], where there are many: makes something of each row, whose texts are lent.
@@ -145,7 +145,11 @@ pub(crate) async fn texts_on(
 ) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
     let asked = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
     let rows = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await.map_err(|_| DatabaseError::Silent)??;
-    made_of(rows, |texts| Ok(texts.iter().map(|text| text.map(str::to_owned)).collect()))
+    made_of(rows, owned)
+}
+
+fn owned(texts: &[Option<&str>]) -> Result<Vec<Option<String>>, DatabaseError> {
+    Ok(texts.iter().map(|text| text.map(str::to_owned)).collect())
 }
 
 fn made_of<T>(
@@ -167,11 +171,11 @@ fn made_of<T>(
 
 /// A column that must not be null.
 pub(crate) fn required<'r>(
-    row: &'r [Option<String>],
+    row: &'r [Option<impl AsRef<str>>],
     at: usize,
     expected: &'static str,
 ) -> Result<&'r str, DatabaseError> {
-    let text = row.get(at).and_then(Option::as_deref);
+    let text = row.get(at).and_then(Option::as_ref).map(AsRef::as_ref);
     text.ok_or(DatabaseError::Answer { expected, answer: "null".to_owned() })
 }
 

@@ -12,7 +12,7 @@ use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
 
-use crate::database::{Database, DatabaseError, identifier, literal, table};
+use crate::database::{Database, DatabaseError, identifier, literal, required, table};
 use crate::{catalog, epoch};
 use part::Part;
 
@@ -69,9 +69,7 @@ impl Loader {
         let (root, key) = (&sql.root, &sql.key);
         let after = after.map(|after| format!("WHERE r.{key} > {}", sql.typed(after))).unwrap_or_default();
         let select = format!("SELECT r.{key}::text FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}");
-        let null = || DatabaseError::Answer { expected: "a key", answer: "null".to_owned() };
-        let key = |row: &[Option<&str>]| row.first().copied().flatten().map(str::to_owned).ok_or_else(null);
-        self.database.each(select, key).await
+        self.database.each(select, |row| required(row, 0, "a key").map(str::to_owned)).await
     }
 
     /// How many entities a view has.
@@ -184,10 +182,7 @@ impl ViewSql {
     }
 
     fn loaded(&self, row: &[Option<&str>]) -> Result<Loaded, DatabaseError> {
-        let text = |at: usize, expected| {
-            let null = || DatabaseError::Answer { expected, answer: "null".to_owned() };
-            row.get(at).copied().flatten().ok_or_else(null)
-        };
+        let text = |at, expected| required(row, at, expected);
         let number = |at, expected| {
             let text = text(at, expected)?;
             text.parse().map_err(|_| DatabaseError::Answer { expected, answer: text.to_owned() })

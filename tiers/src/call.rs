@@ -71,14 +71,7 @@ impl Calls {
     pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
         let mut command = self.function("lockstep1_fill", place, fills.iter().map(|(key, _)| *key));
         let Some((_, first)) = fills.first() else { return command };
-        let is_alike = |fill: &Fill<'_>| {
-            (fill.nonce, fill.low, fill.source_at) == (first.nonce, first.low, first.source_at)
-                && (fill.timeline, fill.ttl) == (first.timeline, first.ttl)
-        };
-        debug_assert!(
-            fills.iter().all(|(_, fill)| is_alike(fill)),
-            "fills of one call are of one source under one lease"
-        );
+        debug_assert!(fills.iter().all(|(_, fill)| fill.is_like(first)), "of one source under one lease");
         let (low, born) = (first.low.to_string(), born.to_string());
         command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce).arg(&low);
         let mut entry = Vec::new();

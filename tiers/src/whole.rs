@@ -20,11 +20,16 @@ const LISTPACK_HEAD: usize = 6;
 /// So many names are compared with one another; more are looked up.
 const COMPARED_MAX: usize = 32;
 /// What the form adds to a field's texts, at most.
-pub(crate) const FIELD_OVERHEAD: usize = 12;
+const FIELD_OVERHEAD: usize = 12;
 /// What it adds to an entry, at most, with the fields of ours.
-pub(crate) const ENTRY_OVERHEAD: usize = 192;
+const ENTRY_OVERHEAD: usize = 192;
 
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// How long an entry of so many fields, with so many bytes of texts, is at most.
+pub(crate) const fn length_max(fields: usize, bytes: usize) -> usize {
+    ENTRY_OVERHEAD + fields * FIELD_OVERHEAD + bytes
+}
 
 /// A hash of these fields as `RESTORE` takes it, into a buffer that is kept for the next one. Of two of one name the last one
 /// counts, as for `HSET`: a server that has both of them in a listpack ends itself at its next change.
@@ -58,7 +63,7 @@ fn write<'t>(fields: impl Iterator<Item = (&'t str, &'t str)> + Clone, whole: &m
         (count, bytes, longest) = (count + 1, bytes + name.len() + text.len(), longest.max(name.len()).max(text.len()));
     });
     whole.clear();
-    whole.reserve(bytes + count * FIELD_OVERHEAD + ENTRY_OVERHEAD);
+    whole.reserve(length_max(count, bytes));
     if count <= LISTPACK_FIELDS_MAX && longest <= LISTPACK_TEXT_MAX {
         listpack(fields, whole);
     } else {
@@ -158,7 +163,7 @@ mod tests {
         whole
     }
 
-    /// What Redis 7.0.15 gives by `DUMP`, with `rdbcompression no`; tests/functions compares many more with a server's.
+    /// What Redis 7.0.15 gives by `DUMP`, with `rdbcompression no`; in tests/functions a server reads many more.
     #[test]
     fn a_server_writes_the_same() {
         let small = b"\x10\x18\x18\0\0\0\x04\0\x81a\x02\x01\x01\x84name\x05\x84bowl\x05\xff\n\0|K+\xb7`.*r";
@@ -184,7 +189,7 @@ mod tests {
             let fields: Vec<(String, String)> = (0..count).map(|n| (n.to_string(), "x".repeat(size))).collect();
             let bytes: usize = fields.iter().map(|(name, text)| name.len() + text.len()).sum();
             let whole = whole(fields.iter().map(|(name, text)| (&**name, &**text)));
-            assert!(whole.len() <= bytes + count * FIELD_OVERHEAD + ENTRY_OVERHEAD, "{count} fields of {size}");
+            assert!(whole.len() <= length_max(count, bytes), "{count} fields of {size}");
         }
     }
 

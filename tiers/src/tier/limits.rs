@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use lockstep_schemas::key::Key;
 
 use super::{Action, Fill};
-use crate::whole::{ENTRY_OVERHEAD, FIELD_OVERHEAD};
+use crate::whole;
 
 /// Actions in one call: two keys each, and the watermark; it blocks the node while it runs.
 pub const ACTIONS_MAX: usize = 60;
@@ -19,7 +19,7 @@ const ARGUMENTS_FIXED: usize = 12;
 /// Bytes of one call's fields, about, and as they are carried: a call blocks its node.
 pub const CALL_BYTES_MAX: usize = 256 * 1_024;
 /// The same as it is carried, of a call of the largest entry alone. The functions take a little more.
-const CALL_CARRIED_MAX: usize = CALL_BYTES_MAX + ENTRY_OVERHEAD + ENTRY_FIELDS_MAX * FIELD_OVERHEAD;
+const CALL_CARRIED_MAX: usize = whole::length_max(ENTRY_FIELDS_MAX, CALL_BYTES_MAX);
 /// An entry's size, fields and values. A larger one is never cached.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1_024;
 /// Fields of an entry. One with more rows is never cached.
@@ -37,7 +37,13 @@ impl Fill<'_> {
 
     /// How many bytes a call carries for it, at most.
     fn carried(&self) -> usize {
-        ENTRY_OVERHEAD + self.bytes() + self.fields.map_or(0, |fields| fields.len() * FIELD_OVERHEAD)
+        whole::length_max(self.fields.map_or(0, Vec::len), self.bytes())
+    }
+
+    /// Whether both may go in one call: of one source, under one lease.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let of = |fill: &Self| (fill.source_at, fill.ttl, fill.low);
+        of(self) == of(other) && (self.timeline, self.nonce) == (other.timeline, other.nonce)
     }
 }
 
@@ -48,13 +54,10 @@ pub(crate) fn calls_of<'f, 'd>(
 ) -> impl Iterator<Item = &'f [(&'d Key, &'d Fill<'d>)]> {
     std::iter::from_fn(move || {
         let (_, first) = fills.first()?;
-        let is_of_one_source =
-            |fill: &Fill<'_>| (fill.source_at, fill.timeline, fill.ttl) == (first.source_at, first.timeline, first.ttl);
-        let is_of_one_lease = |fill: &Fill<'_>| (fill.nonce, fill.low) == (first.nonce, first.low);
         let mut bytes = 0;
         let fits = |(_, fill): &&(&Key, &Fill<'_>)| {
             bytes += fill.carried();
-            is_of_one_source(fill) && is_of_one_lease(fill) && !fill.is_too_large() && bytes <= CALL_BYTES_MAX
+            fill.is_like(first) && !fill.is_too_large() && bytes <= CALL_BYTES_MAX
         };
         let count = fills.iter().take(ENTRIES_MAX).take_while(fits).count().max(1);
         let (call, rest) = fills.split_at(count);
@@ -113,8 +116,10 @@ mod tests {
     #[test]
     fn the_largest_entry_fits_alone() {
         let pattern = KeyPattern::parse("p:{id}", "id").expect("a pattern");
-        let Action::Refresh { position, ttl, fields, .. } = refresh(ENTRY_FIELDS_MAX, 524) else { return };
-        let whole = Action::Refresh { position, ttl, born: Some(1), fields };
+        let mut whole = refresh(ENTRY_FIELDS_MAX, 524);
+        if let Action::Refresh { born, .. } = &mut whole {
+            *born = Some(1);
+        }
         assert!(whole.bytes() <= ENTRY_BYTES_MAX && whole.carried() > CALL_BYTES_MAX);
         assert_eq!(*within_limits(&[(pattern.key("7"), whole.clone())]), [(pattern.key("7"), whole)]);
     }

@@ -10,7 +10,7 @@ use lockstep_schemas::position::Position;
 use lockstep_schemas::shown::MaskedFields;
 
 use super::millis;
-use crate::whole::{self, ENTRY_OVERHEAD, FIELD_OVERHEAD};
+use crate::whole;
 
 /// The fields of ours that an entry has beside its own.
 pub(crate) const LOW: &str = "_low";
@@ -252,12 +252,12 @@ impl Action {
     /// Adds its arguments. `now`: microseconds since 1970, for nothing is born later, whatever the database's clock says;
     /// `entry`: a buffer for the entries that replace others.
     pub(crate) fn arguments(&self, command: &mut redis::Cmd, now: i64, entry: &mut Vec<u8>) {
-        let Action::Refresh { position, ttl, fields, .. } = self else {
+        let Action::Refresh { position, ttl, born, fields } = self else {
             command.arg("i");
             return;
         };
-        if let Some(born) = self.replaces() {
-            let (bound, born) = (position.to_string(), born.min(now).to_string());
+        if let Some(born) = born {
+            let (bound, born) = (position.to_string(), born.min(&now).to_string());
             let own = [(LOW, &*bound), (HIGH, &bound), (BORN, &born)];
             let texts = fields.iter().filter_map(|(name, cell)| match cell {
                 Cell::Value(text) => Some((name, text.as_str())),
@@ -280,19 +280,11 @@ impl Action {
         }
     }
 
-    /// When what it writes was committed, if it replaces the entry, microseconds since 1970.
-    pub(crate) fn replaces(&self) -> Option<i64> {
-        match self {
-            Action::Refresh { born, .. } => *born,
-            Action::Invalidate => None,
-        }
-    }
-
     /// How many arguments it takes.
     pub fn arguments_count(&self) -> usize {
         match self {
             Action::Invalidate => 1,
-            Action::Refresh { .. } if self.replaces().is_some() => 4,
+            Action::Refresh { born: Some(_), .. } => 4,
             Action::Refresh { fields, .. } => 5 + 2 * fields.known(),
         }
     }
@@ -300,9 +292,7 @@ impl Action {
     /// How many bytes a call carries for it, at most.
     pub fn carried(&self) -> usize {
         match self {
-            Action::Refresh { fields, .. } if self.replaces().is_some() => {
-                ENTRY_OVERHEAD + self.bytes() + fields.known() * FIELD_OVERHEAD
-            }
+            Action::Refresh { born: Some(_), fields, .. } => whole::length_max(fields.known(), self.bytes()),
             _ => self.bytes(),
         }
     }

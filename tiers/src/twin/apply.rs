@@ -56,7 +56,7 @@ impl Twin {
 
     fn act(&mut self, names: &Names, action: &Action, floor: Position) -> Acted {
         let living = self.living(&names.entry, floor);
-        let (Action::Refresh { position: p, ttl, fields, .. }, Some(living)) = (action, living) else {
+        let (Action::Refresh { position: p, ttl, born, fields }, Some(living)) = (action, living) else {
             return Acted::Drop;
         };
         if *p <= living.low {
@@ -66,7 +66,7 @@ impl Twin {
             return Acted::Drop;
         }
         let bound = p.to_string();
-        if let Some(born) = action.replaces() {
+        if let Some(born) = born {
             self.node.remove(&names.entry);
             self.node.set(&names.entry, &[(BORN, &born.to_string())]);
         }

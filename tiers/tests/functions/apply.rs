@@ -111,7 +111,7 @@ pub async fn a_whole_one_is_judged_like_others(bench: &Bench) {
     check_taken_over(bench).await;
 }
 
-/// Whatever its texts are: what the server has is what we sent, and it can be read, changed and dumped.
+/// Whatever its texts are: what the server has is what we sent, laid out as it would be by the server itself.
 pub async fn wholes_are_the_servers_own(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
     let long = |length: usize| "x".repeat(length);
