@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use lockstep_process::clock::now_micros;
 use lockstep_schemas::change::{Cell, Change, Op, Row};
 use lockstep_schemas::policy::{self, Policy};
 use lockstep_schemas::position::{Lsn, Position};
@@ -41,12 +42,15 @@ pub(super) fn both_tiers() -> String {
 pub(super) struct Changes {
     table: Arc<str>,
     columns: Arc<[Arc<str>]>,
+    /// When the first was committed, microseconds since 1970; the others came one a microsecond.
+    began: i64,
     made: u64,
 }
 
 impl Changes {
     pub fn new() -> Self {
-        Changes { table: TABLE.into(), columns: COLUMNS.iter().map(|name| Arc::from(*name)).collect(), made: 0 }
+        let columns = COLUMNS.iter().map(|name| Arc::from(*name)).collect();
+        Changes { table: TABLE.into(), columns, began: now_micros(), made: 0 }
     }
 
     /// An update of a product, in a transaction of its own.
@@ -56,7 +60,7 @@ impl Changes {
         Change {
             position: Position { epoch: 1, lsn: Lsn(self.made), ordinal: 1 },
             xid: self.made as u32,
-            committed_at: 0,
+            committed_at: self.began + self.made as i64,
             table: self.table.clone(),
             op: Op::Update,
             before: None,
