@@ -3,6 +3,7 @@
 mod part;
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use lockstep_process::Failure;
@@ -58,7 +59,8 @@ impl Loader {
         let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let mut loaded = Vec::with_capacity(entities.len());
         for chunk in entities.chunks(ENTITIES_MAX) {
-            loaded.extend(self.database.each(sql.select_of(chunk), |row| sql.loaded(row)).await?);
+            let mut snapshot = None;
+            loaded.extend(self.database.each(sql.select_of(chunk), |row| sql.loaded(row, &mut snapshot)).await?);
         }
         Ok(loaded)
     }
@@ -142,14 +144,33 @@ async fn prepare(database: &Database, policy: &Policy, view: &View) -> Result<Vi
         }
         parts.push(part);
     }
+    // Of the statement, not of an entity: the first row tells them.
+    let now = ["lsn", "timeline", "epoch"].map(|name| format!("CASE WHEN k.n = 1 THEN now.{name} END")).join(", ");
     let select = format!(
-        "SELECT k.e, now.lsn, now.timeline, now.epoch, {} FROM (SELECT pg_current_wal_insert_lsn()::text AS lsn, \
+        "SELECT k.e, {now}, {} FROM (SELECT pg_current_wal_insert_lsn()::text AS lsn, \
          substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline, {}::text AS epoch) AS now CROSS JOIN unnest(",
         columns.join(", "),
         epoch::newest_of(database.slot())
     );
     let root = table(&view.sources[0].table);
     Ok(ViewSql { select, joins, entity_kind, parts, root, key: identifier(entity_key) })
+}
+
+/// Where the server stood that answered.
+struct Snapshot {
+    high: Position,
+    timeline: String,
+}
+
+impl Snapshot {
+    fn of(row: &[Option<&str>]) -> Result<Self, DatabaseError> {
+        fn parsed<T: FromStr>(text: &str, expected: &'static str) -> Result<T, DatabaseError> {
+            text.parse().map_err(|_| DatabaseError::Answer { expected, answer: text.to_owned() })
+        }
+        let lsn: Lsn = parsed(required(row, 1, "an LSN")?, "an LSN")?;
+        let epoch: u16 = parsed(required(row, 3, "an epoch")?, "an epoch")?;
+        Ok(Snapshot { high: Position::through(epoch, lsn), timeline: required(row, 2, "a timeline")?.to_owned() })
+    }
 }
 
 impl ViewSql {
@@ -181,16 +202,13 @@ impl ViewSql {
         }
     }
 
-    fn loaded(&self, row: &[Option<&str>]) -> Result<Loaded, DatabaseError> {
-        let text = |at, expected| required(row, at, expected);
-        let number = |at, expected| {
-            let text = text(at, expected)?;
-            text.parse().map_err(|_| DatabaseError::Answer { expected, answer: text.to_owned() })
+    /// One row of the answer. What the first one tells of the statement holds for all.
+    fn loaded(&self, row: &[Option<&str>], snapshot: &mut Option<Snapshot>) -> Result<Loaded, DatabaseError> {
+        let snapshot = match snapshot {
+            Some(snapshot) => snapshot,
+            None => snapshot.insert(Snapshot::of(row)?),
         };
-        let lsn = text(1, "an LSN")?;
-        let lsn: Lsn = lsn.parse().map_err(|_| DatabaseError::Answer { expected: "an LSN", answer: lsn.to_owned() })?;
-        let epoch: u16 = number(3, "an epoch")?;
-        let (entity, mut rest) = (text(0, "an entity")?, row.get(4..).unwrap_or_default());
+        let (entity, mut rest) = (required(row, 0, "an entity")?, row.get(4..).unwrap_or_default());
         let (mut fields, mut present) = (Vec::with_capacity(rest.len()), true);
         for (i, part) in self.parts.iter().enumerate() {
             let (own, others) = rest.split_at_checked(part.width()).unwrap_or((rest, &[]));
@@ -201,8 +219,8 @@ impl ViewSql {
         Ok(Loaded {
             entity: entity.to_owned(),
             fields: present.then_some(fields),
-            high: Position::through(epoch, lsn),
-            timeline: text(2, "a timeline")?.to_owned(),
+            high: snapshot.high,
+            timeline: snapshot.timeline.clone(),
         })
     }
 }

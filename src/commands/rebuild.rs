@@ -40,11 +40,6 @@ use crate::{output, roles};
 use compare::Compared;
 use entities::Entities;
 
-/// A lease of a filler that is no more has run out after so long.
-const LEASES_WAIT: Duration = Duration::from_millis(3_200);
-/// Passes over what others were filling.
-const PASSES_MAX: u32 = 2;
-
 /// Only one at a time says what becomes of versions.
 const TURN: i64 = 0x6c6f_636b_7665_7273;
 
@@ -195,17 +190,7 @@ impl Rebuild<'_> {
             bar.set_position(warmed.looked);
         };
         let (budget, view) = (Budget { rate: self.args.rate }, self.view.at(new));
-        let mut warmed = warm(self.config, self.policy, &view, budget, &self.shutdown, told).await?;
-        // What others hold leases of, somebody who was killed among them, is filled once these have run out.
-        for _ in 0..PASSES_MAX {
-            if warmed.filled + warmed.there >= warmed.looked || self.shutdown.is_cancelled() {
-                break;
-            }
-            self.shutdown.run_until_cancelled(tokio::time::sleep(LEASES_WAIT)).await;
-            let filled = warmed.filled;
-            warmed = warm(self.config, self.policy, &view, budget, &self.shutdown, told).await?;
-            (warmed.there, warmed.filled) = (warmed.there.saturating_sub(filled), warmed.filled + filled);
-        }
+        let warmed = warm(self.config, self.policy, &view, budget, &self.shutdown, told).await?;
         bar.finish_and_clear();
         self.unless_stopped("filling")?;
         Ok(warmed)

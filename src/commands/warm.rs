@@ -43,11 +43,9 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> an
             bar.set_position(warmed.looked);
         };
         let warmed = warm(config, policy, view, Budget { rate: args.rate }, &shutdown, told).await?;
-        let others = warmed.looked - warmed.filled - warmed.there;
-        let others = if others > 0 {
-            format!(", {others} left to others who were filling or changing them")
-        } else {
-            String::new()
+        let others = match warmed.left() {
+            0 => String::new(),
+            left => format!(", {left} left to others who were filling or changing them"),
         };
         bar.suspend(|| {
             output::line(&format!(

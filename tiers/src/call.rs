@@ -46,7 +46,7 @@ impl Calls {
 
     /// Reads an entry, or gets the right to fill it.
     pub fn read(&self, place: &Place, key: &Key, look: &Look<'_>) -> Cmd {
-        let mut command = self.function("lockstep1_read", place, [key]);
+        let mut command = self.function("lockstep1_read", place, Named::Claimable, [key]);
         command.arg(look.nonce).arg(millis(look.lease.unwrap_or(LEASE))).arg(look.slide.map_or(0, millis));
         if let Some(age_max) = look.age_max {
             command.arg(millis(age_max));
@@ -54,41 +54,44 @@ impl Calls {
         command
     }
 
-    /// Looks at some entries, and gets the right to fill those that are missing.
-    pub fn lease<'k>(
+    /// Fills leased entries, none of them twice, of one source under one lease: all but `high` and the fields are those of the
+    /// first. `born`: now, microseconds since 1970.
+    pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
+        let mut command = self.function("lockstep1_fill", place, Named::Marked, fills.iter().map(|(key, _)| *key));
+        let Some((_, first)) = fills.first() else { return command };
+        command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce);
+        wholes(&mut command, first, fills, born);
+        command
+    }
+
+    /// Looks at some entries, and claims those that are missing: for one run of a filler, which claims nothing twice at a
+    /// time. Both names have the length of a nonce.
+    pub fn claim<'k>(
         &self,
         place: &Place,
         keys: impl IntoIterator<IntoIter: ExactSizeIterator<Item = &'k Key>>,
         nonce: &str,
+        run: &str,
     ) -> Cmd {
-        let mut command = self.function("lockstep1_lease", place, keys);
-        command.arg(nonce).arg(millis(LEASE));
+        let mut command = self.function("lockstep1_claim", place, Named::Claimable, keys);
+        command.arg(nonce).arg(run).arg(millis(LEASE));
         command
     }
 
-    /// Fills leased entries, none of them twice, of one source under one lease: all but `high` and the fields are those of the
-    /// first. `born`: now, microseconds since 1970.
-    pub fn fill(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
-        let mut command = self.function("lockstep1_fill", place, fills.iter().map(|(key, _)| *key));
+    /// Fills claimed entries from the database, none of them twice, of one source and one bookmark.
+    pub fn settle(&self, place: &Place, fills: &[(&Key, &Fill<'_>)], born: i64) -> Cmd {
+        let mut command = self.function("lockstep1_settle", place, Named::Claimed, fills.iter().map(|(key, _)| *key));
         let Some((_, first)) = fills.first() else { return command };
-        debug_assert!(fills.iter().all(|(_, fill)| fill.is_like(first)), "of one source under one lease");
-        let (low, born) = (first.low.to_string(), born.to_string());
-        command.arg(first.source_at.to_string()).arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce).arg(&low);
-        let mut entry = Vec::new();
-        for (_, fill) in fills {
-            let high = fill.high.max(first.low).to_string();
-            let own = [(LOW, &*low), (HIGH, &high), (BORN, &born)];
-            let fields = fill.fields.into_iter().flatten().map(|(name, text)| (&**name, &**text));
-            let absence = fill.fields.is_none().then_some((ABSENT, "1"));
-            whole::hash(own.into_iter().chain(absence).chain(fields), &mut entry);
-            command.arg(&entry);
-        }
+        debug_assert!(fills.iter().all(|(_, fill)| fill.source_at == Position::GREATEST), "from the database");
+        command.arg(first.timeline).arg(millis(first.ttl)).arg(first.nonce);
+        wholes(&mut command, first, fills, born);
         command
     }
 
     /// Applies a batch.
     pub fn apply(&self, place: &Place, batch: &Apply<'_>) -> Cmd {
-        let mut command = self.function("lockstep1_apply", place, batch.actions.iter().map(|(key, _)| key));
+        let keys = batch.actions.iter().map(|(key, _)| key);
+        let mut command = self.function("lockstep1_apply", place, Named::Claimable, keys);
         let text = |position: Option<Position>| position.map(|position| position.to_string()).unwrap_or_default();
         command.arg(batch.expect.to_string()).arg(batch.new.to_string()).arg(batch.offset).arg(text(batch.floor));
         command.arg(batch.timeline).arg(batch.at).arg(batch.nonce).arg(millis(LEASE));
@@ -104,7 +107,7 @@ impl Calls {
 
     /// Takes L3's position over.
     pub fn own(&self, place: &Place, expect: Position, owner: &str, l3: (Position, i64)) -> Cmd {
-        let mut command = self.function("lockstep1_own", place, []);
+        let mut command = self.function("lockstep1_own", place, Named::Marked, []);
         command.arg(expect.to_string()).arg(owner).arg(l3.0.to_string()).arg(l3.1);
         command
     }
@@ -120,21 +123,55 @@ impl Calls {
         &self,
         name: &str,
         place: &Place,
+        named: Named,
         keys: impl IntoIterator<IntoIter: ExactSizeIterator<Item = &'k Key>>,
     ) -> Cmd {
         let head = self.layout.entry_head(place, self.tagged);
         let keys = keys.into_iter();
-        let (count, mut entry) = (1 + 2 * keys.len(), String::new());
+        let (has_claims, has_markers) = (named != Named::Marked, named != Named::Claimed);
+        let count = 1 + usize::from(has_claims) + (1 + usize::from(has_markers)) * keys.len();
+        let mut entry = String::new();
         let mut command = Cmd::with_capacity(count * ARGUMENTS_A_KEY, count * BYTES_A_KEY);
         command.arg("FCALL").arg(name).arg(count).arg(self.layout.watermark(place));
+        if has_claims {
+            command.arg(self.layout.claims(place));
+        }
         for key in keys {
             entry.clear();
             entry.push_str(&head);
             entry.push_str(key.as_str());
             command.arg(&entry);
-            entry.push_str(MARKER_SUFFIX);
-            command.arg(&entry);
+            if has_markers {
+                entry.push_str(MARKER_SUFFIX);
+                command.arg(&entry);
+            }
         }
         command
+    }
+}
+
+/// What a call names, after the watermark.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// Of each entry, itself and its marker.
+    Marked,
+    /// The place's claims, and then the same.
+    Claimable,
+    /// The place's claims, and each entry itself.
+    Claimed,
+}
+
+/// The last arguments of what fills: `low`, and each entry, whole. All but `high` and the fields are those of the first.
+fn wholes(command: &mut Cmd, first: &Fill<'_>, fills: &[(&Key, &Fill<'_>)], born: i64) {
+    debug_assert!(fills.iter().all(|(_, fill)| fill.is_like(first)), "of one source under one lease");
+    let (low, born, mut entry) = (first.low.to_string(), born.to_string(), Vec::new());
+    command.arg(&low);
+    for (_, fill) in fills {
+        let high = fill.high.max(first.low).to_string();
+        let own = [(LOW, &*low), (HIGH, &high), (BORN, &born)];
+        let fields = fill.fields.into_iter().flatten().map(|(name, text)| (&**name, &**text));
+        let absence = fill.fields.is_none().then_some((ABSENT, "1"));
+        whole::hash(own.into_iter().chain(absence).chain(fields), &mut entry);
+        command.arg(&entry);
     }
 }

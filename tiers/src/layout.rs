@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockstep_schemas::key::Key;
+use lockstep_schemas::key::{Key, MARKER_SUFFIX};
 use lockstep_schemas::partition::{hash_tags, partition_of, slot_of};
 use lockstep_schemas::policy::Policy;
 
@@ -45,6 +45,12 @@ impl Layout {
     /// The watermark hash of a place; named alike on every tier.
     pub fn watermark(&self, place: &Place) -> String {
         format!("{}_w", self.head(place))
+    }
+
+    /// The place's own marker, which tells what was touched while somebody fills many of its entries. Named alike on every
+    /// tier.
+    pub fn claims(&self, place: &Place) -> String {
+        format!("{{{}}}{MARKER_SUFFIX}", self.tag(place))
     }
 
     /// The slot of a place on a cluster.

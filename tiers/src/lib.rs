@@ -25,7 +25,7 @@ pub use redis_error::RedisError;
 pub use sweep::{Swept, sweep};
 pub use through::{Answer, AnsweredBy, Kept, Tiers};
 pub use tier::{
-    Action, Applied, Apply, Fill, Filled, Found, Hit, Lease, Leases, Look, Mark, Outward, Read, Tier, Watermark,
+    Action, Applied, Apply, Claims, Fill, Filled, Found, Hit, LEASE, Lease, Look, Mark, Outward, Read, Tier, Watermark,
 };
 pub use tier_error::TierError;
 pub use versions::Installed;

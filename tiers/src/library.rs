@@ -13,8 +13,15 @@ pub(crate) const FAMILY: &str = "lockstep";
 /// The version that this process speaks.
 pub(crate) const VERSION: u32 = 1;
 /// What it is called.
-const FUNCTIONS: [&str; 6] =
-    ["lockstep1_read", "lockstep1_lease", "lockstep1_fill", "lockstep1_apply", "lockstep1_own", "lockstep1_sweep"];
+const FUNCTIONS: [&str; 7] = [
+    "lockstep1_read",
+    "lockstep1_fill",
+    "lockstep1_claim",
+    "lockstep1_settle",
+    "lockstep1_apply",
+    "lockstep1_own",
+    "lockstep1_sweep",
+];
 
 /// The text once more for each function, as a script that ends by calling it: scripts know no registered functions.
 static SCRIPTS: LazyLock<BTreeMap<&str, Script>> =

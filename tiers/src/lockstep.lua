@@ -6,9 +6,15 @@
 --   _w      {tag}:_w   pos, offset, floor, timeline, at; on L2 also l3_owner, l3_begun, l3, l3_offset; counters
 --   entry   a hash, one field a column, and _low, _high, _born, or _neg (absence)
 --   marker  <entry>:_lease, a text: pos, nonce. It never lies beside a living entry [14].
+--   claims  {tag}:_lease, a text: run, then bookmarks and names that were touched, between NULs
 
 local LEAST = '0000-0000000000000000-00000000'
 local WIDTH = #LEAST
+
+-- A run and a bookmark are nonces. Beyond so many bytes claims begin anew, or are given up.
+local NONCE = 32
+local CLAIMS_BYTES, CLAIMS_BYTES_MAX = 32 * 1024, 128 * 1024
+local SEVERAL_RUNS = '********************************'
 
 -- A call blocks its node, and `unpack` fails at 8,000. Refused before anything is written.
 local KEYS_MAX, ARGUMENTS_MAX, BYTES_MAX = 128, 4000, 320 * 1024
@@ -64,44 +70,70 @@ local function every_other(KEYS, first)
   return some
 end
 
--- KEYS _w, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide), age_ms_max (0, or none: any age)
+-- Takes entries out of all claims that there are, for somebody was granted them, or changed them [19a-19c]: every other
+-- key, from one of them on.
+local function touch(claims, KEYS, first)
+  if not KEYS[first] or redis.call('EXISTS', claims) == 0 then return end
+  local bytes = redis.pcall('APPEND', claims, table.concat(every_other(KEYS, first), '\0') .. '\0')
+  if type(bytes) ~= 'number' or bytes > CLAIMS_BYTES_MAX then redis.call('UNLINK', claims) end
+end
+
+-- KEYS _w, claims, entry, marker.  ARGV nonce, lease_ms, slide_ms (0: the view does not slide), age_ms_max (0, or none: any age)
 -- -> {'hit', pos, timeline, at, begun, field, value, ...} | {'busy', pos, timeline, at, begun} | {'lease', ...}
 local function read(KEYS, ARGV)
   local pos, floor, timeline = watermark(KEYS[1])
   local more = redis.call('HMGET', KEYS[1], 'at', 'l3_begun')
   local answer = { 'hit', pos, timeline, more[1] or '0', more[2] or '' }
-  local low, age_ms = living(KEYS[2], floor), tonumber(ARGV[4] or '0')
-  if low and age_ms > 0 and aged(KEYS[2], age_ms) then
-    redis.call('UNLINK', KEYS[2])
+  local low, age_ms = living(KEYS[3], floor), tonumber(ARGV[4] or '0')
+  if low and age_ms > 0 and aged(KEYS[3], age_ms) then
+    redis.call('UNLINK', KEYS[3])
     low = nil
   end
   if low then
-    if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
-    for _, text in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = text end
+    if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
+    for _, text in ipairs(redis.call('HGETALL', KEYS[3])) do answer[#answer + 1] = text end
     return answer
   end
-  answer[1] = grant(KEYS[3], pos .. ARGV[1], ARGV[2]) and 'lease' or 'busy'
+  answer[1] = 'busy'
+  if grant(KEYS[4], pos .. ARGV[1], ARGV[2]) then
+    answer[1] = 'lease'
+    touch(KEYS[2], KEYS, 3)                                 -- a claim gives way to whoever wants the entry now
+  end
   return answer
 end
 
--- KEYS _w, then entry, marker of each.  ARGV nonce, lease_ms
--- -> {pos, timeline, a word for each: 'hit' | 'busy' | 'lease'}: `read` of many, without what they hold
-local function lease(KEYS, ARGV)
+-- KEYS _w, claims, then entry, marker of each.  ARGV nonce, run, lease_ms
+-- -> {pos, timeline, bookmark, a word for each: 'hit' | 'busy' | 'claim'; none: all are claimed}
+local function claim(KEYS, ARGV)
   local refused = too_large(KEYS, ARGV)
   if refused then return refused end
   local pos, floor, timeline = watermark(KEYS[1])
-  local words, text = {}, pos .. ARGV[1]
-  local is_any_there = redis.call('EXISTS', unpack(every_other(KEYS, 2))) > 0
-  for k = 2, #KEYS, 2 do
-    local found = 'busy'
-    if is_any_there and living(KEYS[k], floor) then
-      found = 'hit'
-    elseif grant(KEYS[k + 1], text, ARGV[2]) then
-      found = 'lease'
+  local words = {}
+  if redis.call('EXISTS', unpack(KEYS, 3)) > 0 then
+    for k = 3, #KEYS, 2 do
+      if living(KEYS[k], floor) then
+        words[#words + 1] = 'hit'
+      else
+        words[#words + 1] = redis.call('EXISTS', KEYS[k + 1]) == 0 and 'claim' or 'busy'
+      end
     end
-    words[k / 2] = found
   end
-  return { pos, timeline, table.concat(words, ' ') }
+  local was, run, bookmark = redis.pcall('GETRANGE', KEYS[2], 0, NONCE - 1), ARGV[2], ARGV[1]
+  local is_any = type(was) == 'string' and was ~= ''
+  if is_any and was ~= run then run = SEVERAL_RUNS end
+  if is_any and was == run and redis.call('STRLEN', KEYS[2]) <= CLAIMS_BYTES then
+    if run == SEVERAL_RUNS then touch(KEYS[2], KEYS, 3) end -- one run claims nothing twice at a time; two might [19c]
+    local last = redis.call('GETRANGE', KEYS[2], -NONCE - 3, -1)
+    if last:sub(1, 2) == '\0\0' and last:find('\0', 3, true) == NONCE + 3 then
+      bookmark = last:sub(3, NONCE + 2)
+    else
+      redis.call('APPEND', KEYS[2], '\0' .. bookmark .. '\0')
+    end
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  else                                                      -- what was claimed before is void
+    redis.call('SET', KEYS[2], run .. '\0\0' .. bookmark .. '\0', 'PX', ARGV[3])
+  end
+  return { pos, timeline, bookmark, table.concat(words, ' ') }
 end
 
 -- KEYS _w, then entry, marker of each, none of them twice.
@@ -136,7 +168,36 @@ local function fill(KEYS, ARGV)
   return table.concat(words, ' ')
 end
 
--- KEYS _w, then entry, marker of each action.
+-- KEYS _w, claims, then entries, none of them twice.
+-- ARGV timeline, ttl_ms, bookmark, low, then of each: the entry, whole
+-- -> a word for each: 'ok' | 'void' (the claim is gone) | 'floor' | 'timeline': `fill` of what was claimed, from the database
+local function settle(KEYS, ARGV)
+  local refused = too_large(KEYS, ARGV)
+  if refused then return refused end
+  local _, floor, timeline = watermark(KEYS[1])
+  local claims, word = redis.pcall('GET', KEYS[2]), 'ok'
+  if type(claims) ~= 'string' then claims = '' end
+  local _, at = claims:find('\0\0' .. ARGV[3] .. '\0', 1, true)
+  if not at then                                            -- they ran out, or began anew, or the node forgot them [19e]
+    word = 'void'
+  elseif ARGV[4] < floor then
+    word = 'floor'
+  elseif timeline ~= '' and ARGV[1] ~= timeline then
+    word = 'timeline'
+  end
+  local touched = word == 'ok' and claims:sub(at) or ''
+  local words = { string.rep(word .. ' ', #KEYS - 2) }
+  for k = 3, #KEYS do
+    if #touched > 1 then
+      word = touched:find('\0' .. KEYS[k] .. '\0', 1, true) and 'void' or 'ok'
+      words[k - 2] = word
+    end
+    if word == 'ok' then replace(KEYS[k], ARGV[2], ARGV[2 + k]) end
+  end
+  return table.concat(words, ' ')
+end
+
+-- KEYS _w, claims, then entry, marker of each action.
 -- ARGV expect, new, offset, floor ('': keep), timeline ('': keep), at (0: keep), nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
 --      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
 --      | 'w' position ttl_ms and the entry, whole, with that position as its bounds
@@ -157,7 +218,8 @@ local function apply(KEYS, ARGV)
   if ARGV[4] ~= '' then floor = ARGV[4] end
   if ARGV[5] ~= '' then timeline = ARGV[5] end
   local refreshed, dropped, answer, at = 0, 0, { 'ok', 0, 0 }, 13
-  for k = 2, #KEYS, 2 do
+  touch(KEYS[2], KEYS, 3)
+  for k = 3, #KEYS, 2 do
     local entry, marker, op = KEYS[k], KEYS[k + 1], ARGV[at]
     local low, high, negative = living(entry, floor)
     local drop = op == 'i'
@@ -191,7 +253,7 @@ local function apply(KEYS, ARGV)
       dropped = dropped + gone
       if gone + redis.call('UNLINK', marker) > 0 then       -- somebody wants it: ours to fill, so that nobody starves
         grant(marker, ARGV[2] .. ARGV[7], ARGV[8])
-        answer[#answer + 1] = (k - 2) / 2
+        answer[#answer + 1] = (k - 3) / 2
       end
     end
   end
@@ -235,8 +297,9 @@ local function sweep(KEYS, ARGV)
 end
 
 redis.register_function('lockstep1_read', read)
-redis.register_function('lockstep1_lease', lease)
 redis.register_function('lockstep1_fill', fill)
+redis.register_function('lockstep1_claim', claim)
+redis.register_function('lockstep1_settle', settle)
 redis.register_function('lockstep1_apply', apply)
 redis.register_function('lockstep1_own', own)
 redis.register_function('lockstep1_sweep', sweep)

@@ -4,7 +4,7 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::position::Position;
 use redis::Value;
 
-use crate::tier::{ABSENT, Applied, Filled, Found, HIGH, Hit, LOW, Lease, Leases, Mark, Read};
+use crate::tier::{ABSENT, Applied, Claims, Filled, Found, HIGH, Hit, LOW, Lease, Mark, Read};
 use crate::tier_error::TierError;
 
 /// An answer's elements, taken one by one.
@@ -73,17 +73,20 @@ fn hit(mark: Mark, mut answer: Answer) -> Result<Hit, TierError> {
     Ok(Hit { mark, low, high, fields: (!negative).then_some(fields) })
 }
 
-/// The answer to a call for the leases of so many entries.
-pub fn lease(value: Value, count: usize) -> Result<Leases, TierError> {
-    let mut answer = Answer::of("lease", value)?;
-    let (position, timeline, words) = (answer.parsed()?, answer.text()?, answer.text()?);
-    let found = each("lease", count, &words, |word| match word {
-        "hit" => Some(Found::Hit),
-        "busy" => Some(Found::Busy),
-        "lease" => Some(Found::Lease),
-        _ => None,
-    });
-    Ok(Leases { position, timeline, found: found? })
+/// The answer to a call that claims so many entries.
+pub fn claim(value: Value, count: usize) -> Result<Claims, TierError> {
+    let mut answer = Answer::of("claim", value)?;
+    let (position, timeline, bookmark, words) = (answer.parsed()?, answer.text()?, answer.text()?, answer.text()?);
+    let found = match words.as_str() {
+        "" => vec![Found::Claim; count],
+        words => each("claim", count, words, |word| match word {
+            "hit" => Some(Found::Hit),
+            "busy" => Some(Found::Busy),
+            "claim" => Some(Found::Claim),
+            _ => None,
+        })?,
+    };
+    Ok(Claims { position, timeline, bookmark, found })
 }
 
 /// The answer to the fills of so many entries.

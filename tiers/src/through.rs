@@ -15,7 +15,7 @@ use lockstep_schemas::position::Position;
 use lockstep_schemas::switched::Switched;
 
 use crate::layout::{Layout, Place};
-use crate::tier::{ENTRIES_MAX, Fill, Filled, Found, Hit, Lease, Mark, Read, Tier, nonce};
+use crate::tier::{Claims, ENTRIES_MAX, Fill, Filled, Found, Hit, Lease, Mark, Read, Tier};
 use crate::tier_error::TierError;
 
 /// How often a reader looks again while somebody else fills.
@@ -89,13 +89,23 @@ pub struct Leased {
     pub low: Position,
 }
 
+/// The right to fill some missing entries of a place, until somebody else wants one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    place: Place,
+    bookmark: String,
+    low: Position,
+    /// Which.
+    pub entities: Vec<String>,
+}
+
 /// What a look at many entities finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked {
     /// How many are there.
     pub there: u64,
     /// Those that are missing, and ours to fill. Others are being filled by somebody else.
-    pub leased: Vec<Leased>,
+    pub claims: Vec<Claim>,
 }
 
 /// L1 over L2 over the database. Clones share connections.
@@ -317,9 +327,9 @@ impl Tiers {
         Ok((loaded.fields, trusted, filled.map_or(Kept::Away, kept)))
     }
 
-    /// Looks at entities, and gets the right to fill those that the tier lacks.
-    pub async fn lease_many(&self, view: &View, entities: Vec<String>) -> Result<Looked, TierError> {
-        let (tier, nonce) = (self.of(view), Arc::<str>::from(nonce()));
+    /// Looks at entities, and claims those that the tier lacks for a run of a filler, which claims nothing twice at a time.
+    pub async fn claim_many(&self, view: &View, run: &str, entities: Vec<String>) -> Result<Looked, TierError> {
+        let tier = self.of(view);
         let mut places: BTreeMap<Place, Vec<Vec<String>>> = BTreeMap::new();
         for entity in entities {
             let calls = places.entry(tier.layout().place(&view.group, &entity)).or_default();
@@ -333,24 +343,43 @@ impl Tiers {
         let mut calls: FuturesUnordered<_> = calls
             .map(async |(place, entities)| {
                 let keys: Vec<Key> = entities.iter().map(|entity| self.key(view, entity)).collect();
-                (entities, tier.lease(&place, &keys, &nonce).await)
+                let claims = tier.claim(&place, &keys, run).await;
+                (place, entities, claims)
             })
             .collect();
-        let mut looked = Looked { there: 0, leased: Vec::new() };
-        while let Some((entities, leases)) = calls.next().await {
-            let leases = leases?;
-            for (entity, found) in entities.into_iter().zip(leases.found) {
-                match found {
-                    Found::Hit => looked.there += 1,
-                    Found::Lease => {
-                        looked.leased.push(Leased { entity, nonce: nonce.clone(), low: leases.position });
-                    }
-                    // Somebody else is filling it.
-                    Found::Busy => {}
-                }
+        let mut looked = Looked { there: 0, claims: Vec::new() };
+        while let Some((place, mut entities, claims)) = calls.next().await {
+            let Claims { position: low, bookmark, found, .. } = claims?;
+            looked.there += found.iter().filter(|found| **found == Found::Hit).count() as u64;
+            let mut found = found.into_iter();
+            entities.retain(|_| found.next() == Some(Found::Claim));
+            if !entities.is_empty() {
+                looked.claims.push(Claim { place, bookmark, low, entities });
             }
         }
         Ok(looked)
+    }
+
+    /// Loads claimed entities and fills them together. Returns how many were filled.
+    pub async fn settle_many(&self, view: &View, mut claims: Vec<Claim>) -> Result<usize, ThroughError> {
+        let counts: Vec<usize> = claims.iter().map(|claim| claim.entities.len()).collect();
+        let entities: Vec<String> = claims.iter_mut().flat_map(|claim| std::mem::take(&mut claim.entities)).collect();
+        let loaded = self.loader.load(view, &entities).await?;
+        let (tier, mut each) = (self.of(view), entities.iter().zip(of_each(&entities, &loaded)));
+        let fills: Vec<(&Claim, Vec<(Key, Fill<'_>)>)> = claims
+            .iter()
+            .zip(counts)
+            .map(|(claim, count)| {
+                let fill =
+                    |(entity, loaded): (&String, Option<_>)| Some((self.key(view, entity), claim.fill(view, loaded?)));
+                (claim, each.by_ref().take(count).filter_map(fill).collect())
+            })
+            .collect();
+        let calls = fills.iter().map(async |(claim, fills)| {
+            let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
+            tier.settle_many(&claim.place, &fills).await
+        });
+        filled(calls.collect()).await
     }
 
     /// Loads entities and fills them together, each under its own lease. Returns how many were filled.
@@ -360,14 +389,8 @@ impl Tiers {
         let loaded = self.loader.load(view, &entities).await?;
         let tier = self.of(view);
         let mut places: BTreeMap<Place, Vec<(Key, Fill<'_>)>> = BTreeMap::new();
-        let mut asked = entities.iter().zip(&leases);
-        for (n, one) in loaded.iter().enumerate() {
-            // Should the database tell two rows of an entity, the first one counts.
-            if n > 0 && loaded[n - 1].entity == one.entity {
-                continue;
-            }
-            // They come in the order of asking; what can't exist is left out.
-            let Some((_, (nonce, low))) = asked.by_ref().find(|(entity, _)| **entity == one.entity) else { break };
+        for (one, (nonce, low)) in of_each(&entities, &loaded).zip(&leases) {
+            let Some(one) = one else { continue };
             let fill = Fill {
                 nonce,
                 low: *low,
@@ -380,24 +403,53 @@ impl Tiers {
             let place = tier.layout().place(&view.group, &one.entity);
             places.entry(place).or_default().push((self.key(view, &one.entity), fill));
         }
-        let mut calls: FuturesUnordered<_> = places
-            .iter()
-            .map(async |(place, fills)| {
-                let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
-                tier.fill_many(place, &fills).await
-            })
-            .collect();
-        let mut count = 0;
-        while let Some(filled) = calls.next().await {
-            count += filled?.into_iter().filter(|filled| *filled == Filled::Ok).count();
-        }
-        Ok(count)
+        let calls = places.iter().map(async |(place, fills)| {
+            let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
+            tier.fill_many(place, &fills).await
+        });
+        filled(calls.collect()).await
     }
 
     async fn load(&self, view: &View, entity: &str) -> Result<Option<Loaded>, LoadError> {
         let entities = [entity.to_owned()];
         Ok(self.loader.load(view, &entities).await?.pop())
     }
+}
+
+impl Claim {
+    fn fill<'f>(&'f self, view: &View, loaded: &'f Loaded) -> Fill<'f> {
+        Fill {
+            nonce: &self.bookmark,
+            low: self.low,
+            high: loaded.high,
+            source_at: Position::GREATEST,
+            timeline: &loaded.timeline,
+            ttl: view.ttl,
+            fields: loaded.fields.as_ref(),
+        }
+    }
+}
+
+/// What was loaded of each entity, in the order of asking; of one that can't exist, nothing. Should the database tell two
+/// rows of an entity, the first one counts.
+fn of_each<'l>(entities: &'l [String], loaded: &'l [Loaded]) -> impl Iterator<Item = Option<&'l Loaded>> {
+    let mut loaded = loaded.iter().peekable();
+    entities.iter().map(move |entity| {
+        let first = loaded.next_if(|one| one.entity == *entity);
+        while loaded.next_if(|one| one.entity == *entity).is_some() {}
+        first
+    })
+}
+
+/// How many entries some calls filled.
+async fn filled(
+    mut calls: FuturesUnordered<impl Future<Output = Result<Vec<Filled>, TierError>>>,
+) -> Result<usize, ThroughError> {
+    let mut count = 0;
+    while let Some(filled) = calls.next().await {
+        count += filled?.into_iter().filter(|filled| *filled == Filled::Ok).count();
+    }
+    Ok(count)
 }
 
 /// Whether what was read is of the history that the tier follows. A tier without a timeline has applied nothing yet.

@@ -24,11 +24,11 @@ pub use limits::{ACTIONS_MAX, ARGUMENTS_MAX, CALL_BYTES_MAX, ENTRIES_MAX, ENTRY_
 pub(crate) use limits::{calls_of, within_limits};
 pub(crate) use rules::{ABSENT, BORN, HIGH, LOW};
 pub use rules::{
-    Action, Applied, Apply, Fill, Filled, Found, Hit, Lease, Leases, Look, Mark, Outward, Read, Watermark,
+    Action, Applied, Apply, Claims, Fill, Filled, Found, Hit, Lease, Look, Mark, Outward, Read, Watermark,
 };
 
 /// How long a filler has; a database that takes longer than this makes misses, not mistakes.
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
+pub const LEASE: Duration = Duration::from_secs(3);
 
 /// One tier. Clones share its connections.
 #[derive(Clone)]
@@ -105,10 +105,11 @@ impl Tier {
         Ok(was_there)
     }
 
-    /// Looks at some entries of a place, and gets the right to fill those that are missing, all under one nonce.
-    pub async fn lease(&self, place: &Place, keys: &[Key], nonce: &str) -> Result<Leases, TierError> {
+    /// Looks at some entries of a place, and claims those that are missing, for one run of a filler: the right to fill them
+    /// that costs a node the least, and that gives way to whoever else wants one.
+    pub async fn claim(&self, place: &Place, keys: &[Key], run: &str) -> Result<Claims, TierError> {
         assert!((1..=ENTRIES_MAX).contains(&keys.len()), "the caller cuts");
-        reply::lease(self.link.call(&self.calls.lease(place, keys, nonce)).await?, keys.len())
+        reply::claim(self.link.call(&self.calls.claim(place, keys, &nonce(), run)).await?, keys.len())
     }
 
     /// Fills a leased entry.
@@ -119,6 +120,19 @@ impl Tier {
 
     /// Fills leased entries of a place, none of them twice; says of each, in their order, what became of it.
     pub async fn fill_many(&self, place: &Place, fills: &[(&Key, &Fill<'_>)]) -> Result<Vec<Filled>, TierError> {
+        self.filled(fills, |call| self.calls.fill(place, call, now_micros())).await
+    }
+
+    /// The same from the database for claimed ones; their bookmark stands in place of the nonce.
+    pub async fn settle_many(&self, place: &Place, fills: &[(&Key, &Fill<'_>)]) -> Result<Vec<Filled>, TierError> {
+        self.filled(fills, |call| self.calls.settle(place, call, now_micros())).await
+    }
+
+    async fn filled(
+        &self,
+        fills: &[(&Key, &Fill<'_>)],
+        command: impl Fn(&[(&Key, &Fill<'_>)]) -> redis::Cmd,
+    ) -> Result<Vec<Filled>, TierError> {
         let mut all = Vec::with_capacity(fills.len());
         for call in calls_of(fills) {
             if let [(key, fill)] = call
@@ -129,7 +143,7 @@ impl Tier {
                 all.push(Filled::Refused);
                 continue;
             }
-            let answer = self.link.call(&self.calls.fill(place, call, now_micros())).await?;
+            let answer = self.link.call(&command(call)).await?;
             all.extend(reply::fill(answer, call.len())?);
         }
         Ok(all)

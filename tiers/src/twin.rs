@@ -11,7 +11,7 @@ use crate::TierError;
 use crate::call::Calls;
 use crate::layout::{Layout, Place};
 use crate::tier::{
-    ABSENT, BORN, Fill, Filled, Found, HIGH, Hit, LEASE, LOW, Lease, Leases, Look, Mark, Read, Watermark, millis,
+    ABSENT, BORN, Claims, Fill, Filled, Found, HIGH, Hit, LEASE, LOW, Lease, Look, Mark, Read, Watermark, millis,
     watermark_of,
 };
 
@@ -19,6 +19,14 @@ mod apply;
 mod node;
 
 pub use node::{Hash, Node};
+
+/// The text of a place's claims, which the server has without a field.
+pub const TOUCHED: &str = "touched";
+/// As in the Lua.
+const NONCE: usize = 32;
+const CLAIMS_BYTES: usize = 32 * 1_024;
+const CLAIMS_BYTES_MAX: usize = 128 * 1_024;
+const SEVERAL_RUNS: &str = "********************************";
 
 /// A tier in memory.
 #[derive(Clone, Debug)]
@@ -76,18 +84,8 @@ impl Twin {
             return Read::Busy(mark);
         }
         self.grant(&names.marker, look.nonce, mark.position);
+        self.touch(place, [&*names.entry].into_iter());
         Read::Lease(Lease { nonce: look.nonce.to_owned(), mark })
-    }
-
-    /// `lockstep1_lease`, of keys none of which comes twice.
-    pub fn lease(&mut self, place: &Place, keys: &[Key], nonce: &str) -> Leases {
-        let mark = self.mark(&self.layout().watermark(place));
-        let mut one = |key| match self.read(place, key, &Look { nonce, ..Look::default() }) {
-            Read::Hit(_) => Found::Hit,
-            Read::Busy(_) => Found::Busy,
-            Read::Lease(_) => Found::Lease,
-        };
-        Leases { position: mark.position, timeline: mark.timeline, found: keys.iter().map(&mut one).collect() }
     }
 
     /// `lockstep1_fill`, of one entry: of many it does the same to each. `born`: the filler's time, microseconds.
@@ -106,14 +104,59 @@ impl Twin {
         if fill.low < self.floor(&w) || fill.source_at < was || another {
             return Filled::Refused;
         }
-        self.node.remove(&names.entry);
-        let (low, high) = (fill.low.to_string(), fill.low.max(fill.high).to_string());
-        self.node.set(&names.entry, &[(LOW, &low), (HIGH, &high), (BORN, &born.to_string())]);
-        match fill.fields {
-            None => self.node.set(&names.entry, &[(ABSENT, "1")]),
-            Some(fields) => fields.iter().for_each(|(name, text)| self.node.set(&names.entry, &[(name, text)])),
+        self.replace(&names.entry, fill, born);
+        Filled::Ok
+    }
+
+    /// `lockstep1_claim`, of keys none of which comes twice. Nonce and run have their length.
+    pub fn claim(&mut self, place: &Place, keys: &[Key], nonce: &str, run: &str) -> Claims {
+        let (w, claims) = (self.layout().watermark(place), self.layout().claims(place));
+        let (mark, floor) = (self.mark(&w), self.floor(&w));
+        let names: Vec<Names> = keys.iter().map(|key| self.names(place, key)).collect();
+        let mut one = |names: &Names| match self.living(&names.entry, floor) {
+            Some(_) => Found::Hit,
+            None if self.node.hash(&names.marker).is_some() => Found::Busy,
+            None => Found::Claim,
+        };
+        let found = names.iter().map(&mut one).collect();
+        let was = self.node.field(&claims, TOUCHED).map(|text| (text[..NONCE].to_owned(), text.len()));
+        let run = if was.as_ref().is_some_and(|(was, _)| was != run) { SEVERAL_RUNS } else { run };
+        let goes_on = was.is_some_and(|(was, length)| was == run && length <= CLAIMS_BYTES);
+        let mut bookmark = nonce.to_owned();
+        if !goes_on {
+            self.node.set(&claims, &[(TOUCHED, &format!("{run}\0\0{nonce}\0"))]);
+        } else if run == SEVERAL_RUNS {
+            self.touch(place, names.iter().map(|names| &*names.entry));
         }
-        self.node.expire(&names.entry, millis(fill.ttl));
+        if let Some(text) = self.node.field(&claims, TOUCHED) {
+            match text[text.len() - NONCE - 3..].strip_prefix("\0\0").and_then(|last| last.strip_suffix('\0')) {
+                Some(last) if !last.contains('\0') => last.clone_into(&mut bookmark),
+                _ => self.node.set(&claims, &[(TOUCHED, &format!("{text}\0{nonce}\0"))]),
+            }
+        }
+        self.node.expire(&claims, millis(LEASE));
+        Claims { position: mark.position, timeline: mark.timeline, bookmark, found }
+    }
+
+    /// `lockstep1_settle`, of one entry: of many it does the same to each. `born`: the filler's time, microseconds.
+    pub fn settle(&mut self, place: &Place, key: &Key, fill: &Fill<'_>, born: i64) -> Filled {
+        if fill.is_too_large() {
+            return Filled::Refused;
+        }
+        let (w, names) = (self.layout().watermark(place), self.names(place, key));
+        let claims = self.node.field(&self.layout().claims(place), TOUCHED).unwrap_or_default();
+        let bookmark = format!("\0\0{}\0", fill.nonce);
+        let Some((_, touched)) = claims.split_once(&bookmark) else { return Filled::Void };
+        let is_touched = touched.split('\0').any(|touched| touched == names.entry);
+        let timeline = self.node.field(&w, "timeline").unwrap_or_default();
+        let another = !timeline.is_empty() && timeline != fill.timeline;
+        if fill.low < self.floor(&w) || another {
+            return Filled::Refused;
+        }
+        if is_touched {
+            return Filled::Void;
+        }
+        self.replace(&names.entry, fill, born);
         Filled::Ok
     }
 
@@ -184,6 +227,33 @@ impl Twin {
         let hash = self.node.hash(entry).filter(|hash| !hash.contains_key(ABSENT))?;
         let columns = hash.iter().filter(|(name, _)| !name.starts_with('_'));
         Some(columns.map(|(name, text)| (name.as_str().into(), text.clone())).collect())
+    }
+
+    fn replace(&mut self, entry: &str, fill: &Fill<'_>, born: i64) {
+        self.node.remove(entry);
+        let (low, high) = (fill.low.to_string(), fill.low.max(fill.high).to_string());
+        self.node.set(entry, &[(LOW, &low), (HIGH, &high), (BORN, &born.to_string())]);
+        match fill.fields {
+            None => self.node.set(entry, &[(ABSENT, "1")]),
+            Some(fields) => fields.iter().for_each(|(name, text)| self.node.set(entry, &[(name, text)])),
+        }
+        self.node.expire(entry, millis(fill.ttl));
+    }
+
+    /// Takes names out of all claims that there are.
+    fn touch<'n>(&mut self, place: &Place, names: impl Iterator<Item = &'n str>) {
+        let claims = self.layout().claims(place);
+        let Some(text) = self.node.field(&claims, TOUCHED) else { return };
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() {
+            return;
+        }
+        let text = format!("{text}{}\0", names.join("\0"));
+        if text.len() > CLAIMS_BYTES_MAX {
+            self.node.remove(&claims);
+        } else {
+            self.node.set(&claims, &[(TOUCHED, &text)]);
+        }
     }
 
     fn grant(&mut self, marker: &str, nonce: &str, position: Position) {

@@ -5,6 +5,8 @@
 mod apply;
 #[path = "functions/bench.rs"]
 mod bench;
+#[path = "functions/claims.rs"]
+mod claims;
 #[path = "functions/cluster.rs"]
 mod cluster;
 #[path = "functions/fill.rs"]
@@ -44,7 +46,6 @@ rules! {
     read::a_hit_tells_all
     read::a_hit_extends_life_where_the_view_slides
     read::an_entry_too_old_is_a_miss
-    read::many_are_leased_in_one_call
     fill::a_fill_needs_its_lease
     fill::a_fill_writes_the_whole_entry
     fill::a_fill_sent_twice_is_void
@@ -55,8 +56,17 @@ rules! {
     fill::a_source_behind_the_lease_is_refused
     fill::another_timeline_is_refused
     fill::many_are_filled_in_one_call
-    fill::as_many_calls_as_it_takes
     fill::an_entry_too_large_is_refused
+    claims::many_are_claimed_in_one_call
+    claims::what_is_claimed_is_filled_whole
+    claims::a_claim_gives_way
+    claims::a_settlement_sent_twice_brings_nothing_back
+    claims::two_runs_respect_each_other
+    claims::a_claim_goes_with_its_bookmark
+    claims::what_is_of_another_history_is_not_settled
+    claims::claims_begin_anew_when_much_was_touched
+    claims::somebody_elses_value_gives_way
+    claims::as_many_calls_as_it_takes
     apply::a_lost_call_writes_nothing
     apply::what_is_contained_is_kept
     apply::a_newer_change_refreshes

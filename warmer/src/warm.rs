@@ -1,18 +1,19 @@
-//! `warm`: fills a view from the database. Chunks by key, leases first, then the SELECT, then the fills.
+//! `warm`: fills a view from the database. Chunks by key, claims first, then the SELECT, then the fills.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
-use lockstep_tiers::Tiers;
-use lockstep_tiers::through::ThroughError;
+use lockstep_tiers::tier::nonce;
+use lockstep_tiers::{LEASE, Tiers};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// What `warm` has done so far.
@@ -26,6 +27,27 @@ pub struct Warmed {
     pub filled: u64,
     /// Entities in all.
     pub of: u64,
+}
+
+impl Warmed {
+    /// Entities that were neither there nor filled: somebody else was filling or changing them.
+    pub fn left(&self) -> u64 {
+        self.looked.saturating_sub(self.there + self.filled)
+    }
+
+    fn add(&mut self, chunk: &Warmed) {
+        self.looked += chunk.looked;
+        self.there += chunk.there;
+        self.filled += chunk.filled;
+    }
+
+    /// Takes a later look at the same chunk in, where what this one filled counts as there.
+    fn add_again(&mut self, before: &Warmed, again: &Warmed) {
+        let now = (again.there + again.filled).min(before.looked);
+        let filled = (before.filled + again.filled).min(now);
+        self.there = (self.there + now - filled).saturating_sub(before.there);
+        self.filled = (self.filled + filled).saturating_sub(before.filled);
+    }
 }
 
 /// The tiers, and the loader beneath them.
@@ -43,19 +65,22 @@ pub struct Budget {
     pub rate: Option<NonZeroU32>,
 }
 
-/// Chunks under way at once, where there is no rate: while one is loaded, another is filled.
-const CHUNKS_AT_ONCE: usize = 4;
+/// Workers, where there is no rate: while one's chunk is loaded, another's is filled.
+const WORKERS: usize = 4;
 /// Entities of the first chunks, and of those where there is a rate, which must not be met by bursts.
 const CHUNK: usize = 500;
 /// What is quick comes in larger chunks, which make fuller calls; what is slow in smaller ones, so that it is filled before
-/// its leases run out, and its readers don't wait for long.
+/// its claims run out.
 const CHUNK_MAX: usize = 2_000;
 const CHUNK_MIN: usize = 20;
 const QUICK: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_millis(750);
+/// Later looks at chunks of which somebody else was filling or changing a part.
+const LATER_LOOKS_MAX: u32 = 2;
 
 /// Fills every entity of a view that is missing, within a budget: what is there costs the database nothing, so that whoever
-/// begins again after a kill is soon where he was. `told` hears of each chunk.
+/// begins again after a kill is soon where he was. What others held leases of, somebody who was killed among them, is looked
+/// at again once these have run out. `told` hears of each chunk.
 pub async fn warm(
     config: &Config,
     policy: &Policy,
@@ -65,34 +90,53 @@ pub async fn warm(
     mut told: impl FnMut(Warmed),
 ) -> Result<Warmed, Failure> {
     is_warmed_from_the_database(view)?;
-    let away = |error: &dyn std::fmt::Display| Failure::unavailable(format!("warming {}: {error}", view.name));
     let (tiers, loader) = connect(config, policy, "lockstep-warm").await?;
-    let mut warmed = Warmed { of: loader.count(view).await.map_err(|error| away(&error))?, ..Warmed::default() };
-    let at_once = if budget.rate.is_some() { 1 } else { CHUNKS_AT_ONCE };
-    let chunk_max = budget.rate.map_or(CHUNK_MAX, |rate| CHUNK.min(rate.get() as usize));
-    let mut size = CHUNK.min(chunk_max);
-    let (mut under_way, mut after, mut is_listed) = (FuturesUnordered::new(), None::<String>, false);
-    while !shutdown.is_cancelled() {
-        if !is_listed && under_way.len() < at_once {
-            let entities = loader.entities(view, after.as_deref(), size).await.map_err(|error| away(&error))?;
-            match entities.last().cloned() {
-                Some(last) => {
-                    after = Some(last);
-                    under_way.push(Chunk { tiers: &tiers, view, entities }.fill(budget, shutdown));
-                }
-                None => is_listed = true,
-            }
-            continue;
+    let of = loader.count(view).await.map_err(|error| away(view, &error))?;
+    let (at_once, size_max) = match budget.rate {
+        Some(rate) => (1, CHUNK.min(rate.get() as usize)),
+        None => (WORKERS, CHUNK_MAX),
+    };
+    let view = view.clone();
+    let list = Mutex::new(List { after: None, size: CHUNK.min(size_max), size_max });
+    let work = Arc::new(Work { tiers, loader, view, budget, shutdown: shutdown.clone(), list, run: nonce() });
+
+    let (done, mut dones) = mpsc::channel(at_once);
+    let mut workers: JoinSet<_> = (0..at_once).map(|_| work.clone().until_done(done.clone())).collect();
+    drop(done);
+    let (mut warmed, mut unfinished) = (Warmed { of, ..Warmed::default() }, Vec::new());
+    while let Some((after, chunk)) = dones.recv().await {
+        warmed.add(&chunk);
+        if chunk.left() > 0 {
+            unfinished.push((after, chunk));
         }
-        let Some(chunk) = under_way.next().await else { break };
-        let (chunk, took) = chunk.map_err(|error| away(&error))?;
-        size = next_size(size, chunk.looked as usize, took).min(chunk_max);
-        warmed.looked += chunk.looked;
-        warmed.there += chunk.there;
-        warmed.filled += chunk.filled;
         told(warmed);
     }
+    while let Some(ended) = workers.join_next().await {
+        ended.map_err(|error| Failure::internal(error.to_string()))??;
+    }
+    for _ in 0..LATER_LOOKS_MAX {
+        if unfinished.is_empty() {
+            break;
+        }
+        shutdown.run_until_cancelled(tokio::time::sleep(LEASE + LEASE / 10)).await;
+        for (after, before) in std::mem::take(&mut unfinished) {
+            if shutdown.is_cancelled() {
+                break;
+            }
+            let entities = work.entities(after.as_deref(), before.looked as usize).await?;
+            let (again, _) = work.fill(entities).await?;
+            warmed.add_again(&before, &again);
+            if again.left() > 0 {
+                unfinished.push((after, again));
+            }
+            told(warmed);
+        }
+    }
     Ok(warmed)
+}
+
+fn away(view: &View, error: &dyn std::fmt::Display) -> Failure {
+    Failure::unavailable(format!("warming {}: {error}", view.name))
 }
 
 /// Refuses a view whose entries are not made from the database by their entity alone.
@@ -108,28 +152,64 @@ pub fn is_warmed_from_the_database(view: &View) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Entities that are looked at together.
-struct Chunk<'c> {
-    tiers: &'c Tiers,
-    view: &'c View,
-    entities: Vec<String>,
+/// What the workers share: each takes the next chunk of the list, and fills it, while others do.
+struct Work {
+    tiers: Tiers,
+    loader: Loader,
+    view: View,
+    budget: Budget,
+    shutdown: Shutdown,
+    list: Mutex<List>,
+    /// Names what it claims.
+    run: String,
 }
 
-impl Chunk<'_> {
-    /// Leases first, then the SELECT, then the fills. Says how long that took.
-    async fn fill(self, budget: Budget, shutdown: &Shutdown) -> Result<(Warmed, Duration), ThroughError> {
-        let Chunk { tiers, view, entities } = self;
-        let began = Instant::now();
+/// The view's entities by key, as far as they have been handed out.
+struct List {
+    after: Option<String>,
+    size: usize,
+    size_max: usize,
+}
+
+impl Work {
+    /// Takes chunks until there are none, and says of each where it began and what became of it.
+    async fn until_done(self: Arc<Self>, done: mpsc::Sender<(Option<String>, Warmed)>) -> Result<(), Failure> {
+        while !self.shutdown.is_cancelled() {
+            let mut list = self.list.lock().await;
+            let entities = self.entities(list.after.as_deref(), list.size).await?;
+            let Some(last) = entities.last().cloned() else { break };
+            let after = list.after.replace(last);
+            drop(list);
+            let (chunk, took) = self.fill(entities).await?;
+            let mut list = self.list.lock().await;
+            list.size = next_size(list.size, chunk.looked as usize, took).min(list.size_max);
+            drop(list);
+            if done.send((after, chunk)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn entities(&self, after: Option<&str>, size: usize) -> Result<Vec<String>, Failure> {
+        self.loader.entities(&self.view, after, size).await.map_err(|error| away(&self.view, &error))
+    }
+
+    /// Claims first, then the SELECT, then the fills. Says how long that took, and then waits for as long as the budget wants.
+    async fn fill(&self, entities: Vec<String>) -> Result<(Warmed, Duration), Failure> {
+        let (began, view) = (Instant::now(), &self.view);
         let mut warmed = Warmed { looked: entities.len() as u64, ..Warmed::default() };
-        let looked = tiers.lease_many(view, entities).await?;
+        let looked = self.tiers.claim_many(view, &self.run, entities).await.map_err(|error| away(view, &error))?;
         warmed.there = looked.there;
-        let leased = looked.leased.len();
-        if leased > 0 {
-            warmed.filled = tiers.fill_many(view, looked.leased).await? as u64;
+        let claimed: usize = looked.claims.iter().map(|claim| claim.entities.len()).sum();
+        if claimed > 0 {
+            warmed.filled =
+                self.tiers.settle_many(view, looked.claims).await.map_err(|error| away(view, &error))? as u64;
         }
         let took = began.elapsed();
-        let pause = budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * leased as u32 / rate.get());
-        shutdown.run_until_cancelled(tokio::time::sleep_until(began + pause)).await;
+        let pause =
+            self.budget.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) * claimed as u32 / rate.get());
+        self.shutdown.run_until_cancelled(tokio::time::sleep_until(began + pause)).await;
         Ok((warmed, took))
     }
 }
@@ -153,5 +233,20 @@ mod tests {
         assert_eq!((of(500, 500, 10), of(1_000, 500, 10), of(2_000, 2_000, 10)), (1_000, 1_000, 2_000));
         assert_eq!((of(500, 7, 1), of(500, 500, 500)), (500, 500), "the last one is short; neither quick nor slow");
         assert_eq!((of(2_000, 500, 900), of(500, 500, 5_000), of(20, 20, 5_000)), (250, 250, 20));
+    }
+
+    #[test]
+    fn a_later_look_counts_what_it_found_once() {
+        let of = |looked, there, filled| Warmed { looked, there, filled, of: 0 };
+        let after = |before: Warmed, again: Warmed| {
+            let mut all = of(100, 40, 40);
+            all.add(&before);
+            all.add_again(&before, &again);
+            (all.looked, all.there, all.filled, all.left())
+        };
+        assert_eq!(after(of(10, 2, 5), of(10, 7, 3)), (110, 42, 48, 20), "three that were leased are filled");
+        assert_eq!(after(of(10, 2, 5), of(10, 10, 0)), (110, 45, 45, 20), "somebody else filled them");
+        assert_eq!(after(of(10, 2, 5), of(10, 0, 8)), (110, 40, 48, 22), "some were evicted meanwhile");
+        assert_eq!(after(of(10, 2, 5), of(9, 9, 0)), (110, 44, 45, 21), "one of them is no more");
     }
 }

@@ -98,25 +98,27 @@ pub enum Found {
     Hit,
     /// Nothing, and somebody else is filling it.
     Busy,
-    /// Nothing, and it is ours to fill.
-    Lease,
+    /// Nothing, and it is ours to fill until somebody else wants it.
+    Claim,
 }
 
 /// What a look at many entries of a place finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leases {
+pub struct Claims {
     /// Where the tier stood: the fills' `low`.
     pub position: Position,
     /// The database's timeline, or empty where nothing has been applied yet.
     pub timeline: String,
+    /// Names them, with those of others between which nothing was touched.
+    pub bookmark: String,
     /// Each entry, in the order of asking.
     pub found: Vec<Found>,
 }
 
-/// A whole entry for a lease.
+/// A whole entry for a lease or a claim.
 #[derive(Clone)]
 pub struct Fill<'a> {
-    /// The lease's name.
+    /// The lease's name, or the claims' bookmark.
     pub nonce: &'a str,
     /// It holds all changes up to here.
     pub low: Position,
@@ -137,7 +139,7 @@ pub struct Fill<'a> {
 pub enum Filled {
     /// The entry is there.
     Ok,
-    /// The lease was gone: the key changed meanwhile, or the lease ran out.
+    /// The lease or claim was gone: the key changed meanwhile, or it ran out.
     Void,
     /// What was read is too old for this tier, or of another history; or it is larger than an entry may be.
     Refused,

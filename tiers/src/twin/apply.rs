@@ -30,6 +30,8 @@ impl Twin {
         }
         let floor = batch.floor.unwrap_or_else(|| self.floor(&w));
         let (mut refreshed, mut dropped, mut mine) = (0, 0, Vec::new());
+        let named: Vec<String> = batch.actions.iter().map(|(key, _)| self.entry(place, key)).collect();
+        self.touch(place, named.iter().map(String::as_str));
         for (index, (key, action)) in within_limits(batch.actions).iter().enumerate() {
             let names = self.names(place, key);
             match self.act(&names, action, floor) {

@@ -177,7 +177,7 @@ pub async fn a_lease_is_voided_and_taken_over(bench: &Bench) {
         let (low, greatest) = (at(20).to_string(), Position::GREATEST.to_string());
         let fields = [("stock", "1"), ("_low", &*low), ("_high", &*low)];
         for (nonce, expected) in [("one", "void"), ("engine", "ok")] {
-            let answer = bench.call_fill([&greatest, TIMELINE, "60000", nonce, &low], &[("7", &fields)]).await;
+            let answer = bench.call_fill("fill", &[&greatest, TIMELINE, "60000", nonce, &low], &[("7", &fields)]).await;
             assert_eq!(answer, [expected]);
         }
         bench.evict("7").await;
@@ -284,7 +284,7 @@ pub async fn a_call_too_large_is_refused(bench: &Bench) {
         bench.plant_watermark(at(5)).await;
         bench.plant_entry("7", at(3), at(3)).await;
         let before = (bench.entry("7").await, bench.watermark().await);
-        let mut names = vec![bench.watermark_name()];
+        let mut names = vec![bench.watermark_name(), bench.claims_name()];
         for n in 0..keys {
             let entity = if n == 0 { "7".to_owned() } else { format!("more{n}") };
             names.extend([bench.entry_name(&entity), bench.marker_name(&entity)]);
@@ -310,7 +310,7 @@ pub async fn an_unknown_action_is_an_error(bench: &Bench) {
     let (expect, new) = (at(5).to_string(), at(6).to_string());
     let arguments = [&*expect, &new, "1", "", "", "0", "engine", "3000", "", "", "", "0", "x", &new, "1000", "?"];
     let mut command = redis::cmd("FCALL");
-    let names = [bench.watermark_name(), bench.entry_name("7"), bench.marker_name("7")];
+    let names = [bench.watermark_name(), bench.claims_name(), bench.entry_name("7"), bench.marker_name("7")];
     command.arg("lockstep1_apply").arg(names.len()).arg(&names).arg(&arguments);
     let error = bench.try_send(&command).await.expect_err("refused").to_string();
     assert!(error.contains("ACTION") && error.contains("x is not known"), "{error}");

@@ -147,6 +147,10 @@ impl Bench {
         self.tier.layout().watermark(&self.place)
     }
 
+    pub fn claims_name(&self) -> String {
+        self.tier.layout().claims(&self.place)
+    }
+
     /// Where an entity's entry must lie, by docs/protocol.md, section 5.
     pub fn entry_name(&self, entity: &str) -> String {
         let key = format!("product:all:{entity}");
@@ -200,21 +204,34 @@ impl Bench {
         }
     }
 
-    /// Calls `fill` as any client could, which has the entries from a server's `DUMP`; a word for each.
-    pub async fn call_fill(&self, arguments: [&str; 5], entries: &[(&str, &[(&str, &str)])]) -> Vec<String> {
+    /// Calls `fill` or `settle` as any client could, which has the entries from a server's `DUMP`; a word for each.
+    pub async fn call_fill(
+        &self,
+        function: &str,
+        arguments: &[&str],
+        entries: &[(&str, &[(&str, &str)])],
+    ) -> Vec<String> {
         let entities: Vec<&str> = entries.iter().map(|(entity, _)| *entity).collect();
-        let mut command = self.function("fill", &entities);
-        command.arg(&arguments);
+        let mut command = self.function(function, &entities);
+        command.arg(arguments);
         for (_, fields) in entries {
             command.arg(self.whole(fields).await);
         }
         let words: String = redis::from_redis_value(self.send(&command).await).expect("words");
-        words.split(' ').map(str::to_owned).collect()
+        words.split_whitespace().map(str::to_owned).collect()
     }
 
     fn function(&self, name: &str, entities: &[&str]) -> redis::Cmd {
         let mut keys = vec![self.watermark_name()];
-        keys.extend(entities.iter().flat_map(|entity| [self.entry_name(entity), self.marker_name(entity)]));
+        if ["read", "claim", "settle", "apply"].contains(&name) {
+            keys.push(self.claims_name());
+        }
+        for entity in entities {
+            keys.push(self.entry_name(entity));
+            if name != "settle" {
+                keys.push(self.marker_name(entity));
+            }
+        }
         let mut command = redis::cmd("FCALL");
         command.arg(format!("lockstep1_{name}")).arg(keys.len()).arg(&keys);
         command

@@ -1,10 +1,9 @@
 //! fill: a whole entry, once, under a lease that still stands.
 
 use lockstep_schemas::entry::Fields;
-use lockstep_schemas::key::Key;
 use lockstep_schemas::position::Position;
-use lockstep_tiers::tier::{ENTRIES_MAX, ENTRY_BYTES_MAX, nonce};
-use lockstep_tiers::{Applied, Fill, Filled, Found, Read};
+use lockstep_tiers::tier::ENTRY_BYTES_MAX;
+use lockstep_tiers::{Applied, Fill, Filled, Read};
 
 use crate::bench::{Bench, Hash, TIMELINE, TTL, at, refresh};
 
@@ -19,7 +18,7 @@ async fn fill(
 ) -> String {
     let (low, high, source_at) = (low.to_string(), high.to_string(), source_at.to_string());
     let fields = [("stock", "4"), ("_born", "123"), ("_low", &*low), ("_high", &*high)];
-    let answer = bench.call_fill([&source_at, timeline, "60000", nonce, &low], &[("7", &fields)]).await;
+    let answer = bench.call_fill("fill", &[&source_at, timeline, "60000", nonce, &low], &[("7", &fields)]).await;
     let [word] = answer.as_slice() else { panic!("{answer:?}") };
     word.clone()
 }
@@ -153,45 +152,12 @@ pub async fn many_are_filled_in_one_call(bench: &Bench) {
     let stocks = ["4", "5", "6", "7"].map(|stock| [("stock", stock), ("_low", &*low), ("_high", &*low)]);
     let entries: Vec<(&str, &[(&str, &str)])> =
         ["7", "8", "9", "10"].into_iter().zip(stocks.iter().map(|f| &f[..])).collect();
-    let answer = bench.call_fill([&source_at, TIMELINE, "60000", "one", &low], &entries).await;
+    let answer = bench.call_fill("fill", &[&source_at, TIMELINE, "60000", "one", &low], &entries).await;
     assert_eq!(answer, ["ok", "void", "behind", "ok"]);
     assert_eq!((&*bench.entry("7").await["stock"], &*bench.entry("10").await["stock"]), ("4", "7"));
     assert!(bench.entry("8").await.is_empty() && bench.entry("9").await.is_empty());
     assert_eq!(bench.marker("8").await["nonce"], "two", "somebody else's lease stands");
     assert!(bench.marker("7").await.is_empty() && bench.marker("9").await.is_empty(), "these are used up");
-}
-
-/// More than fit into one call, of two sources and two bounds, with one that is too large among them.
-pub async fn as_many_calls_as_it_takes(bench: &Bench) {
-    bench.plant_watermark(at(5)).await;
-    let nonce = nonce();
-    let keys: Vec<Key> = (0..ENTRIES_MAX + 40).map(|n| bench.key(&n.to_string())).collect();
-    for some in keys.chunks(ENTRIES_MAX) {
-        let leases = bench.tier.lease(&bench.place, some, &nonce).await.expect("leases");
-        assert_eq!((leases.position, leases.found), (at(5), vec![Found::Lease; some.len()]));
-    }
-    let large: Fields = vec![("name".into(), "x".repeat(ENTRY_BYTES_MAX))];
-    let small: Fields = (0..100).map(|n| (format!("f{n}").into(), n.to_string())).collect();
-    let fill = |n: usize| Fill {
-        nonce: &nonce,
-        low: at(5 + n as u64 / 50),
-        high: at(5),
-        source_at: Position::GREATEST,
-        timeline: if n == 3 { "00000002" } else { TIMELINE },
-        ttl: TTL,
-        fields: Some(if n == 7 { &large } else { &small }),
-    };
-    let fills: Vec<Fill<'_>> = (0..keys.len()).map(fill).collect();
-    let pairs: Vec<_> = keys.iter().zip(&fills).collect();
-    let filled = bench.tier.fill_many(&bench.place, &pairs).await.expect("answers");
-    let expected = |n| if n == 3 || n == 7 { Filled::Refused } else { Filled::Ok };
-    assert_eq!(filled, (0..keys.len()).map(expected).collect::<Vec<_>>());
-    for some in keys.chunks(ENTRIES_MAX) {
-        let leases = bench.tier.lease(&bench.place, some, "another").await.expect("leases");
-        let refused: Vec<_> = some.iter().zip(leases.found).filter(|(_, found)| *found != Found::Hit).collect();
-        let names = [(bench.key("3"), Found::Lease), (bench.key("7"), Found::Busy)];
-        assert!(refused.iter().all(|(key, found)| names.contains(&((*key).clone(), *found))), "{refused:?}");
-    }
 }
 
 pub async fn an_entry_too_large_is_refused(bench: &Bench) {

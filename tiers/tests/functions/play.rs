@@ -9,11 +9,16 @@ use lockstep_schemas::entry::Fields;
 use lockstep_schemas::key::Key;
 use lockstep_schemas::position::{Lsn, Position};
 use lockstep_tiers::twin::{Node, Twin};
-use lockstep_tiers::{Action, Applied, Filled, Leases, Place, Read};
+use lockstep_tiers::{Action, Applied, Claims, Filled, Place, Read};
 
 /// Few entities, positions, names and columns, so that they meet.
 pub const ENTITIES: [&str; 3] = ["7", "8", "9"];
 const NAMES: [&str; 3] = ["one", "two", "engine"];
+/// Bookmarks and runs have the length of a nonce.
+const BOOKMARKS: [&str; 3] =
+    ["bookmark.one....................", "bookmark.two....................", "bookmark.three.................."];
+const RUNS: [&str; 3] =
+    ["run.one.........................", "run.one.........................", "run.two........................."];
 const OWNERS: [&str; 3] = ["", "us", "them"];
 const TIMELINES: [&str; 3] = ["", "00000001", "00000002"];
 const COLUMNS: [&str; 3] = ["stock", "price", "name"];
@@ -30,11 +35,15 @@ pub enum Step {
         slide: Option<Duration>,
         age_max: Option<Duration>,
     },
-    Lease {
+    Fill {
+        fills: Vec<(Key, OwnFill)>,
+    },
+    Claim {
         keys: Vec<Key>,
         nonce: &'static str,
+        run: &'static str,
     },
-    Fill {
+    Settle {
         fills: Vec<(Key, OwnFill)>,
     },
     Apply(OwnApply),
@@ -92,8 +101,8 @@ pub type OwnOutward = (&'static str, Option<Position>, Option<(Position, i64)>);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Read(Read),
-    Lease(Leases),
     Fill(Vec<Filled>),
+    Claim(Claims),
     Apply(Applied),
     Own(Result<(Position, i64), Position>),
     Sweep(u64),
@@ -107,11 +116,14 @@ pub struct Play {
     key: Box<dyn Fn(&str) -> Key>,
     rng: Rng,
     copy: Node,
+    /// What was claimed last, where the tier stood, and the bookmark.
+    claimed: Option<(Vec<Key>, Position, &'static str)>,
 }
 
 impl Play {
     pub fn new(twin: Twin, place: Place, key: impl Fn(&str) -> Key + 'static, seed: u64) -> Self {
-        Play { copy: twin.node.clone(), twin, place, key: Box::new(key), rng: Rng::with_seed(seed) }
+        let (copy, claimed) = (twin.node.clone(), None);
+        Play { copy, twin, place, key: Box::new(key), rng: Rng::with_seed(seed), claimed }
     }
 
     /// The next step. Every now and then the node is copied, to fail over to later.
@@ -121,8 +133,9 @@ impl Play {
         }
         match self.rng.u8(..40) {
             0..8 => self.read(),
-            8..12 => Step::Lease { keys: self.keys(), nonce: self.pick(NAMES) },
-            12..22 => self.fill(),
+            8..12 => self.claim(),
+            12..18 => self.fill(),
+            18..22 => self.settle(),
             22..33 => Step::Apply(self.apply()),
             33..35 => self.own(),
             35 => self.sweep(),
@@ -154,6 +167,30 @@ impl Play {
             (key, OwnFill { nonce, low, high, source_at, timeline, ttl, fields })
         });
         Step::Fill { fills: fills.collect() }
+    }
+
+    fn claim(&mut self) -> Step {
+        let (keys, nonce, run) = (self.keys(), self.pick(BOOKMARKS), self.pick(RUNS));
+        // Who claims is told the bookmark that there is, where nothing was touched since.
+        let bookmark = self.twin.clone().claim(&self.place, &keys, nonce, run).bookmark;
+        let bookmark = BOOKMARKS.into_iter().find(|known| *known == bookmark).unwrap_or(nonce);
+        self.claimed = Some((keys.clone(), self.position(), bookmark));
+        Step::Claim { keys, nonce, run }
+    }
+
+    /// What was claimed last, mostly.
+    fn settle(&mut self) -> Step {
+        let (timeline, ttl) = (self.timeline(), self.life());
+        let other = (self.keys(), self.position(), self.pick(BOOKMARKS));
+        let (claimed, then, bookmark) = self.claimed.clone().filter(|_| !self.maybe(8)).unwrap_or(other);
+        let keys = if self.maybe(4) { self.keys() } else { claimed };
+        let nonce = if self.maybe(8) { self.pick(BOOKMARKS) } else { bookmark };
+        let low = if self.maybe(3) { self.near(self.floor()) } else { then };
+        let fills = keys.into_iter().map(|key| {
+            let (high, fields) = (self.near(low), (!self.maybe(5)).then(|| self.row()));
+            (key, OwnFill { nonce, low, high, source_at: Position::GREATEST, timeline, ttl, fields })
+        });
+        Step::Settle { fills: fills.collect() }
     }
 
     fn marker(&self, key: &Key) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_schemas::position::Position;
 use lockstep_tiers::Read;
 
-use crate::bench::{Bench, TIMELINE, TTL, at, marker_of};
+use crate::bench::{Bench, TIMELINE, TTL, at};
 
 pub async fn a_miss_grants_one_lease(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
@@ -79,22 +79,4 @@ pub async fn an_entry_too_old_is_a_miss(bench: &Bench) {
     bench.plant_entry("8", at(3), at(6)).await;
     let read = bench.tier.read_within(&bench.place, &bench.key("8"), None, Some(minute)).await;
     assert!(matches!(read, Ok(Read::Hit(_))), "what does not say its age has none: {read:?}");
-}
-
-/// What is there, what somebody else fills, what is dead and what is missing.
-pub async fn many_are_leased_in_one_call(bench: &Bench) {
-    bench.plant_watermark(at(5)).await;
-    bench.plant(&bench.watermark_name(), &[("floor", &at(4).to_string())]).await;
-    let here = at(5).to_string();
-    assert_eq!(bench.call_many("lease", &["7", "8"], &["one", "3000"]).await, [&here, TIMELINE, "lease lease"]);
-    assert_eq!(bench.marker("8").await, marker_of(&format!("{here}one")));
-    let life = bench.life_ms(&bench.marker_name("8")).await;
-    assert!((1..=3_000).contains(&life), "a lease of {life} ms");
-    bench.plant_entry("9", at(4), at(5)).await;
-    bench.plant_entry("10", at(3), at(5)).await;
-    let answer = bench.call_many("lease", &["7", "9", "10", "11"], &["two", "3000"]).await;
-    assert_eq!(answer, [&here, TIMELINE, "busy hit lease lease"]);
-    assert_eq!(bench.marker("7").await["nonce"], "one", "it stands");
-    assert!(bench.marker("9").await.is_empty(), "(m): none beside an entry");
-    assert!(bench.entry("10").await.is_empty(), "below the floor");
 }

@@ -6,7 +6,7 @@ use lockstep_process::clock::now_micros;
 use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::View;
 use lockstep_tiers::call::Calls;
-use lockstep_tiers::twin::{Hash, Node, Twin};
+use lockstep_tiers::twin::{Hash, Node, TOUCHED, Twin};
 use lockstep_tiers::{Action, Apply, Fill, Look, Outward, Place, Read, reply};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
@@ -21,12 +21,12 @@ const STEPS: usize = 30;
 const ELAPSED_MAX: Duration = Duration::from_millis(400);
 const ATTEMPTS_MAX: usize = 20;
 /// Every name, with its remaining life (-1: no end; -2: not there), and its fields; a marker's text is `pos`, of fixed width,
-/// and `nonce`.
+/// and `nonce`. The second name is that of the claims, a text.
 const DUMP: &str = "local all = {}
 for i, name in ipairs(KEYS) do
   if redis.call('TYPE', name).ok == 'string' then
     local text = redis.call('GET', name)
-    all[i] = { 'pos', text:sub(1, 30), 'nonce', text:sub(31) }
+    all[i] = i == 2 and { 'touched', text } or { 'pos', text:sub(1, 30), 'nonce', text:sub(31) }
   else
     all[i] = redis.call('HGETALL', name)
   end
@@ -111,7 +111,8 @@ impl Pair {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names = vec![self.calls.layout().watermark(&self.place)];
+        let layout = self.calls.layout();
+        let mut names = vec![layout.watermark(&self.place), layout.claims(&self.place)];
         for entity in ENTITIES {
             let entry = self.calls.entry(&self.place, &self.view.key.key(entity));
             names.extend([format!("{entry}:_lease"), entry]);
@@ -148,10 +149,14 @@ impl Pair {
             Step::Read { key, nonce, slide, age_max } => {
                 calls.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })
             }
-            Step::Lease { keys, nonce } => calls.lease(place, keys, nonce),
-            Step::Fill { fills } => {
+            Step::Claim { keys, nonce, run } => calls.claim(place, keys, nonce, run),
+            Step::Fill { fills } | Step::Settle { fills } => {
                 let lent: Vec<_> = fills.iter().map(|(key, fill)| (key, fill.lent())).collect();
-                calls.fill(place, &lent.iter().map(|(key, fill)| (*key, fill)).collect::<Vec<_>>(), base)
+                let lent: Vec<_> = lent.iter().map(|(key, fill)| (*key, fill)).collect();
+                match &one.step {
+                    Step::Settle { .. } => calls.settle(place, &lent, base),
+                    _ => calls.fill(place, &lent, base),
+                }
             }
             Step::Apply(batch) => calls.apply(place, &batch.born_at(base).lent()),
             Step::Own { expect, owner, l3 } => calls.own(place, *expect, owner, *l3),
@@ -190,6 +195,8 @@ return 'OK'";
 fn lay_down(pipeline: &mut Pipeline, name: &str, hash: &Hash, left: Option<u64>, now_ms: u64, base: i64) {
     if let (Some(pos), Some(nonce), true) = (hash.get("pos"), hash.get("nonce"), name.ends_with(MARKER_SUFFIX)) {
         pipeline.cmd("SET").arg(name).arg(format!("{pos}{nonce}")).ignore();
+    } else if let Some(touched) = hash.get(TOUCHED) {
+        pipeline.cmd("SET").arg(name).arg(touched).ignore();
     } else {
         let command = pipeline.cmd("HSET").arg(name);
         for (field, text) in hash {
@@ -214,10 +221,15 @@ fn done(twin: &mut Twin, place: &Place, step: &Step) -> Answer {
         Step::Read { key, nonce, slide, age_max } => {
             Answer::Read(sorted(twin.read(place, key, &Look { nonce, slide: *slide, age_max: *age_max, lease: None })))
         }
-        Step::Lease { keys, nonce } => Answer::Lease(twin.lease(place, keys, nonce)),
+        Step::Claim { keys, nonce, run } => Answer::Claim(twin.claim(place, keys, nonce, run)),
         Step::Fill { fills } => {
             let born = i64::try_from(twin.node.now_ms()).expect("a time") * 1_000;
             Answer::Fill(fills.iter().map(|(key, fill)| twin.fill(place, key, &fill.lent(), born)).collect())
+        }
+        Step::Settle { fills } => {
+            let born = i64::try_from(twin.node.now_ms()).expect("a time") * 1_000;
+            let settled = |(key, fill): &(_, crate::play::OwnFill)| twin.settle(place, key, &fill.lent(), born);
+            Answer::Fill(fills.iter().map(settled).collect())
         }
         Step::Apply(batch) => Answer::Apply(twin.apply(place, &batch.lent())),
         Step::Own { expect, owner, l3 } => Answer::Own(twin.own(place, *expect, owner, *l3)),
@@ -246,8 +258,8 @@ fn done(twin: &mut Twin, place: &Place, step: &Step) -> Answer {
 fn parsed(step: &Step, value: Value) -> Result<Answer, String> {
     let answer = match step {
         Step::Read { nonce, .. } => reply::read(value, (*nonce).to_owned()).map(|read| Answer::Read(sorted(read))),
-        Step::Lease { keys, .. } => reply::lease(value, keys.len()).map(Answer::Lease),
-        Step::Fill { fills } => reply::fill(value, fills.len()).map(Answer::Fill),
+        Step::Claim { keys, .. } => reply::claim(value, keys.len()).map(Answer::Claim),
+        Step::Fill { fills } | Step::Settle { fills } => reply::fill(value, fills.len()).map(Answer::Fill),
         Step::Apply(_) => reply::apply(value).map(Answer::Apply),
         Step::Own { .. } => reply::own(value).map(Answer::Own),
         Step::Sweep { .. } => reply::sweep(value).map(Answer::Sweep),
