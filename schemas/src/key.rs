@@ -133,7 +133,7 @@ impl KeyPattern {
     /// The key of one entity in a version of the view's entries.
     pub fn key_in(&self, version: u32, entity: &str) -> Key {
         assert!(self.is_plain(), "a key of other columns is made from a row");
-        self.join(&version_head(version), entity)
+        self.join(version, "", entity)
     }
 
     /// The entity of a key; `None` where it is a key of another pattern, or of more than the entity.
@@ -161,20 +161,27 @@ impl KeyPattern {
 
     /// The key of one row, from the texts of its other columns. `None`: one of them is null, and such a row has no entry.
     pub fn key_of<'t>(&self, entity: &str, text: impl Fn(&str) -> Option<&'t str>) -> Option<Key> {
-        let mut start = version_head(self.version.unwrap_or_default());
+        let mut start = String::new();
         for (before, column) in &self.others {
             start.push_str(before);
             start.push_str(&text(column)?.replace('%', "%25").replace(':', "%3A"));
         }
-        Some(self.join(&start, entity))
+        Some(self.join(self.version.unwrap_or_default(), &start, entity))
     }
 
-    fn join(&self, start: &str, entity: &str) -> Key {
-        let from = start.len() + self.head.len();
-        let private = self.is_private.then(|| (from, from + entity.len()));
+    fn join(&self, version: u32, start: &str, entity: &str) -> Key {
         let mut text = TextBuilder::new();
-        [start, &self.head, entity, &self.tail].iter().for_each(|part| text.push_str(part));
-        Key { text: text.finish(), private }
+        if version > 0 {
+            text.push(VERSION_MARK);
+            text.push_str(itoa::Buffer::new().format(version));
+            text.push(VERSION_MARK);
+        }
+        text.push_str(start);
+        text.push_str(&self.head);
+        let from = text.len();
+        text.push_str(entity);
+        text.push_str(&self.tail);
+        Key { text: text.finish(), private: self.is_private.then(|| (from, from + entity.len())) }
     }
 
     /// A key without what tells its version; `None`: it is of another than the pattern.

@@ -156,9 +156,9 @@ fn made_of<T>(
     rows: Vec<PgRow>,
     mut make: impl FnMut(&[Option<&str>]) -> Result<T, DatabaseError>,
 ) -> Result<Vec<T>, DatabaseError> {
-    let mut all = Vec::with_capacity(rows.len());
+    let (mut all, mut texts) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
-        let mut texts = Vec::with_capacity(row.len());
+        texts.clear();
         for at in 0..row.len() {
             let value = row.try_get_raw(at)?;
             let text = || value.as_str().map_err(|error| sqlx::Error::Decode(error.to_string().into()));

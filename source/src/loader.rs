@@ -12,6 +12,7 @@ use lockstep_schemas::entry::{Kinds, Load, LoadError, Loaded, Loading};
 use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::{Lsn, Position};
+use lockstep_schemas::shown::JsonFault;
 
 use crate::database::{Database, DatabaseError, identifier, literal, required, table};
 use crate::{catalog, epoch};
@@ -70,8 +71,17 @@ impl Loader {
         let Some(sql) = self.views.get(&view.name) else { return Ok(Vec::new()) };
         let (root, key) = (&sql.root, &sql.key);
         let after = after.map(|after| format!("WHERE r.{key} > {}", sql.typed(after))).unwrap_or_default();
-        let select = format!("SELECT r.{key}::text FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}");
-        self.database.each(select, |row| required(row, 0, "a key").map(str::to_owned)).await
+        // All of them in one row: of a key alone, the row around it would cost the most.
+        let select = format!(
+            "SELECT coalesce(json_agg(page.key), '[]')::text FROM \
+             (SELECT r.{key}::text AS key FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}) AS page"
+        );
+        let keys = |row: &[Option<&str>]| {
+            let fault = |error| DatabaseError::Answer { expected: "keys", answer: JsonFault::from(error).to_string() };
+            serde_json::from_str::<Vec<Option<String>>>(required(row, 0, "keys")?).map_err(fault)
+        };
+        // A row of nobody is in no entry; such rows come last.
+        Ok(self.database.each(select, keys).await?.into_iter().flatten().flatten().collect())
     }
 
     /// How many entities a view has.
@@ -176,7 +186,14 @@ impl Snapshot {
 impl ViewSql {
     fn select_of(&self, entities: &[String]) -> String {
         let named = literal(&array(entities.iter().filter(|entity| self.can_exist(entity))));
-        format!("{}{named}::text[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, self.joins)
+        // Numbers are read once, as such; of any other type the text itself decides (`Part::is_of`).
+        let kind = match self.entity_kind {
+            ColumnType::Int16 => "smallint",
+            ColumnType::Int32 => "integer",
+            ColumnType::Int64 => "bigint",
+            _ => "text",
+        };
+        format!("{}{named}::{kind}[]) WITH ORDINALITY AS k(e, n){} ORDER BY k.n", self.select, self.joins)
     }
 
     /// A key that is not a value's own text names nothing: `007` is no alias of 7, whose changes would never reach it.

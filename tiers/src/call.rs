@@ -165,9 +165,14 @@ enum Named {
 fn wholes(command: &mut Cmd, first: &Fill<'_>, fills: &[(&Key, &Fill<'_>)], born: i64) {
     debug_assert!(fills.iter().all(|(_, fill)| fill.is_like(first)), "of one source under one lease");
     let (low, born, mut entry) = (first.low.to_string(), born.to_string(), Vec::new());
+    let bound = |fill: &Fill<'_>| fill.high.max(first.low);
+    let (mut highest, mut high) = (bound(first), bound(first).to_string());
     command.arg(&low);
     for (_, fill) in fills {
-        let high = fill.high.max(first.low).to_string();
+        // Those that one statement read have one bound.
+        if bound(fill) != highest {
+            (highest, high) = (bound(fill), bound(fill).to_string());
+        }
         let own = [(LOW, &*low), (HIGH, &high), (BORN, &born)];
         let fields = fill.fields.into_iter().flatten().map(|(name, text)| (&**name, &**text));
         let absence = fill.fields.is_none().then_some((ABSENT, "1"));
