@@ -56,7 +56,8 @@ impl Names {
         } else {
             (None, key.strip_prefix(&*self.namespace)?)
         };
-        if name.ends_with(MARKER_SUFFIX) {
+        // A marker, of an entry or of its place.
+        if key.ends_with(MARKER_SUFFIX) {
             return None;
         }
         let mut of_tier = self.views.iter().filter(|view| view.tier == tier);

@@ -1,5 +1,6 @@
 //! Chunks: consecutive changes of one partition, folded to one action a key, small enough for one call a tier. Pure.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
@@ -51,15 +52,17 @@ impl Chunk {
             return true;
         }
         let fits = |(name, tier): (&TierName, &TierActions)| {
-            let entries = effects.iter().filter_map(|effect| effect.entry()).filter(|entry| entry.view.tier == *name);
+            let entries =
+                || effects.iter().filter_map(|effect| effect.entry()).filter(|entry| entry.view.tier == *name);
             let (mut actions, mut arguments, mut bytes) = (tier.actions.len(), tier.arguments, tier.bytes);
-            for entry in entries {
-                // One that is folded into another takes no place of its own, and no more room than this.
-                actions += usize::from(!tier.by_key.contains_key(&entry.key));
-                arguments += entry.action.arguments_count();
-                bytes += entry.action.carried();
+            for entry in entries() {
+                (actions, arguments, bytes) = (actions + 1, arguments + entry.size.0, bytes + entry.size.1);
             }
-            actions <= ACTIONS_MAX && arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED && bytes <= CALL_BYTES_MAX
+            // One that is folded into another takes no place of its own, and no more room than this.
+            let folded = || entries().filter(|entry| tier.by_key.contains_key(&entry.key)).count();
+            (actions <= ACTIONS_MAX || actions - folded() <= ACTIONS_MAX)
+                && arguments <= ARGUMENTS_MAX - ARGUMENTS_FIXED
+                && bytes <= CALL_BYTES_MAX
         };
         self.floor.is_none() && self.xids.len() < XIDS_MAX && self.tiers.iter().all(fits)
     }
@@ -105,17 +108,20 @@ impl Chunk {
 impl TierActions {
     /// Many changes of one key become one action: known fields merged, newest position; an invalidation stays one.
     fn fold(&mut self, entry: EntryAction) {
-        let Some(at) = self.by_key.get(&entry.key).copied() else {
-            self.by_key.insert(entry.key.clone(), self.actions.len());
-            self.arguments += entry.action.arguments_count();
-            self.bytes += entry.action.carried();
-            self.actions.push(entry);
-            return;
+        let at = match self.by_key.entry(entry.key.clone()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                new.insert(self.actions.len());
+                (self.arguments, self.bytes) = (self.arguments + entry.size.0, self.bytes + entry.size.1);
+                self.actions.push(entry);
+                return;
+            }
         };
-        let folded = &mut self.actions[at].action;
-        (self.arguments, self.bytes) = (self.arguments - folded.arguments_count(), self.bytes - folded.carried());
-        merge(folded, entry.action);
-        (self.arguments, self.bytes) = (self.arguments + folded.arguments_count(), self.bytes + folded.carried());
+        let folded = &mut self.actions[at];
+        (self.arguments, self.bytes) = (self.arguments - folded.size.0, self.bytes - folded.size.1);
+        merge(&mut folded.action, entry.action);
+        folded.size = (folded.action.arguments_count(), folded.action.carried());
+        (self.arguments, self.bytes) = (self.arguments + folded.size.0, self.bytes + folded.size.1);
     }
 }
 
@@ -150,7 +156,7 @@ mod tests {
 
     fn entry(entity: &str, action: Action) -> Effect {
         let view = Policy::parse(DEFAULT).expect("the default policy").views["product_all"].clone();
-        Effect::Entry(EntryAction { key: view.key.key(entity), entity: entity.into(), view, action })
+        Effect::Entry(EntryAction::new(view.clone(), entity.into(), view.key.key(entity), action))
     }
 
     fn refresh(ordinal: u32, fields: &[(&str, &str)]) -> Action {

@@ -50,6 +50,15 @@ pub struct EntryAction {
     pub key: Key,
     /// What happens to it.
     pub action: Action,
+    /// What a call carries for the action: arguments, and bytes at most.
+    pub(crate) size: (usize, usize),
+}
+
+impl EntryAction {
+    pub(crate) fn new(view: Arc<View>, entity: Text, key: Key, action: Action) -> Self {
+        let size = (action.arguments_count(), action.carried());
+        EntryAction { view, entity, key, action, size }
+    }
 }
 
 impl PartialEq for EntryAction {
@@ -176,7 +185,7 @@ fn judge(
     }
     let effect = |key: Key, action: Action| match view.tier {
         TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
-        _ => Effect::Entry(EntryAction { view: view.clone(), entity: entity.clone(), key, action }),
+        _ => Effect::Entry(EntryAction::new(view.clone(), entity.clone(), key, action)),
     };
     if moved {
         effects.extend(keys.into_iter().flatten().map(|key| effect(key, Action::Invalidate)));

@@ -99,6 +99,7 @@ fn mistakes() -> Vec<(Without, u64)> {
         (Mistake::NoFence, 1_259),
         (Mistake::MarkersStay, 612),
         (Mistake::LeaseStays, 1),
+        (Mistake::ClaimedAfterRead, 206),
         (Mistake::HighBefore, 837),
         (Mistake::LowAfter, 0),
         (Mistake::AnySource, 1_207),

@@ -74,7 +74,8 @@ impl Loader {
         // All of them in one row: of a key alone, the row around it would cost the most.
         let select = format!(
             "SELECT coalesce(json_agg(page.key), '[]')::text FROM \
-             (SELECT r.{key}::text AS key FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}) AS page"
+             (SELECT {} AS key FROM {root} AS r {after} ORDER BY r.{key} LIMIT {limit}) AS page",
+            sql.text_of_key()
         );
         let keys = |row: &[Option<&str>]| {
             let fault = |error| DatabaseError::Answer { expected: "keys", answer: JsonFault::from(error).to_string() };
@@ -209,6 +210,14 @@ impl ViewSql {
             _ => !entity.contains('\0'),
         };
         named && !entity.ends_with(MARKER_SUFFIX)
+    }
+
+    /// A key of the root as the log has it: a cast to text cuts the blanks of a char(n).
+    fn text_of_key(&self) -> String {
+        match self.entity_kind {
+            ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 => format!("r.{}::text", self.key),
+            _ => format!("CASE WHEN r.{0} IS NOT NULL THEN format('%s', r.{0}) END", self.key),
+        }
     }
 
     fn typed(&self, entity: &str) -> String {

@@ -43,13 +43,12 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> an
             bar.set_position(warmed.looked);
         };
         let warmed = warm(config, policy, view, Budget { rate: args.rate }, &shutdown, told).await?;
-        let others = match warmed.left() {
-            0 => String::new(),
-            left => format!(", {left} left to others who were filling or changing them"),
-        };
+        let more = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let others = more(warmed.contested, "left to others who were filling or changing them");
+        let unfit = more(warmed.unfit(), "that can't be cached (see the log)");
         bar.suspend(|| {
             output::line(&format!(
-                "{}: {} entries filled, {} were there{others}",
+                "{}: {} entries filled, {} were there{others}{unfit}",
                 view.name, warmed.filled, warmed.there
             ))
         });

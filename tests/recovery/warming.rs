@@ -46,11 +46,13 @@ pub fn a_new_installation_warms_itself_once(site: &mut Site) {
     send(killed.pid(), libc::SIGKILL);
     drop(killed);
     assert!(entries(site) < MORE, "it was killed in the middle");
-    // What it held leases of nobody fills before these have run out.
+    // Somebody else was filling one, and is no more.
     let marker = format!("product:all:W{}:_lease", MORE - 1);
-    redis::cmd("SET").arg(marker).arg("of who was killed").arg("PX").arg(6_000).exec(&mut site.l2).expect("a marker");
+    redis::cmd("SET").arg(&marker).arg("of who was killed").exec(&mut site.l2).expect("a marker");
 
     let goes_on = warmer(site, None);
+    goes_on.line("a later look", LIMIT, |line: &str| line.contains("they are looked at again").then_some(()));
+    redis::cmd("UNLINK").arg(&marker).exec(&mut site.l2).expect("its end");
     let done = |line: &str| line.contains("the first warming is done").then_some(());
     goes_on.line("the end of the first warming", LIMIT, done);
     assert_eq!(all(site), MORE + PRODUCTS);

@@ -91,7 +91,9 @@ impl Calls {
     /// Applies a batch.
     pub fn apply(&self, place: &Place, batch: &Apply<'_>) -> Cmd {
         let keys = batch.actions.iter().map(|(key, _)| key);
-        let mut command = self.function("lockstep1_apply", place, Named::Claimable, keys);
+        // A move alone names one key, so that a slot which is half way answers it.
+        let named = if batch.actions.is_empty() { Named::Marked } else { Named::Claimable };
+        let mut command = self.function("lockstep1_apply", place, named, keys);
         let text = |position: Option<Position>| position.map(|position| position.to_string()).unwrap_or_default();
         command.arg(batch.expect.to_string()).arg(batch.new.to_string()).arg(batch.offset).arg(text(batch.floor));
         command.arg(batch.timeline).arg(batch.at).arg(batch.nonce).arg(millis(LEASE));

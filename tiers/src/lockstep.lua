@@ -6,14 +6,15 @@
 --   _w      {tag}:_w   pos, offset, floor, timeline, at; on L2 also l3_owner, l3_begun, l3, l3_offset; counters
 --   entry   a hash, one field a column, and _low, _high, _born, or _neg (absence)
 --   marker  <entry>:_lease, a text: pos, nonce. It never lies beside a living entry [14].
---   claims  {tag}:_lease, a text: run, then bookmarks and names that were touched, between NULs
+--   claims  {tag}:_lease, a text: run, NUL, then in their order bookmarks (NUL, pos, nonce, NUL), and names that were
+--           touched (name, NUL)
 
 local LEAST = '0000-0000000000000000-00000000'
 local WIDTH = #LEAST
 
--- A run and a bookmark are nonces. Beyond so many bytes claims begin anew, or are given up.
+-- Runs are nonces. Beyond so many bytes of claims the older half is forgotten; beyond so many more, all of them.
 local NONCE = 32
-local CLAIMS_BYTES, CLAIMS_BYTES_MAX = 32 * 1024, 128 * 1024
+local CLAIMS_BYTES, CLAIMS_BYTES_MAX = 16 * 1024, 128 * 1024
 local SEVERAL_RUNS = '********************************'
 
 -- A call blocks its node, and `unpack` fails at 8,000. Refused before anything is written.
@@ -118,20 +119,26 @@ local function claim(KEYS, ARGV)
       end
     end
   end
-  local was, run, bookmark = redis.pcall('GETRANGE', KEYS[2], 0, NONCE - 1), ARGV[2], ARGV[1]
-  local is_any = type(was) == 'string' and was ~= ''
-  if is_any and was ~= run then run = SEVERAL_RUNS end
-  if is_any and was == run and redis.call('STRLEN', KEYS[2]) <= CLAIMS_BYTES then
-    if run == SEVERAL_RUNS then touch(KEYS[2], KEYS, 3) end -- one run claims nothing twice at a time; two might [19c]
-    local last = redis.call('GETRANGE', KEYS[2], -NONCE - 3, -1)
-    if last:sub(1, 2) == '\0\0' and last:find('\0', 3, true) == NONCE + 3 then
-      bookmark = last:sub(3, NONCE + 2)
-    else
-      redis.call('APPEND', KEYS[2], '\0' .. bookmark .. '\0')
-    end
+  local was, run, bookmark = redis.pcall('GETRANGE', KEYS[2], 0, NONCE - 1), ARGV[2], pos .. ARGV[1]
+  if type(was) ~= 'string' then                             -- somebody else's value under our name
+    if not was.err:find('WRONGTYPE', 1, true) then return was end
+    was = ''
+  end
+  if was ~= '' and was ~= run then run = SEVERAL_RUNS end
+  if was == SEVERAL_RUNS then touch(KEYS[2], KEYS, 3) end   -- one run claims nothing twice at a time; two might [19c]
+  local bytes = was == run and redis.call('STRLEN', KEYS[2]) or 0
+  if bytes > 0 and bytes <= CLAIMS_BYTES then
+    redis.call('APPEND', KEYS[2], '\0' .. bookmark .. '\0')
     redis.call('PEXPIRE', KEYS[2], ARGV[3])
-  else                                                      -- what was claimed before is void
-    redis.call('SET', KEYS[2], run .. '\0\0' .. bookmark .. '\0', 'PX', ARGV[3])
+  else                                                      -- what was claimed before is void; of one run, what is old
+    local kept = ''
+    if was == SEVERAL_RUNS then
+      run = ARGV[2]
+    elseif bytes > 0 then
+      kept = redis.call('GETRANGE', KEYS[2], -CLAIMS_BYTES / 2, -1)
+      kept = kept:sub((kept:find('\0\0', 1, true) or #kept) + 1)
+    end
+    redis.call('SET', KEYS[2], run .. '\0' .. kept .. '\0' .. bookmark .. '\0', 'PX', ARGV[3])
   end
   return { pos, timeline, bookmark, table.concat(words, ' ') }
 end
@@ -186,9 +193,10 @@ local function settle(KEYS, ARGV)
     word = 'timeline'
   end
   local touched = word == 'ok' and claims:sub(at) or ''
+  if touched:sub(2):gsub('%z[^%z]*%z', '') == '' then touched = '' end      -- bookmarks alone
   local words = { string.rep(word .. ' ', #KEYS - 2) }
   for k = 3, #KEYS do
-    if #touched > 1 then
+    if touched ~= '' then
       word = touched:find('\0' .. KEYS[k] .. '\0', 1, true) and 'void' or 'ok'
       words[k - 2] = word
     end
@@ -200,7 +208,7 @@ local function settle(KEYS, ARGV)
   return table.concat(words, ' ')
 end
 
--- KEYS _w, claims, then entry, marker of each action.
+-- KEYS _w, claims (neither they nor what follows where there are no actions), then entry, marker of each action.
 -- ARGV expect, new, offset, floor ('': keep), timeline ('': keep), at (0: keep), nonce, lease_ms, owner, begun ('': keep), l3 ('': keep),
 --      l3_offset, then for each action: 'i' | 'r' position ttl_ms sets dels (field, value)*sets field*dels
 --      | 'w' position ttl_ms and the entry, whole, with that position as its bounds

@@ -95,8 +95,9 @@ pub struct Claim {
     place: Place,
     bookmark: String,
     low: Position,
-    /// Which.
-    pub entities: Vec<String>,
+    entities: Vec<String>,
+    /// Under which names they were claimed.
+    keys: Vec<Key>,
 }
 
 /// What a look at many entities finds.
@@ -104,8 +105,19 @@ pub struct Claim {
 pub struct Looked {
     /// How many are there.
     pub there: u64,
-    /// Those that are missing, and ours to fill. Others are being filled by somebody else.
+    /// How many somebody else is filling.
+    pub busy: u64,
+    /// Those that are missing, and ours to fill.
     pub claims: Vec<Claim>,
+}
+
+/// What became of claimed entries; what is neither can't be cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many were filled.
+    pub filled: u64,
+    /// How many somebody else wanted meanwhile.
+    pub void: u64,
 }
 
 /// L1 over L2 over the database. Clones share connections.
@@ -344,46 +356,47 @@ impl Tiers {
             .map(async |(place, entities)| {
                 let keys: Vec<Key> = entities.iter().map(|entity| self.key(view, entity)).collect();
                 let claims = tier.claim(&place, &keys, run).await;
-                (place, entities, claims)
+                (place, entities, keys, claims)
             })
             .collect();
-        let mut looked = Looked { there: 0, claims: Vec::new() };
-        while let Some((place, mut entities, claims)) = calls.next().await {
+        let mut looked = Looked { there: 0, busy: 0, claims: Vec::new() };
+        while let Some((place, mut entities, mut keys, claims)) = calls.next().await {
             let Claims { position: low, bookmark, found, .. } = claims?;
-            looked.there += found.iter().filter(|found| **found == Found::Hit).count() as u64;
-            let mut found = found.into_iter();
-            entities.retain(|_| found.next() == Some(Found::Claim));
-            if !entities.is_empty() {
-                looked.claims.push(Claim { place, bookmark, low, entities });
+            let count = |wanted: Found| found.iter().filter(|found| **found == wanted).count() as u64;
+            looked.there += count(Found::Hit);
+            looked.busy += count(Found::Busy);
+            let mut all = found.iter();
+            entities.retain(|_| all.next() == Some(&Found::Claim));
+            let mut all = found.iter();
+            keys.retain(|_| all.next() == Some(&Found::Claim));
+            if !keys.is_empty() {
+                looked.claims.push(Claim { place, bookmark, low, entities, keys });
             }
         }
         Ok(looked)
     }
 
-    /// Loads claimed entities and fills them together. Returns how many were filled.
-    pub async fn settle_many(&self, view: &View, mut claims: Vec<Claim>) -> Result<usize, ThroughError> {
-        let counts: Vec<usize> = claims.iter().map(|claim| claim.entities.len()).collect();
+    /// Loads claimed entities and fills them together.
+    pub async fn settle_many(&self, view: &View, mut claims: Vec<Claim>) -> Result<Settled, ThroughError> {
         let entities: Vec<String> = claims.iter_mut().flat_map(|claim| std::mem::take(&mut claim.entities)).collect();
         let loaded = self.loader.load(view, &entities).await?;
-        let (tier, mut each) = (self.of(view), entities.iter().zip(of_each(&entities, &loaded)));
-        let fills: Vec<(&Claim, Vec<(Key, Fill<'_>)>)> = claims
+        let (tier, mut loaded) = (self.of(view), of_each(&entities, &loaded));
+        let fills: Vec<(&Claim, Vec<(&Key, Fill<'_>)>)> = claims
             .iter()
-            .zip(counts)
-            .map(|(claim, count)| {
-                let fill =
-                    |(entity, loaded): (&String, Option<_>)| Some((self.key(view, entity), claim.fill(view, loaded?)));
-                (claim, each.by_ref().take(count).filter_map(fill).collect())
+            .map(|claim| {
+                let fill = |(key, loaded): (_, Option<_>)| Some((key, claim.fill(view, loaded?)));
+                (claim, claim.keys.iter().zip(loaded.by_ref()).filter_map(fill).collect())
             })
             .collect();
         let calls = fills.iter().map(async |(claim, fills)| {
-            let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
+            let fills: Vec<_> = fills.iter().map(|(key, fill)| (*key, fill)).collect();
             tier.settle_many(&claim.place, &fills).await
         });
-        filled(calls.collect()).await
+        settled(calls.collect()).await
     }
 
-    /// Loads entities and fills them together, each under its own lease. Returns how many were filled.
-    pub async fn fill_many(&self, view: &View, leased: Vec<Leased>) -> Result<usize, ThroughError> {
+    /// Loads entities and fills them together, each under its own lease.
+    pub async fn fill_many(&self, view: &View, leased: Vec<Leased>) -> Result<Settled, ThroughError> {
         let (entities, leases): (Vec<String>, Vec<(Arc<str>, Position)>) =
             leased.into_iter().map(|lease| (lease.entity, (lease.nonce, lease.low))).unzip();
         let loaded = self.loader.load(view, &entities).await?;
@@ -407,7 +420,7 @@ impl Tiers {
             let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
             tier.fill_many(place, &fills).await
         });
-        filled(calls.collect()).await
+        settled(calls.collect()).await
     }
 
     async fn load(&self, view: &View, entity: &str) -> Result<Option<Loaded>, LoadError> {
@@ -417,6 +430,11 @@ impl Tiers {
 }
 
 impl Claim {
+    /// How many entries it is of.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     fn fill<'f>(&'f self, view: &View, loaded: &'f Loaded) -> Fill<'f> {
         Fill {
             nonce: &self.bookmark,
@@ -441,15 +459,17 @@ fn of_each<'l>(entities: &'l [String], loaded: &'l [Loaded]) -> impl Iterator<It
     })
 }
 
-/// How many entries some calls filled.
-async fn filled(
+async fn settled(
     mut calls: FuturesUnordered<impl Future<Output = Result<Vec<Filled>, TierError>>>,
-) -> Result<usize, ThroughError> {
-    let mut count = 0;
+) -> Result<Settled, ThroughError> {
+    let mut settled = Settled::default();
     while let Some(filled) = calls.next().await {
-        count += filled?.into_iter().filter(|filled| *filled == Filled::Ok).count();
+        for filled in filled? {
+            settled.filled += u64::from(filled == Filled::Ok);
+            settled.void += u64::from(filled == Filled::Void);
+        }
     }
-    Ok(count)
+    Ok(settled)
 }
 
 /// Whether what was read is of the history that the tier follows. A tier without a timeline has applied nothing yet.

@@ -22,10 +22,8 @@ pub use node::{Hash, Node};
 
 /// The text of a place's claims, which the server has without a field.
 pub const TOUCHED: &str = "touched";
-/// As in the Lua.
+/// As in the Lua, which also bounds what is touched; so much is never played here.
 const NONCE: usize = 32;
-const CLAIMS_BYTES: usize = 32 * 1_024;
-const CLAIMS_BYTES_MAX: usize = 128 * 1_024;
 const SEVERAL_RUNS: &str = "********************************";
 
 /// A tier in memory.
@@ -119,21 +117,16 @@ impl Twin {
             None => Found::Claim,
         };
         let found = names.iter().map(&mut one).collect();
-        let was = self.node.field(&claims, TOUCHED).map(|text| (text[..NONCE].to_owned(), text.len()));
-        let run = if was.as_ref().is_some_and(|(was, _)| was != run) { SEVERAL_RUNS } else { run };
-        let goes_on = was.is_some_and(|(was, length)| was == run && length <= CLAIMS_BYTES);
-        let mut bookmark = nonce.to_owned();
-        if !goes_on {
-            self.node.set(&claims, &[(TOUCHED, &format!("{run}\0\0{nonce}\0"))]);
-        } else if run == SEVERAL_RUNS {
+        let was = self.node.field(&claims, TOUCHED).map(|text| text[..NONCE].to_owned());
+        let several = was.as_ref().is_some_and(|was| was != run);
+        if was.as_deref() == Some(SEVERAL_RUNS) {
             self.touch(place, names.iter().map(|names| &*names.entry));
         }
-        if let Some(text) = self.node.field(&claims, TOUCHED) {
-            match text[text.len() - NONCE - 3..].strip_prefix("\0\0").and_then(|last| last.strip_suffix('\0')) {
-                Some(last) if !last.contains('\0') => last.clone_into(&mut bookmark),
-                _ => self.node.set(&claims, &[(TOUCHED, &format!("{text}\0{nonce}\0"))]),
-            }
-        }
+        let run = if several { SEVERAL_RUNS } else { run };
+        let bookmark = format!("{}{nonce}", mark.position);
+        let text = self.node.field(&claims, TOUCHED).filter(|text| text.starts_with(run));
+        let text = text.map_or_else(|| format!("{run}\0"), str::to_owned);
+        self.node.set(&claims, &[(TOUCHED, &format!("{text}\0{bookmark}\0"))]);
         self.node.expire(&claims, millis(LEASE));
         Claims { position: mark.position, timeline: mark.timeline, bookmark, found }
     }
@@ -249,11 +242,7 @@ impl Twin {
             return;
         }
         let text = format!("{text}{}\0", names.join("\0"));
-        if text.len() > CLAIMS_BYTES_MAX {
-            self.node.remove(&claims);
-        } else {
-            self.node.set(&claims, &[(TOUCHED, &text)]);
-        }
+        self.node.set(&claims, &[(TOUCHED, &text)]);
     }
 
     fn grant(&mut self, marker: &str, nonce: &str, position: Position) {

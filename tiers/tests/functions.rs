@@ -64,7 +64,9 @@ rules! {
     claims::two_runs_respect_each_other
     claims::a_claim_goes_with_its_bookmark
     claims::what_is_of_another_history_is_not_settled
-    claims::claims_begin_anew_when_much_was_touched
+    claims::of_much_that_was_touched_the_older_half_goes
+    claims::of_several_runs_one_is_alone_again
+    claims::a_late_claim_revives_nothing
     claims::somebody_elses_value_gives_way
     claims::as_many_calls_as_it_takes
     apply::a_lost_call_writes_nothing

@@ -10,6 +10,7 @@ use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
 use lockstep_source::loader::Loader;
+use lockstep_tiers::through::Claim;
 use lockstep_tiers::tier::nonce;
 use lockstep_tiers::{LEASE, Tiers};
 use tokio::sync::{Mutex, mpsc};
@@ -25,20 +26,23 @@ pub struct Warmed {
     pub there: u64,
     /// Entries filled.
     pub filled: u64,
+    /// Entities that somebody else was filling or changing when they were looked at last.
+    pub contested: u64,
     /// Entities in all.
     pub of: u64,
 }
 
 impl Warmed {
-    /// Entities that were neither there nor filled: somebody else was filling or changing them.
-    pub fn left(&self) -> u64 {
-        self.looked.saturating_sub(self.there + self.filled)
+    /// Entities that can't be cached: too large, or of another history than the tier's.
+    pub fn unfit(&self) -> u64 {
+        self.looked.saturating_sub(self.there + self.filled + self.contested)
     }
 
     fn add(&mut self, chunk: &Warmed) {
         self.looked += chunk.looked;
         self.there += chunk.there;
         self.filled += chunk.filled;
+        self.contested += chunk.contested;
     }
 
     /// Takes a later look at the same chunk in, where what this one filled counts as there.
@@ -47,6 +51,7 @@ impl Warmed {
         let filled = (before.filled + again.filled).min(now);
         self.there = (self.there + now - filled).saturating_sub(before.there);
         self.filled = (self.filled + filled).saturating_sub(before.filled);
+        self.contested = (self.contested + again.contested).saturating_sub(before.contested);
     }
 }
 
@@ -96,38 +101,43 @@ pub async fn warm(
         Some(rate) => (1, CHUNK.min(rate.get() as usize)),
         None => (WORKERS, CHUNK_MAX),
     };
-    let view = view.clone();
     let list = Mutex::new(List { after: None, size: CHUNK.min(size_max), size_max });
-    let work = Arc::new(Work { tiers, loader, view, budget, shutdown: shutdown.clone(), list, run: nonce() });
+    let work = Arc::new(Work { tiers, loader, view: view.clone(), budget, shutdown: shutdown.clone(), list });
 
-    let (done, mut dones) = mpsc::channel(at_once);
-    let mut workers: JoinSet<_> = (0..at_once).map(|_| work.clone().until_done(done.clone())).collect();
+    let (run, (done, mut dones)) = (nonce(), mpsc::channel(at_once));
+    let mut workers: JoinSet<_> = (0..at_once).map(|_| work.clone().until_done(run.clone(), done.clone())).collect();
     drop(done);
-    let (mut warmed, mut unfinished) = (Warmed { of, ..Warmed::default() }, Vec::new());
-    while let Some((after, chunk)) = dones.recv().await {
-        warmed.add(&chunk);
-        if chunk.left() > 0 {
-            unfinished.push((after, chunk));
+    let (mut warmed, mut contested) = (Warmed { of, ..Warmed::default() }, Vec::new());
+    loop {
+        tokio::select! {
+            Some((after, chunk)) = dones.recv() => {
+                warmed.add(&chunk);
+                if chunk.contested > 0 {
+                    contested.push((after, chunk));
+                }
+                told(warmed);
+            }
+            Some(ended) = workers.join_next() => ended.map_err(|error| Failure::internal(error.to_string()))??,
+            else => break,
         }
-        told(warmed);
-    }
-    while let Some(ended) = workers.join_next().await {
-        ended.map_err(|error| Failure::internal(error.to_string()))??;
     }
     for _ in 0..LATER_LOOKS_MAX {
-        if unfinished.is_empty() {
+        if contested.is_empty() {
             break;
         }
+        tracing::debug!(view = %view.name, entities = warmed.contested, "somebody else fills these; they are looked at again");
         shutdown.run_until_cancelled(tokio::time::sleep(LEASE + LEASE / 10)).await;
-        for (after, before) in std::mem::take(&mut unfinished) {
+        // What a run has claimed before, it must not claim again: a call may still be on its way.
+        let run = nonce();
+        for (after, before) in std::mem::take(&mut contested) {
             if shutdown.is_cancelled() {
                 break;
             }
             let entities = work.entities(after.as_deref(), before.looked as usize).await?;
-            let (again, _) = work.fill(entities).await?;
+            let (again, _) = work.fill(&run, entities).await?;
             warmed.add_again(&before, &again);
-            if again.left() > 0 {
-                unfinished.push((after, again));
+            if again.contested > 0 {
+                contested.push((after, again));
             }
             told(warmed);
         }
@@ -160,8 +170,6 @@ struct Work {
     budget: Budget,
     shutdown: Shutdown,
     list: Mutex<List>,
-    /// Names what it claims.
-    run: String,
 }
 
 /// The view's entities by key, as far as they have been handed out.
@@ -173,14 +181,18 @@ struct List {
 
 impl Work {
     /// Takes chunks until there are none, and says of each where it began and what became of it.
-    async fn until_done(self: Arc<Self>, done: mpsc::Sender<(Option<String>, Warmed)>) -> Result<(), Failure> {
+    async fn until_done(
+        self: Arc<Self>,
+        run: String,
+        done: mpsc::Sender<(Option<String>, Warmed)>,
+    ) -> Result<(), Failure> {
         while !self.shutdown.is_cancelled() {
             let mut list = self.list.lock().await;
             let entities = self.entities(list.after.as_deref(), list.size).await?;
             let Some(last) = entities.last().cloned() else { break };
             let after = list.after.replace(last);
             drop(list);
-            let (chunk, took) = self.fill(entities).await?;
+            let (chunk, took) = self.fill(&run, entities).await?;
             let mut list = self.list.lock().await;
             list.size = next_size(list.size, chunk.looked as usize, took).min(list.size_max);
             drop(list);
@@ -196,15 +208,16 @@ impl Work {
     }
 
     /// Claims first, then the SELECT, then the fills. Says how long that took, and then waits for as long as the budget wants.
-    async fn fill(&self, entities: Vec<String>) -> Result<(Warmed, Duration), Failure> {
+    async fn fill(&self, run: &str, entities: Vec<String>) -> Result<(Warmed, Duration), Failure> {
         let (began, view) = (Instant::now(), &self.view);
         let mut warmed = Warmed { looked: entities.len() as u64, ..Warmed::default() };
-        let looked = self.tiers.claim_many(view, &self.run, entities).await.map_err(|error| away(view, &error))?;
-        warmed.there = looked.there;
-        let claimed: usize = looked.claims.iter().map(|claim| claim.entities.len()).sum();
+        let looked = self.tiers.claim_many(view, run, entities).await.map_err(|error| away(view, &error))?;
+        (warmed.there, warmed.contested) = (looked.there, looked.busy);
+        let claimed: usize = looked.claims.iter().map(Claim::count).sum();
         if claimed > 0 {
-            warmed.filled =
-                self.tiers.settle_many(view, looked.claims).await.map_err(|error| away(view, &error))? as u64;
+            let settled = self.tiers.settle_many(view, looked.claims).await.map_err(|error| away(view, &error))?;
+            warmed.filled = settled.filled;
+            warmed.contested += settled.void;
         }
         let took = began.elapsed();
         let pause =
@@ -237,16 +250,21 @@ mod tests {
 
     #[test]
     fn a_later_look_counts_what_it_found_once() {
-        let of = |looked, there, filled| Warmed { looked, there, filled, of: 0 };
+        let of = |looked, there, filled, contested| Warmed { looked, there, filled, contested, of: 0 };
         let after = |before: Warmed, again: Warmed| {
-            let mut all = of(100, 40, 40);
+            let mut all = of(100, 40, 40, 15);
             all.add(&before);
             all.add_again(&before, &again);
-            (all.looked, all.there, all.filled, all.left())
+            (all.looked, all.there, all.filled, all.contested, all.unfit())
         };
-        assert_eq!(after(of(10, 2, 5), of(10, 7, 3)), (110, 42, 48, 20), "three that were leased are filled");
-        assert_eq!(after(of(10, 2, 5), of(10, 10, 0)), (110, 45, 45, 20), "somebody else filled them");
-        assert_eq!(after(of(10, 2, 5), of(10, 0, 8)), (110, 40, 48, 22), "some were evicted meanwhile");
-        assert_eq!(after(of(10, 2, 5), of(9, 9, 0)), (110, 44, 45, 21), "one of them is no more");
+        let before = of(10, 2, 5, 2);
+        assert_eq!(
+            after(before, of(10, 7, 2, 0)),
+            (110, 42, 47, 15, 6),
+            "what was contested is filled; one is too large"
+        );
+        assert_eq!(after(before, of(10, 9, 0, 0)), (110, 44, 45, 15, 6), "somebody else filled them");
+        assert_eq!(after(before, of(10, 0, 9, 0)), (110, 40, 49, 15, 6), "all were evicted meanwhile");
+        assert_eq!(after(before, of(10, 7, 1, 1)), (110, 42, 46, 16, 6), "one is still contested");
     }
 }

@@ -33,12 +33,7 @@ fn effect(view: &Arc<View>, asked: &Invalidation) -> Result<Option<Effect>, NoEn
     };
     Ok(Some(match view.tier {
         TierName::L3 => Effect::Purge(edge::tag(key.as_str())),
-        _ => Effect::Entry(EntryAction {
-            view: view.clone(),
-            entity: entity.as_str().into(),
-            key,
-            action: Action::Invalidate,
-        }),
+        _ => Effect::Entry(EntryAction::new(view.clone(), entity.as_str().into(), key, Action::Invalidate)),
     }))
 }
 

@@ -11,6 +11,8 @@ pub enum Mistake {
     MarkersStay,
     /// A fill does not use its lease up [14i].
     LeaseStays,
+    /// What was touched before the fill is not looked at [19a, 19b].
+    ClaimedAfterRead,
     /// `high` is from before the read [2a].
     HighBefore,
     /// `low` is the insert LSN of the read [2b].

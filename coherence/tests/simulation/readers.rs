@@ -1,9 +1,9 @@
-//! Readers, one step at a time: L1, L2, the database, and the fills on the way back.
+//! Readers, one step at a time: L1, L2, the database, and the fills on the way back. Some are fillers, which claim.
 
 use lockstep_schemas::entry::Fields;
 use lockstep_schemas::position::Position;
 use lockstep_tiers::tier::Look;
-use lockstep_tiers::{Fill, Filled, Hit, Read};
+use lockstep_tiers::{Fill, Filled, Found, Hit, Read};
 use std::time::Duration;
 
 use super::mistake::Mistake;
@@ -15,6 +15,7 @@ use super::world::World;
 pub enum Next {
     ReadL1,
     ReadL2,
+    ClaimL2,
     ReadDatabase { nonce: String, low: Position },
     FillL2 { nonce: String, low: Position, high: Position, timeline: String, fields: Option<Fields> },
     FillL1 { hit: Box<Hit> },
@@ -27,15 +28,22 @@ pub struct Reader {
     pub l1_nonce: Option<String>,
     /// Whether it still talks to a deposed primary.
     pub is_misled: bool,
+    /// Whether it claims on L2 instead of leasing.
+    pub claims: bool,
     pub next: Next,
 }
+
+/// A filler at work. It claims nothing twice at a time: where another one still may fill the entry, this is another run.
+const RUN: &str = "run.............................";
 
 impl World {
     pub fn start_reader(&mut self) {
         let entity = self.random.usize(..ENTITIES.len());
         let next = if self.random.bool() { Next::ReadL1 } else { Next::ReadL2 };
         let is_misled = self.random.u32(..4) == 0;
-        self.readers.push(Reader { entity, l1_nonce: None, is_misled, next });
+        let claims = self.has_fillers && self.random.bool();
+        let next = if claims { Next::ClaimL2 } else { next };
+        self.readers.push(Reader { entity, l1_nonce: None, is_misled, claims, next });
     }
 
     /// One step of one reader. It leaves when it has an answer, or gives up.
@@ -64,6 +72,7 @@ impl World {
                 Some(Read::Hit(hit)) if reader.l1_nonce.is_some() => Some(Next::FillL1 { hit: Box::new(hit) }),
                 Some(Read::Hit(_) | Read::Busy(_)) | None => None,
             },
+            Next::ClaimL2 => self.claim(reader.entity, &nonce),
             Next::ReadDatabase { nonce, low } => Some(self.read_database(reader, nonce, low)),
             Next::FillL2 { nonce, low, high, timeline, fields } => {
                 let fill = Fill {
@@ -75,6 +84,10 @@ impl World {
                     ttl: Duration::from_secs(3_600),
                     fields: fields.as_ref(),
                 };
+                if reader.claims {
+                    let comes_late = self.settle(reader.entity, &fill);
+                    return Ok(comes_late.then(|| reader.next.clone()));
+                }
                 self.fill(0, reader.entity, &fill)?;
                 reader.l1_nonce.is_some().then_some(Next::ReadL2)
             }
@@ -102,6 +115,29 @@ impl World {
         }
         let (place, key) = (tier.place().clone(), tier.view.key.key(ENTITIES[entity]));
         Some(tier.twin.read(&place, &key, &Look { nonce, slide: None, age_max: None, lease: None }))
+    }
+
+    fn claim(&mut self, entity: usize, nonce: &str) -> Option<Next> {
+        let is_alone = !self.readers.iter().any(|other| other.claims && other.entity == entity);
+        let run = if is_alone { RUN.to_owned() } else { format!("{:032x}", self.random.u128(..)) };
+        let tier = &mut self.tiers[0];
+        if !tier.serves_readers() {
+            return None;
+        }
+        let claims = tier.claim(entity, nonce, &run);
+        let next = Next::ReadDatabase { nonce: claims.bookmark, low: claims.position };
+        (claims.found == [Found::Claim]).then_some(next)
+    }
+
+    /// What was claimed is filled, perhaps twice. Returns whether the same call comes once more, late.
+    fn settle(&mut self, entity: usize, fill: &Fill<'_>) -> bool {
+        if !self.tiers[0].serves_readers() {
+            return false;
+        }
+        for _ in 0..1 + u32::from(self.random.u32(..8) == 0) {
+            self.tiers[0].settle(entity, fill);
+        }
+        self.random.u32(..8) == 0
     }
 
     fn read_database(&mut self, reader: &Reader, nonce: String, low: Position) -> Next {

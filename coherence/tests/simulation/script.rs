@@ -29,7 +29,7 @@ pub fn progress_of_a_deposed_primary(without: Without) -> Result<(), String> {
     for _ in 0..TURNS {
         world.go_on()?;
     }
-    world.readers.push(Reader { entity, l1_nonce: None, is_misled: true, next: Next::ReadL2 });
+    world.readers.push(Reader { entity, l1_nonce: None, is_misled: true, claims: false, next: Next::ReadL2 });
     while !world.readers.is_empty() {
         world.go_on()?;
     }

@@ -6,7 +6,7 @@ use lockstep_coherence::core::event::Call;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 use lockstep_tiers::twin::{Node, Twin};
-use lockstep_tiers::{Applied, Fill, Filled, Layout, Place};
+use lockstep_tiers::{Applied, Claims, Fill, Filled, Layout, Place};
 
 use super::mistake::Mistake;
 use super::shop::{COLUMNS, ENTITIES, Value};
@@ -130,6 +130,19 @@ impl TierWorld {
             self.bring_back_markers(&before);
         }
         filled
+    }
+
+    pub fn claim(&mut self, entity: usize, nonce: &str, run: &str) -> Claims {
+        self.twin.claim(&self.place, &[self.view.key.key(ENTITIES[entity])], nonce, run)
+    }
+
+    pub fn settle(&mut self, entity: usize, fill: &Fill<'_>) -> Filled {
+        let (key, mut fill, anew) = (self.view.key.key(ENTITIES[entity]), fill.clone(), "0".repeat(32));
+        let claims = self.makes(Mistake::ClaimedAfterRead).then(|| self.claim(entity, &anew, &anew));
+        if let Some(claims) = &claims {
+            fill.nonce = &claims.bookmark;
+        }
+        self.twin.settle(&self.place, &key, &fill, 0)
     }
 
     fn timeline(&self) -> String {

@@ -67,6 +67,8 @@ pub struct World {
     pub without: Without,
     pub engines_started: u64,
     pub trace: DefaultHasher,
+    /// Whether some readers claim.
+    pub has_fillers: bool,
     /// Whether the edge is busier than usual.
     pub is_edgy: bool,
 }
@@ -96,6 +98,7 @@ impl World {
             without,
             engines_started: 0,
             trace: DefaultHasher::new(),
+            has_fillers: seed % 8 == 6,
             is_edgy: seed.is_multiple_of(2),
         };
         world.start_engine();
@@ -174,7 +177,7 @@ impl World {
                         TierName::L1 => (Some(nonce), Next::ReadL2),
                         _ => (None, Next::ReadDatabase { nonce, low: mine.low }),
                     };
-                    self.readers.push(Reader { entity, l1_nonce, is_misled: false, next });
+                    self.readers.push(Reader { entity, l1_nonce, is_misled: false, claims: false, next });
                 }
             }
         }

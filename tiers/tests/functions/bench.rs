@@ -260,6 +260,11 @@ impl Bench {
         text.as_deref().map(marker_of).unwrap_or_default()
     }
 
+    /// A text as it lies there.
+    pub async fn bytes(&self, name: &str) -> Vec<u8> {
+        self.ask(&["GET", name]).await
+    }
+
     /// How the server keeps an entry.
     pub async fn encoding(&self, entity: &str) -> String {
         self.ask(&["OBJECT", "ENCODING", &self.entry_name(entity)]).await

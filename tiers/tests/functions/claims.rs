@@ -9,7 +9,7 @@ use lockstep_tiers::{Action, Claims, Fill, Filled, Found, Read};
 use crate::bench::{Bench, TIMELINE, TTL, at, refresh};
 
 /// Names have the length of a nonce.
-const BOOKMARK: &str = "bookmarkbookmarkbookmarkbookmark";
+const CLAIM: &str = "claimclaimclaimclaimclaimclaimcl";
 const RUN: &str = "runrunrunrunrunrunrunrunrunrunru";
 
 /// Claims entries, all of which must be missing.
@@ -47,15 +47,16 @@ pub async fn many_are_claimed_in_one_call(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
     bench.plant(&bench.watermark_name(), &[("floor", &at(4).to_string())]).await;
     let here = at(5).to_string();
-    assert_eq!(bench.call_many("claim", &["7", "8"], &[BOOKMARK, RUN, "3000"]).await, [&here, TIMELINE, BOOKMARK, ""]);
+    let bookmark = format!("{here}{CLAIM}");
+    assert_eq!(bench.call_many("claim", &["7", "8"], &[CLAIM, RUN, "3000"]).await, [&here, TIMELINE, &bookmark, ""]);
     assert!(bench.marker("7").await.is_empty(), "no marker of its own");
     let life = bench.life_ms(&bench.claims_name()).await;
     assert!((1..=3_000).contains(&life), "claims of {life} ms");
     bench.plant_entry("9", at(4), at(5)).await;
     bench.plant_entry("10", at(3), at(5)).await;
     bench.plant_marker("12", "one", at(5)).await;
-    let answer = bench.call_many("claim", &["9", "10", "11", "12"], &[&nonce(), RUN, "3000"]).await;
-    assert_eq!(answer, [&here, TIMELINE, BOOKMARK, "hit claim claim busy"], "nothing was touched since");
+    let answer = bench.call_many("claim", &["9", "10", "11", "12"], &[CLAIM, RUN, "3000"]).await;
+    assert_eq!(answer, [&here, TIMELINE, &bookmark, "hit claim claim busy"]);
     assert_eq!(bench.marker("12").await["nonce"], "one", "it stands");
     assert!(bench.entry("10").await.is_empty(), "below the floor");
 }
@@ -149,18 +150,57 @@ pub async fn what_is_of_another_history_is_not_settled(bench: &Bench) {
     assert_eq!(call("00000002").await, ["ok"], "the floor itself lives, and an empty timeline checks nothing");
 }
 
-/// What is touched is not kept for ever: claims begin anew, and those of before are void.
-pub async fn claims_begin_anew_when_much_was_touched(bench: &Bench) {
+/// What is touched is not kept for ever: the older half goes, and the claims before it are void.
+pub async fn of_much_that_was_touched_the_older_half_goes(bench: &Bench) {
     bench.plant_watermark(at(5)).await;
-    let first = claim(bench, RUN, &["7"]).await;
-    let text = |claims: &Claims, length: usize| format!("{RUN}\0\0{}\0{}\0", claims.bookmark, "x".repeat(length));
-    bench.text(&bench.claims_name(), &text(&first, 40 * 1_024)).await;
-    let second = claim(bench, RUN, &["8"]).await;
-    assert_eq!(settle(bench, &first, &["7"]).await, [Filled::Void]);
-    bench.text(&bench.claims_name(), &text(&second, 128 * 1_024)).await;
-    bench.tier.read(&bench.place, &bench.key("9"), None).await.expect("an answer");
+    let old = claim(bench, RUN, &["7", "8"]).await;
+    let mut text = format!("{RUN}\0\0{}\0{}\0", old.bookmark, "x".repeat(15 * 1_024));
+    bench.text(&bench.claims_name(), &text).await;
+    let late = claim(bench, RUN, &["9", "10"]).await;
+    bench.tier.read(&bench.place, &bench.key("10"), None).await.expect("an answer");
+    for n in 0..20 {
+        bench.tier.read(&bench.place, &bench.key(&format!("{}{n}", "y".repeat(100))), None).await.expect("an answer");
+    }
+    let last = claim(bench, RUN, &["11"]).await;
+    let left: Vec<u8> = bench.bytes(&bench.claims_name()).await;
+    assert!(left.len() < 8 * 1_024 && left.starts_with(RUN.as_bytes()), "{} bytes", left.len());
+    assert_eq!(settle(bench, &old, &["7"]).await, [Filled::Void]);
+    assert_eq!(settle(bench, &late, &["9", "10"]).await, [Filled::Ok, Filled::Void]);
+    assert_eq!(settle(bench, &last, &["11"]).await, [Filled::Ok]);
+    text = format!("{RUN}\0\0{}\0{}\0", last.bookmark, "x".repeat(128 * 1_024));
+    bench.text(&bench.claims_name(), &text).await;
+    bench.tier.read(&bench.place, &bench.key("12"), None).await.expect("an answer");
     assert_eq!(bench.life_ms(&bench.claims_name()).await, -2, "given up");
-    assert_eq!(settle(bench, &second, &["8"]).await, [Filled::Void]);
+    assert_eq!(settle(bench, &last, &["11"]).await, [Filled::Void]);
+}
+
+/// Of several runs all goes, and the one that claims is alone until another comes.
+pub async fn of_several_runs_one_is_alone_again(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let (one, another) = (nonce(), nonce());
+    claim(bench, &one, &["7"]).await;
+    let both = claim(bench, &another, &["8"]).await;
+    let several = "*".repeat(RUN.len());
+    for (length, expected) in [(1, &several), (16 * 1_024, &another), (128 * 1_024, &another)] {
+        let text = format!("{several}\0\0{}\0{}\0", both.bookmark, "x".repeat(length));
+        bench.text(&bench.claims_name(), &text).await;
+        let claims = claim(bench, &another, &["9"]).await;
+        assert!(bench.bytes(&bench.claims_name()).await.starts_with(expected.as_bytes()), "of {length} bytes");
+        assert_eq!(settle(bench, &claims, &["9"]).await, [Filled::Ok]);
+        bench.evict("9").await;
+    }
+}
+
+/// [19e]: a call that was sent again comes late, when what was touched since is forgotten: the tier has gone on.
+pub async fn a_late_claim_revives_nothing(bench: &Bench) {
+    bench.plant_watermark(at(5)).await;
+    let first = bench.call_many("claim", &["7"], &[CLAIM, RUN, "3000"]).await;
+    let actions = [(bench.key("7"), Action::Invalidate)];
+    bench.tier.apply(&bench.place, &bench.batch(at(5), at(6), &actions)).await.expect("an answer");
+    bench.remove(&bench.claims_name()).await;
+    bench.call_many("claim", &["7"], &[CLAIM, RUN, "3000"]).await;
+    let claims = Claims { position: at(5), timeline: TIMELINE.to_owned(), bookmark: first[2].clone(), found: vec![] };
+    assert_eq!(settle(bench, &claims, &["7"]).await, [Filled::Void]);
 }
 
 /// Under the name of the claims lies what is none.

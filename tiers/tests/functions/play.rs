@@ -14,9 +14,9 @@ use lockstep_tiers::{Action, Applied, Claims, Filled, Place, Read};
 /// Few entities, positions, names and columns, so that they meet.
 pub const ENTITIES: [&str; 3] = ["7", "8", "9"];
 const NAMES: [&str; 3] = ["one", "two", "engine"];
-/// Bookmarks and runs have the length of a nonce.
-const BOOKMARKS: [&str; 3] =
-    ["bookmark.one....................", "bookmark.two....................", "bookmark.three.................."];
+/// Runs have the length of a nonce, and so have the names of claims.
+const CLAIMS: [&str; 3] =
+    ["claim.one.......................", "claim.two.......................", "claim.three....................."];
 const RUNS: [&str; 3] =
     ["run.one.........................", "run.one.........................", "run.two........................."];
 const OWNERS: [&str; 3] = ["", "us", "them"];
@@ -72,7 +72,7 @@ pub enum Step {
 /// A fill that owns what it names.
 #[derive(Clone, Debug)]
 pub struct OwnFill {
-    pub nonce: &'static str,
+    pub nonce: String,
     pub low: Position,
     pub high: Position,
     pub source_at: Position,
@@ -117,7 +117,7 @@ pub struct Play {
     rng: Rng,
     copy: Node,
     /// What was claimed last, where the tier stood, and the bookmark.
-    claimed: Option<(Vec<Key>, Position, &'static str)>,
+    claimed: Option<(Vec<Key>, Position, String)>,
 }
 
 impl Play {
@@ -164,30 +164,27 @@ impl Play {
         let low = if self.maybe(3) { self.near(self.floor()) } else { self.near(self.leased_at(first)) };
         let fills = keys.into_iter().map(|key| {
             let (high, fields) = (self.near(low), (!self.maybe(5)).then(|| self.row()));
-            (key, OwnFill { nonce, low, high, source_at, timeline, ttl, fields })
+            (key, OwnFill { nonce: nonce.to_owned(), low, high, source_at, timeline, ttl, fields })
         });
         Step::Fill { fills: fills.collect() }
     }
 
     fn claim(&mut self) -> Step {
-        let (keys, nonce, run) = (self.keys(), self.pick(BOOKMARKS), self.pick(RUNS));
-        // Who claims is told the bookmark that there is, where nothing was touched since.
-        let bookmark = self.twin.clone().claim(&self.place, &keys, nonce, run).bookmark;
-        let bookmark = BOOKMARKS.into_iter().find(|known| *known == bookmark).unwrap_or(nonce);
-        self.claimed = Some((keys.clone(), self.position(), bookmark));
+        let (keys, nonce, run) = (self.keys(), self.pick(CLAIMS), self.pick(RUNS));
+        self.claimed = Some((keys.clone(), self.position(), format!("{}{nonce}", self.position())));
         Step::Claim { keys, nonce, run }
     }
 
     /// What was claimed last, mostly.
     fn settle(&mut self) -> Step {
         let (timeline, ttl) = (self.timeline(), self.life());
-        let other = (self.keys(), self.position(), self.pick(BOOKMARKS));
+        let other = (self.keys(), self.position(), format!("{}{}", self.position(), self.pick(CLAIMS)));
         let (claimed, then, bookmark) = self.claimed.clone().filter(|_| !self.maybe(8)).unwrap_or(other);
         let keys = if self.maybe(4) { self.keys() } else { claimed };
-        let nonce = if self.maybe(8) { self.pick(BOOKMARKS) } else { bookmark };
         let low = if self.maybe(3) { self.near(self.floor()) } else { then };
         let fills = keys.into_iter().map(|key| {
             let (high, fields) = (self.near(low), (!self.maybe(5)).then(|| self.row()));
+            let nonce = bookmark.clone();
             (key, OwnFill { nonce, low, high, source_at: Position::GREATEST, timeline, ttl, fields })
         });
         Step::Settle { fills: fills.collect() }

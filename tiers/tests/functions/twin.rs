@@ -330,7 +330,7 @@ pub async fn server_of(urls: &[String], name: &str) -> MultiplexedConnection {
 impl crate::play::OwnFill {
     fn lent(&self) -> Fill<'_> {
         Fill {
-            nonce: self.nonce,
+            nonce: &self.nonce,
             low: self.low,
             high: self.high,
             source_at: self.source_at,
