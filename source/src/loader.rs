@@ -82,7 +82,11 @@ impl Loader {
             serde_json::from_str::<Vec<Option<String>>>(required(row, 0, "keys")?).map_err(fault)
         };
         // A row of nobody is in no entry; such rows come last.
-        Ok(self.database.each(select, keys).await?.into_iter().flatten().flatten().collect())
+        let keys = self.database.each(select, keys).await?.into_iter().flatten().flatten();
+        Ok(match sql.entity_kind {
+            ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64 | ColumnType::Text => keys.collect(),
+            kind => keys.map(|key| kind.canonical(&key)).collect(),
+        })
     }
 
     /// How many entities a view has.

@@ -45,7 +45,7 @@ pub(crate) async fn run(config: &Config, policy: &Policy, args: &WarmArgs) -> an
         let warmed = warm(config, policy, view, Budget { rate: args.rate }, &shutdown, told).await?;
         let more = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
         let others = more(warmed.contested, "left to others who were filling or changing them");
-        let unfit = more(warmed.unfit(), "that can't be cached (see the log)");
+        let unfit = more(warmed.unfit(), "that can't be cached");
         bar.suspend(|| {
             output::line(&format!(
                 "{}: {} entries filled, {} were there{others}{unfit}",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use lockstep_process::Failure;
@@ -15,7 +15,7 @@ use lockstep_schemas::position::Position;
 use lockstep_schemas::switched::Switched;
 
 use crate::layout::{Layout, Place};
-use crate::tier::{Claims, ENTRIES_MAX, Fill, Filled, Found, Hit, Lease, Mark, Read, Tier};
+use crate::tier::{Claims, ENTRIES_MAX, Fill, Filled, Found, Hit, LEASE, Lease, Mark, Read, Tier};
 use crate::tier_error::TierError;
 
 /// How often a reader looks again while somebody else fills.
@@ -95,6 +95,8 @@ pub struct Claim {
     place: Place,
     bookmark: String,
     low: Position,
+    /// When it was asked for.
+    since: Instant,
     entities: Vec<String>,
     /// Under which names they were claimed.
     keys: Vec<Key>,
@@ -111,12 +113,12 @@ pub struct Looked {
     pub claims: Vec<Claim>,
 }
 
-/// What became of claimed entries; what is neither can't be cached.
+/// What became of leased or claimed entries; what is neither can't be cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// How many were filled.
     pub filled: u64,
-    /// How many somebody else wanted meanwhile.
+    /// How many somebody else wanted meanwhile, or could not be filled from what was read: they may be another time.
     pub void: u64,
 }
 
@@ -355,12 +357,13 @@ impl Tiers {
         let mut calls: FuturesUnordered<_> = calls
             .map(async |(place, entities)| {
                 let keys: Vec<Key> = entities.iter().map(|entity| self.key(view, entity)).collect();
+                let since = Instant::now();
                 let claims = tier.claim(&place, &keys, run).await;
-                (place, entities, keys, claims)
+                (place, entities, since, claims, keys)
             })
             .collect();
         let mut looked = Looked { there: 0, busy: 0, claims: Vec::new() };
-        while let Some((place, mut entities, mut keys, claims)) = calls.next().await {
+        while let Some((place, mut entities, since, claims, mut keys)) = calls.next().await {
             let Claims { position: low, bookmark, found, .. } = claims?;
             let count = |wanted: Found| found.iter().filter(|found| **found == wanted).count() as u64;
             looked.there += count(Found::Hit);
@@ -370,7 +373,7 @@ impl Tiers {
             let mut all = found.iter();
             keys.retain(|_| all.next() == Some(&Found::Claim));
             if !keys.is_empty() {
-                looked.claims.push(Claim { place, bookmark, low, entities, keys });
+                looked.claims.push(Claim { place, bookmark, low, since, entities, keys });
             }
         }
         Ok(looked)
@@ -389,10 +392,15 @@ impl Tiers {
             })
             .collect();
         let calls = fills.iter().map(async |(claim, fills)| {
+            // Later than this the claims may have run out, and a copy of this one that comes late would bring it back [19e].
+            if claim.since.elapsed() >= LEASE {
+                return Ok(vec![Filled::Void; fills.len()]);
+            }
             let fills: Vec<_> = fills.iter().map(|(key, fill)| (*key, fill)).collect();
             tier.settle_many(&claim.place, &fills).await
         });
-        settled(calls.collect()).await
+        let large = fills.iter().flat_map(|(_, fills)| fills).filter(|(_, fill)| fill.is_too_large()).count();
+        settled(calls.collect(), large).await
     }
 
     /// Loads entities and fills them together, each under its own lease.
@@ -420,7 +428,8 @@ impl Tiers {
             let fills: Vec<_> = fills.iter().map(|(key, fill)| (key, fill)).collect();
             tier.fill_many(place, &fills).await
         });
-        settled(calls.collect()).await
+        let large = places.values().flatten().filter(|(_, fill)| fill.is_too_large()).count();
+        settled(calls.collect(), large).await
     }
 
     async fn load(&self, view: &View, entity: &str) -> Result<Option<Loaded>, LoadError> {
@@ -459,17 +468,18 @@ fn of_each<'l>(entities: &'l [String], loaded: &'l [Loaded]) -> impl Iterator<It
     })
 }
 
+/// What some calls came to, of whose fills so many are too large for any tier.
 async fn settled(
     mut calls: FuturesUnordered<impl Future<Output = Result<Vec<Filled>, TierError>>>,
+    large: usize,
 ) -> Result<Settled, ThroughError> {
-    let mut settled = Settled::default();
-    while let Some(filled) = calls.next().await {
-        for filled in filled? {
-            settled.filled += u64::from(filled == Filled::Ok);
-            settled.void += u64::from(filled == Filled::Void);
-        }
+    let (mut all, mut filled) = (0, 0);
+    while let Some(call) = calls.next().await {
+        let call = call?;
+        all += call.len();
+        filled += call.iter().filter(|filled| **filled == Filled::Ok).count();
     }
-    Ok(settled)
+    Ok(Settled { filled: filled as u64, void: all.saturating_sub(filled + large) as u64 })
 }
 
 /// Whether what was read is of the history that the tier follows. A tier without a timeline has applied nothing yet.

@@ -33,7 +33,7 @@ pub struct Warmed {
 }
 
 impl Warmed {
-    /// Entities that can't be cached: too large, or of another history than the tier's.
+    /// Entities that can't be cached: too large, or of no name that an entry may have.
     pub fn unfit(&self) -> u64 {
         self.looked.saturating_sub(self.there + self.filled + self.contested)
     }
@@ -82,6 +82,8 @@ const QUICK: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_millis(750);
 /// Later looks at chunks of which somebody else was filling or changing a part.
 const LATER_LOOKS_MAX: u32 = 2;
+/// Entities that may have come into a chunk's range meanwhile.
+const NEW_MAX: usize = 100;
 
 /// Fills every entity of a view that is missing, within a budget: what is there costs the database nothing, so that whoever
 /// begins again after a kill is soon where he was. What others held leases of, somebody who was killed among them, is looked
@@ -110,10 +112,10 @@ pub async fn warm(
     let (mut warmed, mut contested) = (Warmed { of, ..Warmed::default() }, Vec::new());
     loop {
         tokio::select! {
-            Some((after, chunk)) = dones.recv() => {
+            Some((range, chunk)) = dones.recv() => {
                 warmed.add(&chunk);
                 if chunk.contested > 0 {
-                    contested.push((after, chunk));
+                    contested.push((range, chunk));
                 }
                 told(warmed);
             }
@@ -129,15 +131,17 @@ pub async fn warm(
         shutdown.run_until_cancelled(tokio::time::sleep(LEASE + LEASE / 10)).await;
         // What a run has claimed before, it must not claim again: a call may still be on its way.
         let run = nonce();
-        for (after, before) in std::mem::take(&mut contested) {
+        for (range, before) in std::mem::take(&mut contested) {
             if shutdown.is_cancelled() {
                 break;
             }
-            let entities = work.entities(after.as_deref(), before.looked as usize).await?;
+            let mut entities = work.entities(range.after.as_deref(), before.looked as usize + NEW_MAX).await?;
+            let last = entities.iter().position(|entity| *entity == range.last);
+            entities.truncate(last.map_or(before.looked as usize, |last| last + 1));
             let (again, _) = work.fill(&run, entities).await?;
             warmed.add_again(&before, &again);
             if again.contested > 0 {
-                contested.push((after, again));
+                contested.push((range, again));
             }
             told(warmed);
         }
@@ -172,6 +176,12 @@ struct Work {
     list: Mutex<List>,
 }
 
+/// A chunk's entities: those after one, up to another.
+struct Range {
+    after: Option<String>,
+    last: String,
+}
+
 /// The view's entities by key, as far as they have been handed out.
 struct List {
     after: Option<String>,
@@ -180,23 +190,19 @@ struct List {
 }
 
 impl Work {
-    /// Takes chunks until there are none, and says of each where it began and what became of it.
-    async fn until_done(
-        self: Arc<Self>,
-        run: String,
-        done: mpsc::Sender<(Option<String>, Warmed)>,
-    ) -> Result<(), Failure> {
+    /// Takes chunks until there are none, and says of each what became of it.
+    async fn until_done(self: Arc<Self>, run: String, done: mpsc::Sender<(Range, Warmed)>) -> Result<(), Failure> {
         while !self.shutdown.is_cancelled() {
             let mut list = self.list.lock().await;
             let entities = self.entities(list.after.as_deref(), list.size).await?;
             let Some(last) = entities.last().cloned() else { break };
-            let after = list.after.replace(last);
+            let range = Range { after: list.after.replace(last.clone()), last };
             drop(list);
             let (chunk, took) = self.fill(&run, entities).await?;
             let mut list = self.list.lock().await;
             list.size = next_size(list.size, chunk.looked as usize, took).min(list.size_max);
             drop(list);
-            if done.send((after, chunk)).await.is_err() {
+            if done.send((range, chunk)).await.is_err() {
                 break;
             }
         }

@@ -29,6 +29,9 @@ impl World {
             self.watermark_is_visible(at)?;
             for entity in 0..ENTITIES.len() {
                 if let Some(shown) = self.tiers[at].shown(entity) {
+                    if self.tiers[at].has_marker(entity) {
+                        return Err(format!("(m) {} of {} has a marker", ENTITIES[entity], name(&self.tiers[at])));
+                    }
                     self.entry_keeps_promises(at, entity, &shown)?;
                 }
             }

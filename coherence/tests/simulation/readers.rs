@@ -124,7 +124,11 @@ impl World {
         if !tier.serves_readers() {
             return None;
         }
+        // A call that is sent again adds its bookmark once more.
         let claims = tier.claim(entity, nonce, &run);
+        if self.random.u32(..8) == 0 {
+            self.tiers[0].claim(entity, nonce, &run);
+        }
         let next = Next::ReadDatabase { nonce: claims.bookmark, low: claims.position };
         (claims.found == [Found::Claim]).then_some(next)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_coherence::core::event::Call;
+use lockstep_schemas::key::MARKER_SUFFIX;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::position::Position;
 use lockstep_tiers::twin::{Node, Twin};
@@ -148,6 +149,12 @@ impl TierWorld {
     fn timeline(&self) -> String {
         let name = self.twin.layout().watermark(&self.place);
         self.twin.node.field(&name, "timeline").unwrap_or_default().to_owned()
+    }
+
+    /// Whether somebody holds its lease.
+    pub fn has_marker(&self, entity: usize) -> bool {
+        let name = self.twin.entry(&self.place, &self.view.key.key(ENTITIES[entity]));
+        self.twin.node.hash(&format!("{name}{MARKER_SUFFIX}")).is_some()
     }
 
     /// What a reader would be shown, without asking for a lease.

@@ -98,7 +98,7 @@ impl World {
             without,
             engines_started: 0,
             trace: DefaultHasher::new(),
-            has_fillers: seed % 8 == 6,
+            has_fillers: seed % 8 >= 6,
             is_edgy: seed.is_multiple_of(2),
         };
         world.start_engine();
