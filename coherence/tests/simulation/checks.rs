@@ -27,10 +27,10 @@ impl World {
         }
         for at in 0..self.tiers.len() {
             self.watermark_is_visible(at)?;
-            for entity in 0..ENTITIES.len() {
+            for (entity, called) in ENTITIES.iter().enumerate() {
                 if let Some(shown) = self.tiers[at].shown(entity) {
                     if self.tiers[at].has_marker(entity) {
-                        return Err(format!("(m) {} of {} has a marker", ENTITIES[entity], name(&self.tiers[at])));
+                        return Err(format!("(m) {called} of {} has a marker", name(&self.tiers[at])));
                     }
                     self.entry_keeps_promises(at, entity, &shown)?;
                 }
