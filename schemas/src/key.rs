@@ -171,11 +171,7 @@ impl KeyPattern {
 
     fn join(&self, version: u32, start: &str, entity: &str) -> Key {
         let mut text = TextBuilder::new();
-        if version > 0 {
-            text.push(VERSION_MARK);
-            text.push_str(itoa::Buffer::new().format(version));
-            text.push(VERSION_MARK);
-        }
+        text.push_str(&version_head(version));
         text.push_str(start);
         text.push_str(&self.head);
         let from = text.len();
@@ -212,8 +208,15 @@ impl KeyPattern {
     }
 }
 
-fn version_head(version: u32) -> String {
-    if version == 0 { String::new() } else { format!("{VERSION_MARK}{version}{VERSION_MARK}") }
+/// What stands before the names of a version. Short, so that it is made in place.
+fn version_head(version: u32) -> Text {
+    let mut text = TextBuilder::new();
+    if version > 0 {
+        text.push(VERSION_MARK);
+        text.push_str(itoa::Buffer::new().format(version));
+        text.push(VERSION_MARK);
+    }
+    text.finish()
 }
 
 /// The text before the first placeholder, its name, and the rest.
