@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
     let shutdown = Shutdown::new();
     listen_for_signals(shutdown.clone())?;
     let metrics = Metrics::default();
+    let follower = Follower::start(config.kafka()?, shutdown.clone());
     let serving = config.metrics_listen.clone().map(|listen| {
         let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
         async move { metrics.serve(&listen, shutdown).await }
@@ -27,8 +29,10 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
         running.spawn(async move { (None, serving.await) });
     }
     for role in roles {
-        let (config, policy, metrics, shutdown) = (config.clone(), policy.clone(), metrics.clone(), shutdown.clone());
-        running.spawn(async move { (Some(role), run_one(role, &config, &policy, &metrics, shutdown).await) });
+        let (config, policy, follower) = (config.clone(), policy.clone(), follower.clone());
+        let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+        running
+            .spawn(async move { (Some(role), run_one(role, &config, &policy, &follower, &metrics, shutdown).await) });
     }
     let mut first_failure = None;
     let late = async {
@@ -67,16 +71,17 @@ async fn run_one(
     role: Role,
     config: &Config,
     policy: &Policy,
+    follower: &Follower,
     metrics: &Metrics,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     match role {
         Role::Ingest => lockstep_ingest::run(config, policy, metrics, shutdown).await,
-        Role::Engine => lockstep_coherence::run(config, policy, metrics, shutdown).await,
-        Role::Gateway => lockstep_gateway::run(config, policy, metrics, shutdown).await,
-        Role::Forecast => lockstep_warmer::forecast::run(config, policy, metrics, shutdown).await,
-        Role::Warmer => lockstep_warmer::hot::run(config, policy, metrics, shutdown).await,
-        Role::Audit => lockstep_audit::run(config, policy, metrics, shutdown).await,
+        Role::Engine => lockstep_coherence::run(config, policy, follower, metrics, shutdown).await,
+        Role::Gateway => lockstep_gateway::run(config, policy, follower, metrics, shutdown).await,
+        Role::Forecast => lockstep_warmer::forecast::run(config, policy, follower, metrics, shutdown).await,
+        Role::Warmer => lockstep_warmer::hot::run(config, policy, follower, metrics, shutdown).await,
+        Role::Audit => lockstep_audit::run(config, policy, follower, metrics, shutdown).await,
     }
 }
 

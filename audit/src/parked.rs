@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_process::Shutdown;
-use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::parked::Things;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
 
@@ -18,27 +18,23 @@ const TELL_PAUSE: Duration = Duration::from_secs(5);
 const KINDS_MAX: usize = 50;
 
 /// Follows the topic, and tells, until shutdown.
-pub(crate) async fn parked(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Shutdown) {
+pub(crate) async fn parked(shared: Arc<Shared>, follower: Follower, shutdown: Shutdown) {
     let things = Arc::new(Mutex::new(Things::default()));
     let taken = things.clone();
-    let take = move |message: rdkafka::message::OwnedMessage| {
+    follower.follow(topics::PARKED, Begin::Oldest, move |message| {
         let mut things = taken.lock().unwrap_or_else(PoisonError::into_inner);
         things.take(message.offset(), message.payload().unwrap_or_default());
-    };
-    let follow = tail::follow(kafka, "audit", topics::PARKED, Begin::Oldest, shutdown.clone(), take);
-    let tell = async {
-        let mut known: BTreeMap<(String, String), i64> = BTreeMap::new();
-        loop {
-            known.values_mut().for_each(|open| *open = 0);
-            count(&things.lock().unwrap_or_else(PoisonError::into_inner), &mut known);
-            known.iter().for_each(|((by, reason), open)| shared.metrics.parked(by, reason, *open));
-            tokio::select! {
-                () = tokio::time::sleep(TELL_PAUSE) => {}
-                () = shutdown.cancelled() => return,
-            }
+    });
+    let mut known: BTreeMap<(String, String), i64> = BTreeMap::new();
+    loop {
+        known.values_mut().for_each(|open| *open = 0);
+        count(&things.lock().unwrap_or_else(PoisonError::into_inner), &mut known);
+        known.iter().for_each(|((by, reason), open)| shared.metrics.parked(by, reason, *open));
+        tokio::select! {
+            () = tokio::time::sleep(TELL_PAUSE) => {}
+            () = shutdown.cancelled() => return,
         }
-    };
-    tokio::join!(follow, tell);
+    }
 }
 
 fn count(things: &Things, known: &mut BTreeMap<(String, String), i64>) {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::hearing;
 use lockstep_schemas::policy::{TierName, View};
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::switched::Switched;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
@@ -38,11 +39,11 @@ const HEARD_PER_ROUND: usize = 200;
 type Group = Arc<str>;
 
 /// Looks until shutdown.
-pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, shutdown: Shutdown) {
+pub(crate) async fn recent(shared: Arc<Shared>, kafka: KafkaConfig, follower: Follower, shutdown: Shutdown) {
     // After a rebuild readers read another version of a view's entries.
-    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return };
-    let hot = hot(kafka.clone(), shutdown.clone());
-    let mut reader = RecordReader::new(LiveRegistry::follow(kafka.clone(), shutdown.clone()));
+    let Some(switched) = Switched::open(&kafka, &follower, &shutdown).await else { return };
+    let hot = hot(&follower);
+    let mut reader = RecordReader::new(LiveRegistry::follow(&follower));
     let mut pauses = Pauses::default();
     loop {
         let round = async {
@@ -134,15 +135,12 @@ async fn listen(
     Ok((entities, is_quiet))
 }
 
-fn hot(kafka: KafkaConfig, shutdown: Shutdown) -> Receiver<Vec<String>> {
+fn hot(follower: &Follower) -> Receiver<Vec<String>> {
     let (tell, newest) = watch::channel(Vec::new());
-    tokio::spawn(async move {
-        let take = |message: rdkafka::message::OwnedMessage| {
-            if let Ok(set) = serde_json::from_slice(message.payload().unwrap_or_default()) {
-                tell.send_replace(set);
-            }
-        };
-        tail::follow(kafka, "audit", topics::HOT, Begin::Newest, shutdown, take).await;
+    follower.follow(topics::HOT, Begin::Newest, move |message| {
+        if let Ok(set) = serde_json::from_slice(message.payload().unwrap_or_default()) {
+            tell.send_replace(set);
+        }
     });
     newest
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::{Policy, TierName};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
@@ -17,7 +18,13 @@ use crate::{keep, parked, recent, repair, sweep, touched, watch};
 
 /// Runs until shutdown. It writes nothing but what it keeps of its own findings; and, where it may repair, what it asks the
 /// log for.
-pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: &Config,
+    policy: &Policy,
+    follower: &Follower,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let kafka = config.kafka()?.clone();
     // With another partition count every key would be looked for where it is not.
     topics::insist_on_partitions(&kafka, policy, config.partitions).await?;
@@ -36,11 +43,11 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     for tier in TierName::INSIDE_OUT {
         tasks.spawn(sweep::sweep(shared.clone(), tier, shutdown.clone()));
     }
-    tasks.spawn(recent::recent(shared.clone(), kafka.clone(), shutdown.clone()));
-    let progress = watch::progress(kafka.clone(), shutdown.clone());
+    tasks.spawn(recent::recent(shared.clone(), kafka.clone(), follower.clone(), shutdown.clone()));
+    let progress = watch::progress(follower);
     tasks.spawn(watch::watch(shared.clone(), kafka.clone(), metrics.clone(), progress, shutdown.clone()));
     tasks.spawn(touched::note(shared.clone(), kafka.clone(), untouched, shutdown.clone()));
-    tasks.spawn(parked::parked(shared.clone(), kafka.clone(), shutdown.clone()));
+    tasks.spawn(parked::parked(shared.clone(), follower.clone(), shutdown.clone()));
     tasks.spawn(keep::keep(shared, kafka, run, shutdown.clone()));
     tracing::info!("auditing");
     while let Some(ended) = tasks.join_next().await {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
 use lockstep_schemas::change::Change;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::partition::partition_of;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
@@ -117,7 +118,7 @@ pub async fn find(
     let read = read.map_err(|_| Failure::internal("reading Kafka panicked"))?;
     let records = read.map_err(|error| Failure::unavailable("the log can't be read").because(error))?;
     let shutdown = Shutdown::new();
-    let mut reader = RecordReader::new(LiveRegistry::follow(kafka.clone(), shutdown.clone()));
+    let mut reader = RecordReader::new(LiveRegistry::follow(&Follower::start(kafka, shutdown.clone())));
     let looked = records.len() as i64;
     let mut change = None;
     for record in records.iter().rev() {

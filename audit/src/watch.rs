@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::progress::Progress;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
 use tokio::sync::watch::{self, Receiver};
@@ -30,15 +31,12 @@ const PARTITION_SERIES_MAX: usize = 600;
 const WHO: &str = "audit";
 
 /// Follows ingest's progress.
-pub(crate) fn progress(kafka: KafkaConfig, shutdown: Shutdown) -> Receiver<Option<Progress>> {
+pub(crate) fn progress(follower: &Follower) -> Receiver<Option<Progress>> {
     let (tell, newest) = watch::channel(None);
-    tokio::spawn(async move {
-        let take = |message: rdkafka::message::OwnedMessage| {
-            if let Ok(progress) = Progress::from_json(message.payload().unwrap_or_default()) {
-                tell.send_replace(Some(progress));
-            }
-        };
-        tail::follow(kafka, "audit", topics::PROGRESS, Begin::Newest, shutdown, take).await;
+    follower.follow(topics::PROGRESS, Begin::Newest, move |message| {
+        if let Ok(progress) = Progress::from_json(message.payload().unwrap_or_default()) {
+            tell.send_replace(Some(progress));
+        }
     });
     newest
 }

@@ -3,7 +3,6 @@
 //! where that is repaired, for as long as it is.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,13 +14,16 @@ use lockstep_schemas::{hearing, topics};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::metrics::Repairing;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Offsets that stand still are said again this often: Kafka may have missed them, and forgets what is old.
-const AGAIN_INTERVAL: Duration = Duration::from_secs(15);
+/// Offsets that did not move for so long stand still.
+const STILL_AFTER: Duration = Duration::from_secs(5);
+/// Those that stand still are said again this often: Kafka forgets what is old.
+const AGAIN_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// What is applied of a partition on a tier.
 struct Applied {
@@ -39,7 +41,7 @@ pub(crate) struct Reached {
     offsets: Arc<Mutex<Offsets>>,
     repairing: Repairing,
     /// Grows with each offset that is another than before.
-    version: Arc<AtomicU64>,
+    version: Arc<watch::Sender<u64>>,
 }
 
 impl Reached {
@@ -52,15 +54,15 @@ impl Reached {
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let applied = offsets.entry((tier, topic.to_owned(), partition));
         let applied = applied.or_insert_with(|| {
-            self.version.fetch_add(1, Ordering::Relaxed);
+            self.is_another();
             Applied { offset, repaired_at: None }
         });
         if std::mem::replace(&mut applied.offset, offset) != offset {
-            self.version.fetch_add(1, Ordering::Relaxed);
+            self.is_another();
         }
         if applied.repaired_at.take_if(|to| *to <= offset).is_some() {
             self.repairing.of(tier).dec();
-            self.version.fetch_add(1, Ordering::Relaxed);
+            self.is_another();
         }
     }
 
@@ -72,11 +74,11 @@ impl Reached {
             self.repairing.of(tier).inc();
         }
         applied.repaired_at = applied.repaired_at.max(Some(applied.offset));
-        self.version.fetch_add(1, Ordering::Relaxed);
+        self.is_another();
     }
 
-    fn version(&self) -> u64 {
-        self.version.load(Ordering::Relaxed)
+    fn is_another(&self) {
+        self.version.send_modify(|version| *version += 1);
     }
 
     /// A partition has gone to another engine.
@@ -104,51 +106,71 @@ impl Reached {
     }
 }
 
-/// Publishes them until shutdown: once a second, where they have changed.
+/// Publishes them until shutdown: once a second, while they change.
 pub(crate) async fn publish(kafka: KafkaConfig, reached: Reached, shutdown: Shutdown) {
-    let publish = |tier: TierName| publish_of(tier, &kafka, &reached, &shutdown);
-    futures_util::future::join_all(TierName::INSIDE_OUT.map(publish)).await;
+    let publish = |tier: TierName| publish_of(tier, &kafka, &reached);
+    tokio::select! {
+        _ = futures_util::future::join_all(TierName::INSIDE_OUT.map(publish)) => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
-async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached, shutdown: &Shutdown) {
-    let mut config = topics::reader(kafka, "lag");
-    config.set("group.id", topics::own_name(kafka, tier.as_str()));
-    let mut tick = tokio::time::interval(INTERVAL);
+async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached) {
+    let mut version = reached.version.subscribe();
+    // Lanes may have been quicker.
+    version.mark_changed();
     loop {
-        let consumer = match config.create::<BaseConsumer>() {
-            Ok(consumer) => Arc::new(consumer),
-            Err(error) => {
-                return tracing::warn!(tier = tier.as_str(), %error, "lag tools will not see the tier's group");
-            }
-        };
-        let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(kafka));
-        let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
-        let commits = async {
-            let mut said: Option<(u64, Instant)> = None;
-            loop {
-                tick.tick().await;
-                let version = reached.version();
-                if said.is_none_or(|(before, at)| before != version || at.elapsed() >= AGAIN_INTERVAL) {
-                    let commit = reached.of(tier).and_then(|list| match list.count() {
-                        0 => Ok(()),
-                        _ => consumer.commit(&list, CommitMode::Async),
-                    });
-                    match commit {
-                        Ok(()) => said = Some((version, Instant::now())),
-                        Err(error) => tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published"),
-                    }
-                }
-                // Serves the client's answers; it has nothing assigned, so no record comes.
-                let _ = consumer.poll(Duration::ZERO);
-            }
-        };
-        tokio::select! {
-            () = commits => {}
-            // Then another takes its place.
-            () = hearing::until_deaf(kafka, ask) => {}
-            () = shutdown.cancelled() => return,
+        // Too late is no harm: Kafka forgets offsets after days.
+        let _ = tokio::time::timeout(AGAIN_INTERVAL, version.changed()).await;
+        if let Err(error) = publish_while_moving(tier, kafka, reached, &mut version).await {
+            return tracing::warn!(tier = tier.as_str(), %error, "lag tools will not see the tier's group");
         }
     }
+}
+
+/// Publishes until the offsets stand still, and Kafka has them; then its client goes, for each has threads that wake.
+async fn publish_while_moving(
+    tier: TierName,
+    kafka: &KafkaConfig,
+    reached: &Reached,
+    version: &mut watch::Receiver<u64>,
+) -> Result<(), KafkaError> {
+    if reached.of(tier)?.count() == 0 {
+        return Ok(());
+    }
+    let mut config = topics::reader(kafka, "lag");
+    config.set("group.id", topics::own_name(kafka, tier.as_str()));
+    let consumer = Arc::new(config.create::<BaseConsumer>()?);
+    let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(kafka));
+    let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
+    let commits = async {
+        let (mut tick, mut said, mut said_at) = (tokio::time::interval(INTERVAL), None, Instant::now());
+        loop {
+            tick.tick().await;
+            let newest = Some(*version.borrow_and_update());
+            if said != newest {
+                match commit(&consumer, reached.of(tier)).await {
+                    Ok(()) => (said, said_at) = (newest, Instant::now()),
+                    Err(error) => tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published"),
+                }
+            } else if said_at.elapsed() >= STILL_AFTER {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = commits => {}
+        // What it was not told of is said by another one.
+        () = hearing::until_deaf(kafka, ask) => version.mark_changed(),
+    }
+    Ok(())
+}
+
+/// Commits, and hears the answer: of one that is not waited for, the client tells nothing.
+async fn commit(consumer: &Arc<BaseConsumer>, list: Result<TopicPartitionList, KafkaError>) -> Result<(), KafkaError> {
+    let (consumer, list) = (Arc::clone(consumer), list?);
+    let commit = move || if list.count() == 0 { Ok(()) } else { consumer.commit(&list, CommitMode::Sync) };
+    tokio::task::spawn_blocking(commit).await.unwrap_or(Err(KafkaError::Canceled))
 }
 
 #[cfg(test)]

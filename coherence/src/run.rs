@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Metrics, Shutdown, retry};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::Policy;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::state_publisher::StatePublisher;
@@ -14,7 +15,6 @@ use lockstep_source::Database;
 use lockstep_source::gate::Gate;
 use lockstep_source::loader::Loader;
 use lockstep_tiers::{Edge, Tiers};
-use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -33,7 +33,13 @@ use crate::sweeper::Sweeper;
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the engine until shutdown.
-pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: &Config,
+    policy: &Policy,
+    follower: &Follower,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let kafka = config.kafka()?.clone();
     let edge_config = config.edge()?;
     let database = Database::connect(config.database()?, "lockstep-engine").await?;
@@ -41,12 +47,11 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let tiers = Tiers::connect(config, policy, Arc::new(loader)).await?;
     tiers.load_library().await?;
     let Some(()) = topics_exist(&kafka, policy, config.partitions, &shutdown).await? else { return Ok(()) };
-    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
+    let Some(switched) = Switched::open(&kafka, follower, &shutdown).await else { return Ok(()) };
     let tiers = tiers.following(switched.clone());
 
     let (gate, gate_task) = Gate::start(database.clone(), shutdown.clone());
     let policy = Arc::new(policy.clone());
-    let offsets = topics::reader(&kafka, "offsets").create::<BaseConsumer>();
     let counted = EngineMetrics::register(metrics);
     let (tasks, reached) = (TaskTracker::new(), Reached::new(counted.repairing.clone()));
     let sweeper = Sweeper::default();
@@ -68,12 +73,10 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
         edge: Edge::new(edge_config)?,
         response_max: edge_config.response_max,
         gate,
-        progress: progress::follow(kafka.clone(), shutdown.clone()),
-        registry: LiveRegistry::follow(kafka.clone(), shutdown.clone()),
+        progress: progress::follow(follower),
+        registry: LiveRegistry::follow(follower),
         kafka: kafka.clone(),
-        offsets: Mutex::new(Arc::new(
-            offsets.map_err(|error| Failure::configuration("Kafka's settings").because(error))?,
-        )),
+        asker: Mutex::default(),
         reached: reached.clone(),
         doubts: watch::Sender::new(0),
     });

@@ -1,6 +1,6 @@
 //! What all lanes of a process share, and how the log and the database look at a moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use lockstep_process::clock::now_micros;
@@ -37,8 +37,8 @@ pub(crate) struct Shared {
     pub progress: watch::Receiver<Option<Progress>>,
     pub registry: LiveRegistry,
     pub kafka: KafkaConfig,
-    /// Asks for the log's ends; another takes its place once it gets no answer, for a client can go deaf.
-    pub offsets: Mutex<Arc<BaseConsumer>>,
+    /// Who asks for the log's ends: there is one for as long as anybody asks, which lanes do at their start.
+    pub asker: Mutex<Weak<BaseConsumer>>,
     pub reached: Reached,
     /// Counts how often a tier was found to have forgotten something: lanes that hear of it look at theirs.
     pub doubts: watch::Sender<u64>,
@@ -87,15 +87,27 @@ impl Shared {
     }
 
     async fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
-        let consumer = self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let topic = topic.to_owned();
-        let fetch = move || consumer.fetch_watermarks(&topic, partition as i32, ENDS_WAIT_MAX);
+        let (asker, topic) = (self.asker()?, topic.to_owned());
+        let fetch = move || asker.fetch_watermarks(&topic, partition as i32, ENDS_WAIT_MAX);
         let fetched = tokio::task::spawn_blocking(fetch).await;
         fetched.map_err(|error| error.to_string())?.map_err(|error| {
-            if let Ok(fresh) = topics::reader(&self.kafka, "offsets").create::<BaseConsumer>() {
-                *self.offsets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
-            }
+            // A client can go deaf: whoever asks next has another one.
+            *self.lock_asker() = Weak::new();
             format!("the log's ends: {error}")
         })
+    }
+
+    fn asker(&self) -> Result<Arc<BaseConsumer>, String> {
+        let mut known = self.lock_asker();
+        if let Some(asker) = known.upgrade() {
+            return Ok(asker);
+        }
+        let asker = topics::reader(&self.kafka, "offsets").create().map(Arc::new).map_err(|error| error.to_string())?;
+        *known = Arc::downgrade(&asker);
+        Ok(asker)
+    }
+
+    fn lock_asker(&self) -> MutexGuard<'_, Weak<BaseConsumer>> {
+        self.asker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

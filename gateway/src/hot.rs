@@ -3,14 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lockstep_process::Shutdown;
-use lockstep_process::config::KafkaConfig;
-
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::shown::JsonFault;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use rdkafka::Message as _;
-use rdkafka::message::OwnedMessage;
 use tokio::sync::watch;
 
 /// The newest hot set. Clones share it.
@@ -19,18 +16,15 @@ pub(crate) struct HotSet(watch::Receiver<Arc<HashSet<String>>>);
 
 impl HotSet {
     /// Starts to follow the topic.
-    pub fn follow(kafka: KafkaConfig, shutdown: Shutdown) -> Self {
+    pub fn follow(follower: &Follower) -> Self {
         let (tell, newest) = watch::channel(Arc::default());
-        tokio::spawn(async move {
-            let take = |message: OwnedMessage| match serde_json::from_slice::<HashSet<String>>(
-                message.payload().unwrap_or_default(),
-            ) {
+        follower.follow(topics::HOT, Begin::Newest, move |message| {
+            match serde_json::from_slice::<HashSet<String>>(message.payload().unwrap_or_default()) {
                 Ok(set) => drop(tell.send_replace(Arc::new(set))),
                 Err(error) => {
                     tracing::warn!(error = %JsonFault::from(error), "a hot set that can't be read was passed over")
                 }
-            };
-            tail::follow(kafka, "hot", topics::HOT, Begin::Newest, shutdown, take).await;
+            }
         });
         HotSet(newest)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::key::KeyPattern;
 use lockstep_schemas::policy::{Policy, TierName, View};
 use lockstep_schemas::switched::Switched;
@@ -24,7 +25,13 @@ use crate::views::Views;
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until shutdown, then ends what is under way.
-pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: &Config,
+    policy: &Policy,
+    follower: &Follower,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     topics::insist_on_partitions(config.kafka()?, policy, config.partitions).await?;
     let listen = config.gateway_listen();
     let listener = TcpListener::bind(listen).await.map_err(|error| {
@@ -35,8 +42,8 @@ pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: 
     let database = Database::connect(config.database()?, "lockstep-gateway").await?;
     let loader = Loader::prepare(&database, policy).await?;
     let (all, hot, page) = (view(policy, "product_all")?, view(policy, "product_hot")?, view(policy, "product_page")?);
-    let hot_set = HotSet::follow(config.kafka()?.clone(), shutdown.clone());
-    let Some(switched) = Switched::open(config.kafka()?, &shutdown).await else { return Ok(()) };
+    let hot_set = HotSet::follow(follower);
+    let Some(switched) = Switched::open(config.kafka()?, follower, &shutdown).await else { return Ok(()) };
     let history = history::follow(database.clone(), shutdown.clone());
     let products = Products { kinds: loader.kinds(&all), all, hot, page, hot_set, switched: switched.clone() };
     let own = |name| own(policy, &loader, name, &switched);

@@ -7,6 +7,8 @@ mod backlog;
 mod checks;
 #[path = "ingest/epochs.rs"]
 mod epochs;
+#[path = "ingest/follower.rs"]
+mod follower;
 #[path = "ingest/hearing.rs"]
 mod hearing;
 #[path = "ingest/identities.rs"]
@@ -64,6 +66,7 @@ macro_rules! share {
 share! {
     SHOP = Shop::open;
     hearing::only_a_client_that_alone_gets_no_answer_is_deaf
+    follower::topics_are_followed_from_where_each_begins
     rows::a_product_comes_changes_and_goes
     rows::a_deleted_price_names_its_product
     rows::a_deleted_cart_line_names_its_customer

@@ -9,6 +9,7 @@ pub mod column;
 pub mod control;
 pub mod entry;
 pub mod envelope;
+pub mod follower;
 pub mod grade;
 pub mod hearing;
 pub mod history;

@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::OwnedMessage;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::tail::{self, Begin, Tail};
+use crate::follower::Follower;
+use crate::tail::{Begin, Tail};
 use crate::topics;
 
 /// A schema under a subject.
@@ -125,17 +124,14 @@ pub struct LiveRegistry {
 }
 
 impl LiveRegistry {
-    /// Starts the reading task, which ends at shutdown.
-    pub fn follow(kafka: KafkaConfig, shutdown: Shutdown) -> Self {
+    /// Follows the topic until shutdown.
+    pub fn follow(follower: &Follower) -> Self {
         let registry = Arc::new(RwLock::new(Registry::default()));
         let (tell, version) = watch::channel(0);
         let shared = registry.clone();
-        tokio::spawn(async move {
-            let insert = |message: OwnedMessage| {
-                shared.write().unwrap_or_else(PoisonError::into_inner).insert(message.payload());
-                tell.send_modify(|version| *version += 1);
-            };
-            tail::follow(kafka, "schemas", topics::SCHEMAS, Begin::Oldest, shutdown, insert).await;
+        follower.follow(topics::SCHEMAS, Begin::Oldest, move |message| {
+            shared.write().unwrap_or_else(PoisonError::into_inner).insert(message.payload());
+            tell.send_modify(|version| *version += 1);
         });
         LiveRegistry { registry, version }
     }

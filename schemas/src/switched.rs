@@ -10,8 +10,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedMessage;
 use tokio::sync::watch;
 
+use crate::follower::Follower;
 use crate::switches::{Switch, Switches};
-use crate::tail::{self, Begin, Tail};
+use crate::tail::{Begin, Tail};
 use crate::versions::Versions;
 use crate::{brokers, topics};
 
@@ -35,7 +36,7 @@ pub async fn read(kafka: &KafkaConfig, id: &str) -> Result<Switches, KafkaError>
 impl Switched {
     /// Reads all that stands in the topic, then follows it: whoever begins must not read, or leave out, a version of a view
     /// of which he has not heard yet. Where there is no topic, nothing has ever been switched. `None`: at shutdown.
-    pub async fn open(kafka: &KafkaConfig, shutdown: &Shutdown) -> Option<Self> {
+    pub async fn open(kafka: &KafkaConfig, follower: &Follower, shutdown: &Shutdown) -> Option<Self> {
         let look = || async {
             let topics = brokers::partition_counts(kafka, "switches-start").await.map_err(|error| error.to_string())?;
             if !topics.contains_key(&topics::SWITCHES.name(kafka)) {
@@ -44,30 +45,28 @@ impl Switched {
             read(kafka, "switches-start").await.map_err(|error| error.to_string())
         };
         let first = retry::until_ok("reading what operators have switched", shutdown, look).await?;
-        Some(Self::follow(kafka.clone(), first, shutdown.clone()))
+        Some(Self::follow(follower, first))
     }
 
-    fn follow(kafka: KafkaConfig, first: Switches, shutdown: Shutdown) -> Self {
+    fn follow(follower: &Follower, first: Switches) -> Self {
         let (tell, newest) = watch::channel(first);
-        tokio::spawn(async move {
-            let take = |message: OwnedMessage| match Switch::from_json(message.payload().unwrap_or_default()) {
-                Ok(switch) => {
-                    tell.send_if_modified(|switches| {
-                        let is_news = switches.take(message.offset(), switch.clone());
-                        if is_news {
-                            let Switch { what, on, by, reason, .. } = &switch;
-                            tracing::info!(%what, on, by, reason, "an operator's switch");
-                        }
-                        is_news
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a switch that can't be read was passed over");
-                    tell.send_modify(|switches| switches.pass(message.offset()));
-                }
-            };
-            tail::follow(kafka, "switches", topics::SWITCHES, Begin::Oldest, shutdown, take).await;
-        });
+        let take = move |message: &OwnedMessage| match Switch::from_json(message.payload().unwrap_or_default()) {
+            Ok(switch) => {
+                tell.send_if_modified(|switches| {
+                    let is_news = switches.take(message.offset(), switch.clone());
+                    if is_news {
+                        let Switch { what, on, by, reason, .. } = &switch;
+                        tracing::info!(%what, on, by, reason, "an operator's switch");
+                    }
+                    is_news
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a switch that can't be read was passed over");
+                tell.send_modify(|switches| switches.pass(message.offset()));
+            }
+        };
+        follower.follow(topics::SWITCHES, Begin::Oldest, take);
         Switched(newest)
     }
 

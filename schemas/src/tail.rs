@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
-use lockstep_process::retry::Pauses;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
@@ -38,55 +37,16 @@ pub enum Begin {
     Last(i64),
 }
 
-/// Hands each record of a topic to `each`, until shutdown. Where reading fails it goes on behind the last record that came;
-/// one that reads a topic from its oldest record, or its last ones, begins again, so that records may come twice: they are
-/// state, and the newest one counts.
-pub async fn follow(
-    kafka: KafkaConfig,
-    id: &str,
-    topic: Topic,
-    begin: Begin,
-    shutdown: Shutdown,
-    mut each: impl FnMut(OwnedMessage),
-) {
-    let mut pauses = Pauses::default();
-    let mut place = None;
-    loop {
-        let read = async {
-            let mut tail = Tail::open_behind(&kafka, id, topic, begin, place).await?;
-            if matches!(begin, Begin::Newest | Begin::End) {
-                place = Some(tail.next);
-            }
-            loop {
-                match tokio::time::timeout(SILENCE_MAX, tail.next()).await {
-                    Ok(message) => {
-                        each(message?);
-                        place = place.map(|_| tail.next);
-                    }
-                    Err(_) if tail.is_deaf(&kafka).await => {
-                        return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
-                    }
-                    Err(_) => {}
-                }
-            }
-        };
-        let failed: Result<(), KafkaError> = tokio::select! {
-            failed = read => failed,
-            () = shutdown.cancelled() => return,
-        };
-        if let Err(error) = failed {
-            tracing::warn!(topic = topic.name(&kafka), %error, "a topic can't be read; trying again");
-        }
-        if !pauses.wait(&shutdown).await {
-            return;
-        }
+impl Begin {
+    /// Whether what is read is what the topic holds, and not only what comes.
+    pub(crate) fn is_state(self) -> bool {
+        matches!(self, Begin::Oldest | Begin::Last(_))
     }
 }
 
 /// A reader of one topic of one partition.
 pub struct Tail {
     consumer: Arc<StreamConsumer>,
-    topic: String,
     next: i64,
     end: i64,
 }
@@ -94,29 +54,15 @@ pub struct Tail {
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
     pub async fn open(kafka: &KafkaConfig, id: &str, topic: Topic, begin: Begin) -> Result<Self, KafkaError> {
-        Self::open_behind(kafka, id, topic, begin, None).await
-    }
-
-    /// The same, or at the place where an earlier reader stood, if the topic still has it.
-    async fn open_behind(
-        kafka: &KafkaConfig,
-        id: &str,
-        topic: Topic,
-        begin: Begin,
-        place: Option<i64>,
-    ) -> Result<Self, KafkaError> {
-        // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
-        let mut config = topics::reader(kafka, id);
-        config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
-        let topic = topic.name(kafka);
+        let (config, topic) = (reader(kafka, id), topic.name(kafka));
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
             let (oldest, end) = ends(&consumer, &topic)?;
-            let next = next(begin, place, oldest, end);
+            let next = next(begin, None, oldest, end);
             let mut place = TopicPartitionList::new();
             place.add_partition_offset(&topic, 0, Offset::Offset(next))?;
             consumer.assign(&place)?;
-            Ok(Tail { consumer: Arc::new(consumer), topic, next, end })
+            Ok(Tail { consumer: Arc::new(consumer), next, end })
         });
         opened.await.unwrap_or(Err(KafkaError::Canceled))
     }
@@ -162,10 +108,17 @@ impl Tail {
         }
     }
 
-    /// Whether nothing will ever come again, though Kafka answers.
-    async fn is_deaf(&self, kafka: &KafkaConfig) -> bool {
-        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
-        hearing::is_deaf(kafka, move |wait_max| consumer.fetch_metadata(Some(&topic), wait_max)).await
+    /// The next record, however late; an error where none will ever come again, though Kafka answers.
+    pub async fn next_heard(&mut self, kafka: &KafkaConfig) -> Result<OwnedMessage, KafkaError> {
+        loop {
+            match tokio::time::timeout(SILENCE_MAX, self.next()).await {
+                Ok(message) => return message,
+                Err(_) if is_deaf(kafka, &self.consumer).await => {
+                    return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn place(&self) -> Result<i64, KafkaError> {
@@ -175,8 +128,21 @@ impl Tail {
     }
 }
 
+/// A client that reads partitions which it never pauses, so that nothing ever waits for a fetch under way to end.
+pub(crate) fn reader(kafka: &KafkaConfig, id: &str) -> ClientConfig {
+    let mut config = topics::reader(kafka, id);
+    config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
+    config
+}
+
+/// Whether nothing will ever come to a client again, though Kafka answers.
+pub(crate) async fn is_deaf(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>) -> bool {
+    let (consumer, progress) = (Arc::clone(consumer), topics::PROGRESS.name(kafka));
+    hearing::is_deaf(kafka, move |wait_max| consumer.fetch_metadata(Some(&progress), wait_max)).await
+}
+
 /// Where to read, in a topic from `oldest` to `end`. Pure.
-fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i64 {
+pub(crate) fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i64 {
     match (begin, place) {
         // A place beyond the end is of a topic that was there before.
         (_, Some(place)) if place <= end => place.max(oldest),
@@ -184,6 +150,18 @@ fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i64 {
         (Begin::Last(records), _) => end.saturating_sub(records).max(oldest),
         (Begin::Newest, _) => (end - 1).max(oldest),
         (Begin::End, _) => end,
+    }
+}
+
+/// The oldest offset, and the end; `None` where there is no such topic, or nobody leads it yet. It blocks.
+pub(crate) fn ends_if_there(consumer: &StreamConsumer, topic: &str) -> Result<Option<(i64, i64)>, KafkaError> {
+    if !is_known(consumer, topic) {
+        return Ok(None);
+    }
+    match consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX) {
+        Ok(ends) => Ok(Some(ends)),
+        Err(error) if error.rdkafka_error_code().is_some_and(|code| SETTLES.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -205,6 +183,14 @@ fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError
         }
         std::thread::sleep(SETTLE_PAUSE);
     }
+}
+
+/// Whether a topic can be read now.
+pub(crate) fn is_led(consumer: &StreamConsumer, topic: &str) -> bool {
+    let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT_MAX);
+    metadata.is_ok_and(|metadata| {
+        metadata.topics().iter().any(|topic| topic.partitions().iter().any(|partition| partition.leader() >= 0))
+    })
 }
 
 /// Whether Kafka has the topic, or is in no state to say.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::topics;
@@ -43,7 +44,7 @@ impl Records {
     pub fn open(kafka: &KafkaConfig, id: &str, ranges: &Ranges) -> Result<Self, Failure> {
         let consumer = topics::reader(kafka, id).create().map_err(away)?;
         let following = Shutdown::new();
-        let registry = LiveRegistry::follow(kafka.clone(), following.clone());
+        let registry = LiveRegistry::follow(&Follower::start(kafka, following.clone()));
         let reader = RecordReader::new(registry);
         let mut records = Records { consumer, reader, left: HashMap::new(), _following: following.drop_guard() };
         records.turn_to(ranges)?;

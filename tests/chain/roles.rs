@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockstep_process::config::{Config, ConfigArgs, KafkaConfig};
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::{DEFAULT, Policy, TierName};
 use lockstep_schemas::topics;
 use lockstep_source::Database;
@@ -99,25 +100,29 @@ impl Setting {
     /// An engine that counts here.
     pub fn engine_counting(&self, metrics: Metrics) -> Role {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_coherence::run(&config, &policy, &metrics, stop).await)
+        role(async move |stop| {
+            let follower = Follower::start(config.kafka()?, stop.clone());
+            lockstep_coherence::run(&config, &policy, &follower, &metrics, stop).await
+        })
     }
 
     /// The engine for whoever runs it in a way of his own.
     pub fn engine_until(&self, stop: Shutdown) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
         let (config, policy) = (self.config.clone(), self.policy.clone());
-        async move { lockstep_coherence::run(&config, &policy, &Metrics::default(), stop).await }
+        async move {
+            let follower = Follower::start(config.kafka()?, stop.clone());
+            lockstep_coherence::run(&config, &policy, &follower, &Metrics::default(), stop).await
+        }
     }
 
     /// Another gateway, that listens there and is told this policy.
     pub fn gateway_at(&self, listen: &str, policy: Policy) -> Role {
         let arguments = ConfigArgs { gateway_listen: Some(listen.to_owned()), ..self.arguments.clone() };
-        let config = Config::load(&arguments).expect("a configuration");
-        role(async move |stop| lockstep_gateway::run(&config, &policy, &Metrics::default(), stop).await)
+        gateway(Config::load(&arguments).expect("a configuration").into(), policy.into())
     }
 
     pub fn gateway(&self) -> Role {
-        let (config, policy) = (self.config.clone(), self.policy.clone());
-        role(async move |stop| lockstep_gateway::run(&config, &policy, &Metrics::default(), stop).await)
+        gateway(self.config.clone(), self.policy.clone())
     }
 
     /// The way to the edge, for purges by hand.
@@ -135,6 +140,13 @@ impl Setting {
         })
         .await;
     }
+}
+
+fn gateway(config: Arc<Config>, policy: Arc<Policy>) -> Role {
+    role(async move |stop| {
+        let follower = Follower::start(config.kafka()?, stop.clone());
+        lockstep_gateway::run(&config, &policy, &follower, &Metrics::default(), stop).await
+    })
 }
 
 fn role<F>(run: impl FnOnce(Shutdown) -> F) -> Role

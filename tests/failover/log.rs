@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::tail::{Begin, Tail};
@@ -40,7 +41,7 @@ impl Log {
     async fn read(&mut self, kafka: &KafkaConfig, product: &str) {
         let following = Shutdown::new();
         let _ends_with_this = following.clone().drop_guard();
-        let mut reader = RecordReader::new(LiveRegistry::follow(kafka.clone(), following));
+        let mut reader = RecordReader::new(LiveRegistry::follow(&Follower::start(kafka, following)));
         let mut tail = Tail::open(kafka, "test-failover", TOPIC, Begin::Oldest).await.expect("the topic");
         while !self.has(product, "c") {
             let message = tail.next().await.expect("a record");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockstep_process::Shutdown;
 use lockstep_schemas::change::{Change, Op};
 use lockstep_schemas::control::ControlKind;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::progress::Progress;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
@@ -71,7 +72,7 @@ async fn records(shop: &Shop, mut left: HashMap<(String, i32), i64>) -> Vec<Reco
     consumer.assign(&list).expect("an assignment");
     let following = Shutdown::new();
     let _ends_with_this = following.clone().drop_guard();
-    let mut reader = RecordReader::new(LiveRegistry::follow(shop.reader().clone(), following));
+    let mut reader = RecordReader::new(LiveRegistry::follow(&Follower::start(shop.reader(), following)));
     let mut records = Vec::new();
     while !left.is_empty() {
         let message = tokio::time::timeout(RECORD_WAIT_MAX, consumer.recv()).await;

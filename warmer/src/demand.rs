@@ -9,9 +9,10 @@ use lockstep_process::Shutdown;
 use lockstep_process::clock::now_micros;
 use lockstep_process::config::KafkaConfig;
 use lockstep_process::retry::Pauses;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::hearing;
 use lockstep_schemas::registry::LiveRegistry;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use lockstep_schemas::views::ViewEvent;
 use rdkafka::Message as _;
@@ -186,7 +187,7 @@ impl Asked {
                         log.ask_ends().await?;
                         asked = Some(newest);
                     }
-                    if log.caught_up() && let Some(newest) = asked.take() {
+                    if asked.is_some() && log.caught_up() && let Some(newest) = asked.take() {
                         self.lock().settle(newest);
                     }
                 }
@@ -194,15 +195,14 @@ impl Asked {
         }
     }
 
-    /// Reads view events until shutdown, from now on.
-    pub async fn follow_views(self, kafka: KafkaConfig, shutdown: Shutdown) {
-        let take = |message: rdkafka::message::OwnedMessage| {
+    /// Hears of view events, from now on.
+    pub fn follow_views(self, follower: &Follower) {
+        follower.follow(topics::VIEWS, Begin::End, move |message| {
             if let Some(event) = ViewEvent::from_json(message.payload().unwrap_or_default()) {
                 let at = event.at.min(now_micros());
                 self.lock().asked(Source::Views, event.product, Hour::of_micros(at), event.weight, at);
             }
-        };
-        tail::follow(kafka, "warmer-views", topics::VIEWS, Begin::End, shutdown, take).await;
+        });
     }
 }
 

@@ -23,10 +23,11 @@ use lockstep_process::clock::now_micros;
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::retry::Pauses;
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::hearing;
 use lockstep_schemas::policy::{HotSet, Policy};
 use lockstep_schemas::registry::LiveRegistry;
-use lockstep_schemas::tail::{self, Begin};
+use lockstep_schemas::tail::Begin;
 use lockstep_schemas::topics;
 use lockstep_schemas::views::ViewEvent;
 use rdkafka::Message as _;
@@ -59,14 +60,20 @@ const LATE_HOURS: i64 = 1;
 const VIEWS_WAITING_MAX: usize = 10_000;
 
 /// Runs the forecast until shutdown. Whatever goes wrong, it begins again from what was kept.
-pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: &Config,
+    policy: &Policy,
+    follower: &Follower,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let hot_set = policy.views.values().find_map(|view| view.hot_set).unwrap_or(HotSet::Top(HOT_SET_DEFAULT));
     let size = hot_set.choice_size();
     let kafka = config.kafka()?.clone();
-    let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
+    let registry = LiveRegistry::follow(follower);
     let boosts = Boosts::follow(config, shutdown.clone());
     let publisher = Publisher::new(&kafka, registry.clone(), hot_set.scores_max())?;
-    let views = views(&kafka, &shutdown);
+    let views = views(follower);
     let metrics = ForecastMetrics::register(metrics);
     let mut role =
         Role { kafka, partitions: config.partitions, size, registry, boosts, publisher, views, metrics, shutdown };
@@ -106,14 +113,13 @@ struct Role {
 
 /// View events as they come, from now on. One that is lost between two lives of the forecast is missing for ever: a view is a
 /// sample, a sale is not.
-fn views(kafka: &KafkaConfig, shutdown: &Shutdown) -> mpsc::Receiver<ViewEvent> {
+fn views(follower: &Follower) -> mpsc::Receiver<ViewEvent> {
     let (tell, views) = mpsc::channel(VIEWS_WAITING_MAX);
-    let take = move |message: rdkafka::message::OwnedMessage| {
+    follower.follow(topics::VIEWS, Begin::End, move |message| {
         if let Some(event) = ViewEvent::from_json(message.payload().unwrap_or_default()) {
             let _ = tell.try_send(event);
         }
-    };
-    tokio::spawn(tail::follow(kafka.clone(), "forecast-views", topics::VIEWS, Begin::End, shutdown.clone(), take));
+    });
     views
 }
 

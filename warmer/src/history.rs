@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lockstep_process::config::Config;
 use lockstep_process::{Failure, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::tail::{Begin, Tail};
 use lockstep_schemas::topics;
@@ -56,7 +57,7 @@ pub async fn asked(
         return Ok(());
     }
     begin(By::Lines);
-    let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
+    let registry = LiveRegistry::follow(&Follower::start(kafka, shutdown.clone()));
     let mut log = Log::open(kafka, "size-sales", config.partitions, Vec::new(), registry).await.map_err(away)?;
     let of = log.left().max(1) as f64;
     while !shutdown.is_cancelled() && !log.caught_up() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_process::config::{Config, KafkaConfig};
 use lockstep_process::{Failure, Metrics, Shutdown};
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::{HotSet, Policy};
 use lockstep_schemas::registry::LiveRegistry;
 use lockstep_schemas::state_publisher::StatePublisher;
@@ -35,18 +36,24 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the warmer until shutdown.
-pub async fn run(config: &Config, policy: &Policy, metrics: &Metrics, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: &Config,
+    policy: &Policy,
+    follower: &Follower,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let kafka = config.kafka()?.clone();
-    let told = Told::open(&kafka).map_err(|error| Failure::unavailable("Kafka").because(error))?;
-    let incoming = Incoming::new(i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX), told);
-    let Some(switched) = Switched::open(&kafka, &shutdown).await else { return Ok(()) };
+    let age_max = i64::try_from((INTERVAL * 2).as_micros()).unwrap_or(i64::MAX);
+    let incoming = Incoming::new(age_max, Told::new(&kafka));
+    let Some(switched) = Switched::open(&kafka, follower, &shutdown).await else { return Ok(()) };
     let mut keeper = keeper(config, policy, metrics, &incoming, switched, &shutdown).await?;
-    let registry = LiveRegistry::follow(kafka.clone(), shutdown.clone());
+    let registry = LiveRegistry::follow(follower);
     let asked = keeper.asked.clone();
+    asked.clone().follow_views(follower);
     let readers = [
         tokio::spawn(Arc::clone(&incoming).follow(kafka.clone(), registry.clone(), shutdown.clone())),
-        tokio::spawn(asked.clone().follow_lines(kafka.clone(), config.partitions, registry, shutdown.clone())),
-        tokio::spawn(asked.follow_views(kafka.clone(), shutdown.clone())),
+        tokio::spawn(asked.follow_lines(kafka.clone(), config.partitions, registry, shutdown.clone())),
         tokio::spawn(first::run(config.clone(), policy.clone(), shutdown.clone())),
     ];
     tracing::info!("the warmer runs");

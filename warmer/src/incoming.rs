@@ -76,7 +76,7 @@ impl Incoming {
                 }
                 self.arrived.notify_one();
                 loop {
-                    let message = tail.next().await?;
+                    let message = tail.next_heard(&kafka).await?;
                     self.take_new(&message, &mut schemas, &mut seen).await;
                     self.arrived.notify_one();
                 }

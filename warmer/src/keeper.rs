@@ -377,7 +377,7 @@ impl Keeper {
             self.metrics.refused.get_or_create(&[("why", parked.reason)]).inc_by(word.count);
             tracing::warn!(reason = parked.reason, cause = %parked.cause, remedy = parked.remedy, "scores that can't be used were parked");
         }
-        self.incoming.told.tell(next);
+        self.incoming.told.tell(next).await;
         Ok(())
     }
 }

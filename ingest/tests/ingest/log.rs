@@ -13,6 +13,7 @@ use lockstep_schemas::avro::unframe;
 use lockstep_schemas::change::{Cell, Change, Row};
 use lockstep_schemas::column::UNAVAILABLE;
 use lockstep_schemas::control::Control;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::invalidation::Invalidation;
 use lockstep_schemas::position::Position;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
@@ -126,7 +127,7 @@ impl Log {
         let following = Shutdown::new();
         let _ends_with_this = following.clone().drop_guard();
         let mut reader = Reading {
-            reader: RecordReader::new(LiveRegistry::follow(kafka.clone(), following)),
+            reader: RecordReader::new(LiveRegistry::follow(&Follower::start(kafka, following))),
             registry: registry::read(kafka).await.expect("the schemas"),
             schemas: HashMap::new(),
             columns: HashMap::new(),

@@ -8,6 +8,7 @@ use lockstep_coherence::Planner;
 use lockstep_coherence::folded::folded;
 use lockstep_process::Shutdown;
 use lockstep_schemas::change::Change;
+use lockstep_schemas::follower::Follower;
 use lockstep_schemas::policy::TierName;
 use lockstep_schemas::record::{Event, RawRecord, RecordReader};
 use lockstep_schemas::registry::LiveRegistry;
@@ -29,7 +30,7 @@ pub(super) async fn run(chain: &Chain, rounds: u32, output: &Output) -> Result<V
     let records = records(chain).await.context("read the log")?;
     let following = Shutdown::new();
     let _ends_with_this = following.clone().drop_guard();
-    let mut reader = RecordReader::new(LiveRegistry::follow(chain.kafka.clone(), following));
+    let mut reader = RecordReader::new(LiveRegistry::follow(&Follower::start(&chain.kafka, following)));
     let planner = Arc::new(Planner::new(&chain.policy));
     reader.read(records.last().context("no record")?).await.map_err(anyhow::Error::msg)?;
     let (mut decode, mut both) = (Vec::new(), Vec::new());
