@@ -1,7 +1,7 @@
 //! Following topics of one partition: all of a process's through one client, since each client has threads that wake
 //! though nothing happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockstep_process::Shutdown;
@@ -75,7 +75,7 @@ impl Follower {
 /// Reads with one client after the other: with another one where the topics are others, or reading fails.
 async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
     let mut all: Vec<Followed> = Vec::new();
-    let (mut pauses, mut missed) = (Pauses::default(), Vec::new());
+    let (mut pauses, mut looks, mut missed) = (Pauses::default(), Pauses::default(), BTreeMap::new());
     loop {
         let read = async {
             if all.is_empty() {
@@ -83,15 +83,19 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
             }
             all.append(&mut joining.lock());
             let Opened { consumer, missing } = open(&kafka, &mut all).await?;
-            for topic in missing.iter().filter(|topic| !missed.contains(*topic)) {
-                tracing::warn!(topic, "a topic can't be read yet; it is read once it can");
+            for (topic, error) in missing.iter().filter(|(topic, _)| !missed.contains_key(*topic)) {
+                tracing::warn!(topic, %error, "a topic can't be read yet; it is read once it can");
             }
-            missed.clone_from(&missing);
+            if missing.is_empty() {
+                looks = Pauses::default();
+            }
+            let looked_for = missing.keys().cloned().collect();
+            missed = missing;
             tokio::select! {
                 failed = hand_out(&kafka, &consumer, &mut all) => failed,
                 // A fetch under way would not have them for seconds.
                 () = joining.joined() => Ok(()),
-                () = appeared(&consumer, missing) => Ok(()),
+                () = appeared(&consumer, looked_for, &mut looks) => Ok(()),
             }
         };
         let read: Result<(), KafkaError> = tokio::select! {
@@ -99,7 +103,8 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
             () = shutdown.cancelled() => return,
         };
         if let Err(error) = read {
-            tracing::warn!(%error, "topics can't be read; trying again");
+            let topics = BTreeSet::from_iter(all.iter().map(|followed| &*followed.topic));
+            tracing::warn!(?topics, %error, "topics can't be read; trying again");
             all.iter_mut().filter(|followed| followed.begin.is_state()).for_each(|followed| followed.next = None);
             if !pauses.wait(&shutdown).await {
                 return;
@@ -108,10 +113,10 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
     }
 }
 
-/// A client that reads, and the topics that are not there.
+/// A client that reads, and the topics that can't be read, with the reason.
 struct Opened {
     consumer: Arc<StreamConsumer>,
-    missing: Vec<String>,
+    missing: BTreeMap<String, KafkaError>,
 }
 
 /// Opens each topic where whoever follows it goes on; two who follow one topic have it read from where the first of them is.
@@ -120,12 +125,14 @@ async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, Kafka
     let wanted: Vec<_> = all.iter().map(|followed| (followed.topic.clone(), followed.begin, followed.next)).collect();
     let open = move || {
         let consumer: StreamConsumer = config.create()?;
-        let (mut nexts, mut missing) = (Vec::with_capacity(wanted.len()), Vec::new());
+        let (mut nexts, mut missing) = (Vec::with_capacity(wanted.len()), BTreeMap::new());
         for (topic, begin, place) in wanted {
-            let ends = tail::ends_if_there(&consumer, &topic)?;
-            nexts.push(ends.map(|(oldest, end)| tail::next(begin, place, oldest, end)));
-            if ends.is_none() {
-                missing.push(topic);
+            match tail::ends_now(&consumer, &topic) {
+                Ok((oldest, end)) => nexts.push(Some(tail::next(begin, place, oldest, end))),
+                Err(error) => {
+                    missing.insert(topic, error);
+                    nexts.push(None);
+                }
             }
         }
         Ok::<_, KafkaError>((consumer, nexts, missing))
@@ -166,8 +173,7 @@ async fn hand_out(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>, all: &mut
 }
 
 /// Returns once one of the topics may be there; never, where there are none to look for.
-async fn appeared(consumer: &Arc<StreamConsumer>, missing: Vec<String>) {
-    let mut pauses = Pauses::default();
+async fn appeared(consumer: &Arc<StreamConsumer>, missing: Vec<String>, pauses: &mut Pauses) {
     loop {
         if missing.is_empty() {
             return std::future::pending().await;

@@ -56,6 +56,11 @@ impl RawRecord {
         RawRecord { offset: message.offset(), published_at, form, value, share: None }
     }
 
+    /// Its value as it came, with its frame.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
     /// Kilobytes that it takes, at least one.
     pub fn kilobytes(&self) -> u32 {
         let bytes = self.value.as_ref().map_or(0, Vec::len);

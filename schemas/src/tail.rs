@@ -153,16 +153,12 @@ pub(crate) fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i
     }
 }
 
-/// The oldest offset, and the end; `None` where there is no such topic, or nobody leads it yet. It blocks.
-pub(crate) fn ends_if_there(consumer: &StreamConsumer, topic: &str) -> Result<Option<(i64, i64)>, KafkaError> {
+/// The oldest offset, and the end, where the topic can be read now. It blocks.
+pub(crate) fn ends_now(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
     if !is_known(consumer, topic) {
-        return Ok(None);
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }
-    match consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX) {
-        Ok(ends) => Ok(Some(ends)),
-        Err(error) if error.rdkafka_error_code().is_some_and(|code| SETTLES.contains(&code)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX)
 }
 
 /// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the

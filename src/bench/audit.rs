@@ -17,7 +17,7 @@ use tokio::process::Child;
 use tokio::task::JoinSet;
 
 use super::table::spread;
-use super::usage::cpu_seconds;
+use super::usage::{Account, cpu_seconds};
 use crate::demo::output::{Output, thousands};
 use crate::demo::roles::Roles;
 use crate::demo::servers::Servers;
@@ -122,9 +122,9 @@ async fn idle(args: &AuditArgs, servers: &Servers, readers: &Readers, output: &O
     let mut auditor = start(servers)?;
     tokio::time::sleep(SETTLE).await;
     let pid = auditor.id().context("the auditor has ended by itself")?.to_string();
-    let (cpu, began) = (cpu_seconds(&pid)?, Instant::now());
+    let (account, began) = (Account::of(&pid)?, Instant::now());
     let with = readers.wait_for(args.lasts).await?;
-    let own = (cpu_seconds(&pid)? - cpu) * 100.0 / began.elapsed().as_secs_f64();
+    let own = account.seconds_since()? * 100.0 / began.elapsed().as_secs_f64();
     auditor.kill().await.context("end the auditor")?;
     let (commands, percent) = (with.commands - without.commands, with.cpu_percent - without.cpu_percent);
     output.line(format!(

@@ -1,5 +1,7 @@
 //! What a process has cost, by the kernel's account of it.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -16,15 +18,39 @@ pub(super) fn children_cpu_seconds() -> Result<f64> {
     Ok(figures.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
-/// CPU seconds of a process's threads that live, to the nanosecond: `self`, or a process id.
-pub(super) fn cpu_seconds(process: &str) -> Result<f64> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).context("read a process's threads")?;
-    // A thread that ends meanwhile has no account any more.
-    let nanoseconds = tasks.flatten().filter_map(|task| on_cpu(&task.path().join("schedstat")));
-    Ok(nanoseconds.sum::<f64>() / 1e9)
+/// What each thread of a process has cost, to the nanosecond for those that wait. One that has ended has no account any more.
+pub(super) struct Account {
+    process: String,
+    threads: HashMap<OsString, f64>,
 }
 
-/// CPU seconds of the thread that asks.
+impl Account {
+    /// The account as it is now, of `self` or of a process id.
+    pub fn of(process: &str) -> Result<Self> {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).context("read a process's threads")?;
+        let thread = |task: fs::DirEntry| Some((task.file_name(), on_cpu(&task.path().join("schedstat"))?));
+        Ok(Account { process: process.to_owned(), threads: tasks.flatten().filter_map(thread).collect() })
+    }
+
+    /// CPU seconds of the threads that live.
+    pub fn seconds(&self) -> f64 {
+        self.threads.values().sum::<f64>() / 1e9
+    }
+
+    /// CPU seconds since this account was taken, of the threads that live now.
+    pub fn seconds_since(&self) -> Result<f64> {
+        let now = Account::of(&self.process)?;
+        let since = now.threads.iter().map(|(thread, spent)| spent - self.threads.get(thread).unwrap_or(&0.0));
+        Ok(since.sum::<f64>() / 1e9)
+    }
+}
+
+/// CPU seconds of a process's threads that live: `self`, or a process id.
+pub(super) fn cpu_seconds(process: &str) -> Result<f64> {
+    Account::of(process).map(|account| account.seconds())
+}
+
+/// CPU seconds of the thread that asks, as of the last tick of the clock: of less than some hundredths it says little.
 pub(super) fn thread_cpu_seconds() -> Result<f64> {
     let nanoseconds = on_cpu("/proc/thread-self/schedstat".as_ref()).context("read this thread's account")?;
     Ok(nanoseconds / 1e9)

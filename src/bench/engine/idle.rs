@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::chain::Chain;
-use crate::bench::usage;
+use crate::bench::usage::Account;
 use crate::demo::output::Output;
 use crate::demo::ready;
 use crate::demo::roles::Role;
@@ -28,14 +28,12 @@ pub(super) async fn run(chain: &Chain, servers: &Servers, lasts: Duration, outpu
         (Role::Gateway, &gateway),
         (Role::Forecast, &forecast),
     ];
-    let look = || {
-        roles.iter().map(|(_, process)| usage::cpu_seconds(&process.pid().to_string())).collect::<Result<Vec<f64>>>()
-    };
-    let (before, began) = (look()?, Instant::now());
+    let accounts = roles.iter().map(|(_, process)| Account::of(&process.pid().to_string()));
+    let (before, began) = (accounts.collect::<Result<Vec<_>>>()?, Instant::now());
     tokio::time::sleep(lasts).await;
-    let (after, seconds) = (look()?, began.elapsed().as_secs_f64());
-    let percent: Vec<f64> =
-        before.iter().zip(&after).map(|(before, after)| (after - before) * 100.0 / seconds).collect();
+    let spent = before.iter().map(Account::seconds_since).collect::<Result<Vec<f64>>>()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let percent: Vec<f64> = spent.iter().map(|spent| spent * 100.0 / seconds).collect();
     let all: f64 = percent.iter().sum();
     output.line("");
     output.line(format!("idle for {seconds:.0} s: {all:.2} % of a core by all roles"));

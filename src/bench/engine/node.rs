@@ -17,7 +17,7 @@ use redis::aio::ConnectionManager;
 use tokio::task::JoinSet;
 
 use super::catalogue::{GROUP, VIEWS};
-use crate::bench::usage;
+use crate::bench::usage::Account;
 use crate::demo::PARTITIONS;
 
 const TIMELINE: &str = "00000001";
@@ -123,14 +123,13 @@ impl Node {
         work: Vec<impl Future<Output = Result<T>> + Send + 'static>,
     ) -> Result<(Cost, Vec<T>)> {
         let server_before = self.server_cpu_seconds().await?;
-        let (client_before, began) = (usage::cpu_seconds("self")?, Instant::now());
+        let (client_before, began) = (Account::of("self")?, Instant::now());
         let mut lanes: JoinSet<Result<T>> = work.into_iter().collect();
         let mut results = Vec::new();
         while let Some(done) = lanes.join_next().await {
             results.push(done.context("a lane panicked")??);
         }
-        let (seconds, client_cpu_seconds) =
-            (began.elapsed().as_secs_f64(), usage::cpu_seconds("self")? - client_before);
+        let (seconds, client_cpu_seconds) = (began.elapsed().as_secs_f64(), client_before.seconds_since()?);
         let server_cpu_seconds = self.server_cpu_seconds().await? - server_before;
         Ok((Cost { rows: rows as f64, seconds, server_cpu_seconds, client_cpu_seconds }, results))
     }
