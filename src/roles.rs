@@ -19,12 +19,16 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
     let shutdown = Shutdown::new();
     listen_for_signals(shutdown.clone())?;
     let metrics = Metrics::default();
-    let follower = Follower::start(config.kafka()?, shutdown.clone());
+    let (follower, reading) = Follower::new(config.kafka()?, shutdown.clone());
     let serving = config.metrics_listen.clone().map(|listen| {
         let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
         async move { metrics.serve(&listen, shutdown).await }
     });
     let mut running = JoinSet::new();
+    running.spawn(async move {
+        reading.await;
+        (None, Ok(()))
+    });
     if let Some(serving) = serving {
         running.spawn(async move { (None, serving.await) });
     }

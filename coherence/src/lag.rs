@@ -15,15 +15,15 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::Repairing;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Offsets that did not move for so long stand still.
-const STILL_AFTER: Duration = Duration::from_secs(5);
-/// Those that stand still are said again this often: Kafka forgets what is old.
-const AGAIN_INTERVAL: Duration = Duration::from_secs(3_600);
+const STILL_AFTER: Duration = Duration::from_secs(30);
+/// Those that stand still are said again this often: somebody else's, of before a partition came to us, may have come late.
+const AGAIN_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is applied of a partition on a tier.
 struct Applied {
@@ -120,10 +120,12 @@ async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached) {
     // Lanes may have been quicker.
     version.mark_changed();
     loop {
-        // Too late is no harm: Kafka forgets offsets after days.
+        // Either may end the wait; both lead to the same.
         let _ = tokio::time::timeout(AGAIN_INTERVAL, version.changed()).await;
         if let Err(error) = publish_while_moving(tier, kafka, reached, &mut version).await {
-            return tracing::warn!(tier = tier.as_str(), %error, "lag tools will not see the tier's group");
+            tracing::warn!(tier = tier.as_str(), %error, "lag tools do not see where the tier is");
+            tokio::time::sleep(STILL_AFTER).await;
+            version.mark_changed();
         }
     }
 }
@@ -144,17 +146,20 @@ async fn publish_while_moving(
     let (asked, progress) = (Arc::clone(&consumer), topics::PROGRESS.name(kafka));
     let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
     let commits = async {
-        let (mut tick, mut said, mut said_at) = (tokio::time::interval(INTERVAL), None, Instant::now());
+        let (mut tick, mut said, mut moved_at) = (tokio::time::interval(INTERVAL), None, Instant::now());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            // Serves the client's events; it has nothing assigned, so no record comes.
+            let _ = consumer.poll(Duration::ZERO);
             let newest = Some(*version.borrow_and_update());
-            if said != newest {
+            let is_still = said == newest && moved_at.elapsed() >= STILL_AFTER;
+            if said != newest || is_still {
                 match commit(&consumer, reached.of(tier)).await {
-                    Ok(()) => (said, said_at) = (newest, Instant::now()),
+                    Ok(()) if is_still => return,
+                    Ok(()) => (said, moved_at) = (newest, Instant::now()),
                     Err(error) => tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published"),
                 }
-            } else if said_at.elapsed() >= STILL_AFTER {
-                return;
             }
         }
     };

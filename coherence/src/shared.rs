@@ -37,7 +37,8 @@ pub(crate) struct Shared {
     pub progress: watch::Receiver<Option<Progress>>,
     pub registry: LiveRegistry,
     pub kafka: KafkaConfig,
-    /// Who asks for the log's ends: there is one for as long as anybody asks, which lanes do at their start.
+    /// Who asks for the log's ends: there is one for as long as anybody asks. Lanes do at their start, and where records that
+    /// they are owed do not come.
     pub asker: Mutex<Weak<BaseConsumer>>,
     pub reached: Reached,
     /// Counts how often a tier was found to have forgotten something: lanes that hear of it look at theirs.
@@ -62,37 +63,40 @@ impl Shared {
 
     /// The log's ends, then the newest epoch.
     pub async fn look(&self, topic: &str, partition: u32) -> Result<Look, String> {
-        self.hear_switches().await?;
-        let (oldest, end) = self.ends(topic, partition).await?;
+        let (oldest, end) = self.ends_after_switches(topic, partition).await?;
         let epoch = self.gate.epoch().await.map_err(|error| error.to_string())?;
         Ok(Look { oldest, end, epoch: epoch.number, timeline: epoch.timeline, lsn: Lsn(0), at: now_micros() })
     }
 
     /// The log's ends, then a moment at which all before an LSN was visible. A long transaction delays that moment.
     pub async fn settle(&self, topic: &str, partition: u32) -> Result<Look, String> {
-        self.hear_switches().await?;
-        let (oldest, end) = self.ends(topic, partition).await?;
+        let (oldest, end) = self.ends_after_switches(topic, partition).await?;
         let settled = self.gate.settle().await.map_err(|error| error.to_string())?;
         let (epoch, timeline) = (settled.epoch.number, settled.epoch.timeline);
         Ok(Look { oldest, end, epoch, timeline, lsn: settled.lsn, at: now_micros() })
     }
 
-    /// Hears all that has been switched by now: a lane that begins behind the place in the log from which on a version of a
-    /// view is kept in step never meets that place.
-    async fn hear_switches(&self) -> Result<(), String> {
-        let (_, end) = self.ends(&topics::SWITCHES.name(&self.kafka), 0).await?;
+    /// All that has been switched by now is heard, then the log's ends are asked for: a lane that begins behind the place in
+    /// the log from which on a version of a view is kept in step never meets that place.
+    async fn ends_after_switches(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
+        let asker = self.asker()?;
+        let (_, end) = self.ends(asker.clone(), topics::SWITCHES.name(&self.kafka), 0).await?;
         tokio::time::timeout(ENDS_WAIT_MAX, self.switched.heard(end))
             .await
-            .map_err(|_| "what operators have switched is not heard yet".to_owned())
+            .map_err(|_| "what operators have switched is not heard yet".to_owned())?;
+        self.ends(asker, topic.to_owned(), partition).await
     }
 
-    async fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
-        let (asker, topic) = (self.asker()?, topic.to_owned());
+    async fn ends(&self, asker: Arc<BaseConsumer>, topic: String, partition: u32) -> Result<(i64, i64), String> {
+        let known = Arc::downgrade(&asker);
         let fetch = move || asker.fetch_watermarks(&topic, partition as i32, ENDS_WAIT_MAX);
         let fetched = tokio::task::spawn_blocking(fetch).await;
         fetched.map_err(|error| error.to_string())?.map_err(|error| {
             // A client can go deaf: whoever asks next has another one.
-            *self.lock_asker() = Weak::new();
+            let mut current = self.lock_asker();
+            if current.ptr_eq(&known) {
+                *current = Weak::new();
+            }
             format!("the log's ends: {error}")
         })
     }

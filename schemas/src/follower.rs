@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lockstep_process::Shutdown;
 use lockstep_process::config::KafkaConfig;
@@ -13,10 +14,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::hearing::SILENCE_MAX;
 use crate::tail::{self, Begin, is_deaf};
 use crate::topics::Topic;
+
+/// After an error, what has come already is handed out: until nothing comes for so long, or for so long at most.
+const DRAIN_SILENCE: Duration = Duration::from_millis(200);
+const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Follows topics until shutdown. Clones share its client.
 ///
@@ -56,12 +62,28 @@ struct Followed {
     each: Box<dyn FnMut(&OwnedMessage) + Send>,
 }
 
+impl Followed {
+    /// State is heard once more, all of it.
+    fn begin_again(&mut self) {
+        if self.begin.is_state() {
+            self.next = None;
+        }
+    }
+}
+
 impl Follower {
     /// Starts the reading task. There is no client before there is a topic.
     pub fn start(kafka: &KafkaConfig, shutdown: Shutdown) -> Self {
+        let (follower, reading) = Self::new(kafka, shutdown);
+        tokio::spawn(reading);
+        follower
+    }
+
+    /// The same, with the reading task for whoever looks after it.
+    pub fn new(kafka: &KafkaConfig, shutdown: Shutdown) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let joining = Arc::<Joining>::default();
-        tokio::spawn(run(kafka.clone(), joining.clone(), shutdown));
-        Follower { kafka: kafka.clone(), joining }
+        let reading = run(kafka.clone(), joining.clone(), shutdown);
+        (Follower { kafka: kafka.clone(), joining }, reading)
     }
 
     /// Hands each record of a topic to `each`, which must be quick: it holds the other topics up.
@@ -89,13 +111,12 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
             if missing.is_empty() {
                 looks = Pauses::default();
             }
-            let looked_for = missing.keys().cloned().collect();
             missed = missing;
             tokio::select! {
                 failed = hand_out(&kafka, &consumer, &mut all) => failed,
                 // A fetch under way would not have them for seconds.
                 () = joining.joined() => Ok(()),
-                () = appeared(&consumer, looked_for, &mut looks) => Ok(()),
+                () = appeared(&consumer, &missed, &mut looks) => Ok(()),
             }
         };
         let read: Result<(), KafkaError> = tokio::select! {
@@ -105,7 +126,10 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
         if let Err(error) = read {
             let topics = BTreeSet::from_iter(all.iter().map(|followed| &*followed.topic));
             tracing::warn!(?topics, %error, "topics can't be read; trying again");
-            all.iter_mut().filter(|followed| followed.begin.is_state()).for_each(|followed| followed.next = None);
+            // It may be another topic under the old name; but not where one of them only is not for us to read.
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+                all.iter_mut().for_each(Followed::begin_again);
+            }
             if !pauses.wait(&shutdown).await {
                 return;
             }
@@ -122,25 +146,32 @@ struct Opened {
 /// Opens each topic where whoever follows it goes on; two who follow one topic have it read from where the first of them is.
 async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, KafkaError> {
     let config = tail::reader(kafka, "follower");
-    let wanted: Vec<_> = all.iter().map(|followed| (followed.topic.clone(), followed.begin, followed.next)).collect();
+    let topics: BTreeSet<String> = all.iter().map(|followed| followed.topic.clone()).collect();
     let open = move || {
         let consumer: StreamConsumer = config.create()?;
-        let (mut nexts, mut missing) = (Vec::with_capacity(wanted.len()), BTreeMap::new());
-        for (topic, begin, place) in wanted {
-            match tail::ends_now(&consumer, &topic) {
-                Ok((oldest, end)) => nexts.push(Some(tail::next(begin, place, oldest, end))),
-                Err(error) => {
-                    missing.insert(topic, error);
-                    nexts.push(None);
-                }
+        let (mut ends, mut missing) = (BTreeMap::new(), BTreeMap::new());
+        for topic in topics {
+            // Where one has waited in vain for its broker, the others need not: they are looked for again.
+            let answer = match missing.values().find(|error| is_away(error)) {
+                Some(error) => Err(error.clone()),
+                None => tail::ends_now(&consumer, &topic),
+            };
+            match answer {
+                Ok(answer) => drop(ends.insert(topic, answer)),
+                Err(error) => drop(missing.insert(topic, error)),
             }
         }
-        Ok::<_, KafkaError>((consumer, nexts, missing))
+        Ok::<_, KafkaError>((consumer, ends, missing))
     };
-    let (consumer, nexts, missing) = tokio::task::spawn_blocking(open).await.unwrap_or(Err(KafkaError::Canceled))?;
+    let (consumer, ends, missing) = tokio::task::spawn_blocking(open).await.unwrap_or(Err(KafkaError::Canceled))?;
     let mut first: BTreeMap<&str, i64> = BTreeMap::new();
-    for (followed, next) in all.iter_mut().zip(nexts) {
-        let Some(next) = next else { continue };
+    for followed in all {
+        let Some((oldest, end)) = ends.get(&followed.topic) else {
+            // Once it can be read, it may be another one.
+            followed.begin_again();
+            continue;
+        };
+        let next = tail::next(followed.begin, followed.next, *oldest, *end);
         followed.next = Some(next);
         first.entry(&followed.topic).and_modify(|first| *first = next.min(*first)).or_insert(next);
     }
@@ -154,14 +185,39 @@ async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, Kafka
 
 /// Hands out what comes, until reading fails.
 async fn hand_out(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>, all: &mut [Followed]) -> Result<(), KafkaError> {
+    let (mut heard_at, mut failed) = (Instant::now(), None::<(KafkaError, Instant)>);
     loop {
-        let Ok(came) = tokio::time::timeout(SILENCE_MAX, consumer.recv()).await else {
-            if is_deaf(kafka, consumer).await {
-                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
-            }
-            continue;
+        // Others of the process have their turn, however much there is to read.
+        tokio::task::coop::consume_budget().await;
+        let wait_until = match &failed {
+            Some((error, at)) if at.elapsed() >= DRAIN_MAX => return Err(error.clone()),
+            Some(_) => Instant::now() + DRAIN_SILENCE,
+            None => heard_at + SILENCE_MAX,
         };
-        let record = came?.detach();
+        let record = match tokio::time::timeout_at(wait_until, consumer.recv()).await {
+            Ok(Ok(record)) => record.detach(),
+            // The client connects again by itself.
+            Ok(Err(error)) if is_away(&error) => {
+                tracing::debug!(%error, "following topics");
+                continue;
+            }
+            // What the other topics have given stands behind it.
+            Ok(Err(error)) => {
+                failed = failed.or(Some((error, Instant::now())));
+                continue;
+            }
+            Err(_) => {
+                if let Some((error, _)) = failed {
+                    return Err(error);
+                }
+                if is_deaf(kafka, consumer).await {
+                    return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown));
+                }
+                heard_at = Instant::now();
+                continue;
+            }
+        };
+        heard_at = Instant::now();
         for followed in all.iter_mut().filter(|followed| followed.topic == record.topic()) {
             // Of two who follow the topic, the other one may be behind.
             if followed.next.is_some_and(|next| next <= record.offset()) {
@@ -173,16 +229,30 @@ async fn hand_out(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>, all: &mut
 }
 
 /// Returns once one of the topics may be there; never, where there are none to look for.
-async fn appeared(consumer: &Arc<StreamConsumer>, missing: Vec<String>, pauses: &mut Pauses) {
+async fn appeared(consumer: &Arc<StreamConsumer>, missing: &BTreeMap<String, KafkaError>, pauses: &mut Pauses) {
+    if missing.is_empty() {
+        return std::future::pending().await;
+    }
     loop {
-        if missing.is_empty() {
-            return std::future::pending().await;
-        }
         tokio::time::sleep(pauses.next_pause()).await;
-        let (consumer, topics) = (Arc::clone(consumer), missing.clone());
-        let look = move || topics.iter().any(|topic| tail::is_led(&consumer, topic));
+        let (consumer, missing) = (Arc::clone(consumer), missing.clone());
+        let look = move || {
+            // Of one that was not there this client would not know its ends for seconds.
+            let is_there = |(topic, error): (&String, &KafkaError)| match is_away(error) {
+                true => tail::ends_now(&consumer, topic).is_ok(),
+                false => tail::is_led(&consumer, topic),
+            };
+            missing.iter().any(is_there)
+        };
         if tokio::task::spawn_blocking(look).await.unwrap_or(false) {
             return;
         }
     }
+}
+
+/// Whether a broker is away, which says nothing of any topic.
+fn is_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve].contains(&code))
 }

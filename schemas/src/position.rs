@@ -1,6 +1,7 @@
 //! Where a change stands in the database's history (docs/protocol.md, "Positions").
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 /// A place in PostgreSQL's write-ahead log.
@@ -45,19 +46,13 @@ impl Position {
     /// The greatest position: the source itself, which lags nothing.
     pub const GREATEST: Position = Position { epoch: u16::MAX, lsn: Lsn(u64::MAX), ordinal: u32::MAX };
 
-    /// The bytes of its text. Positions go into every call, several times: no formatting machinery for them.
-    fn digits(&self) -> [u8; 30] {
-        let mut digits = [b'-'; 30];
-        let mut part = |range: std::ops::Range<usize>, mut value: u64| {
-            for digit in digits[range].iter_mut().rev() {
-                *digit = b"0123456789abcdef"[(value & 0xf) as usize];
-                value >>= 4;
-            }
-        };
-        part(0..4, self.epoch.into());
-        part(5..21, self.lsn.0);
-        part(22..30, self.ordinal.into());
-        digits
+    /// Its text. Positions go into every call, several times: neither the heap nor formatting machinery for them.
+    pub fn text(&self) -> PositionText {
+        let mut text = [b'-'; 30];
+        write_digits(&self.epoch.to_be_bytes(), &mut text[0..4]);
+        write_digits(&self.lsn.0.to_be_bytes(), &mut text[5..21]);
+        write_digits(&self.ordinal.to_be_bytes(), &mut text[22..30]);
+        PositionText(text)
     }
 
     /// Everything before this LSN.
@@ -73,9 +68,36 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
+        f.write_str(&self.text())
     }
 }
+
+/// A position's text.
+pub struct PositionText([u8; 30]);
+
+impl Deref for PositionText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn write_digits(bytes: &[u8], digits: &mut [u8]) {
+    for (byte, two) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
+        two.copy_from_slice(&DIGITS[usize::from(*byte)]);
+    }
+}
+
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let (digits, mut all, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        all[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    all
+};
 
 impl FromStr for Position {
     type Err = PositionError;

@@ -181,7 +181,7 @@ fn ends(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError
     }
 }
 
-/// Whether a topic can be read now.
+/// Whether somebody leads a topic. It blocks.
 pub(crate) fn is_led(consumer: &StreamConsumer, topic: &str) -> bool {
     let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT_MAX);
     metadata.is_ok_and(|metadata| {

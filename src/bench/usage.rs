@@ -11,10 +11,20 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// CPU seconds of the children that this process has waited for.
 pub(super) fn children_cpu_seconds() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-    // The name may hold anything, but ends with the last parenthesis; the two figures are the 14th and 15th after it.
+    ticks("self", 13)
+}
+
+/// CPU seconds of a process, in whole hundredths, those threads included that have ended.
+pub(super) fn coarse_cpu_seconds(process: &str) -> Result<f64> {
+    ticks(process, 11)
+}
+
+/// Two figures of a process's account, in user mode and in the kernel: the two after so many behind its name.
+fn ticks(process: &str, behind: usize) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("read a process's account")?;
+    // The name may hold anything, but ends with the last parenthesis.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let figures: Vec<f64> = rest.split_whitespace().skip(13).take(2).filter_map(|text| text.parse().ok()).collect();
+    let figures: Vec<f64> = rest.split_whitespace().skip(behind).take(2).filter_map(|text| text.parse().ok()).collect();
     Ok(figures.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 

@@ -26,7 +26,7 @@ use crate::bench::table::spread;
 use crate::bench::usage;
 use crate::demo::output::{Output, thousands};
 
-/// So many are worked on at once, some of them several times where there are fewer: the kernel's account of a thread that
+/// So many are worked on in a round, all of them several times where there are fewer: the kernel's account of a thread that
 /// runs is a coarse one.
 const RECORDS_MAX: usize = 100_000;
 /// The reference takes so much longer.
@@ -97,7 +97,7 @@ fn plan_all(reader: &mut RecordReader, planner: &Arc<Planner>, records: &[RawRec
     Ok(count)
 }
 
-/// The same records as values of the reference implementation.
+/// The records of the newest schema as values of the reference implementation.
 struct Reference {
     schema: Schema,
     /// The schema's id.

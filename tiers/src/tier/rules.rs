@@ -259,19 +259,19 @@ impl Action {
             return;
         };
         if let Some(born) = born {
-            let (bound, born) = (position.to_string(), born.min(&now).to_string());
-            let own = [(LOW, &*bound), (HIGH, &bound), (BORN, &born)];
+            let (bound, mut digits) = (position.text(), itoa::Buffer::new());
+            let own = [(LOW, &*bound), (HIGH, &bound), (BORN, digits.format(*born.min(&now)))];
             let texts = fields.iter().filter_map(|(name, cell)| match cell {
                 Cell::Value(text) => Some((name, text.as_str())),
                 Cell::Null | Cell::Unknown => None,
             });
             whole::hash(own.into_iter().chain(texts), entry);
-            command.arg("w").arg(&bound).arg(millis(*ttl)).arg(&*entry);
+            command.arg("w").arg(&*bound).arg(millis(*ttl)).arg(&*entry);
             return;
         }
         let texts = fields.iter().filter(|(_, cell)| matches!(cell, Cell::Value(_))).count();
         let nulls = || fields.iter().filter(|(_, cell)| **cell == Cell::Null);
-        command.arg("r").arg(position.to_string()).arg(millis(*ttl)).arg(texts).arg(nulls().count());
+        command.arg("r").arg(&*position.text()).arg(millis(*ttl)).arg(texts).arg(nulls().count());
         for (name, cell) in fields.iter() {
             if let Cell::Value(text) = cell {
                 command.arg(name).arg(text.as_str());
