@@ -120,7 +120,7 @@ impl TierActions {
         let folded = &mut self.actions[at];
         (self.arguments, self.bytes) = (self.arguments - folded.size.0, self.bytes - folded.size.1);
         merge(&mut folded.action, entry.action);
-        folded.size = (folded.action.arguments_count(), folded.action.carried());
+        folded.size = folded.action.size();
         (self.arguments, self.bytes) = (self.arguments + folded.size.0, self.bytes + folded.size.1);
     }
 }

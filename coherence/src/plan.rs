@@ -6,9 +6,10 @@ mod reason;
 mod target;
 mod versioned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use lockstep_schemas::change::{Cell, Change, Op, Row, Text};
 use lockstep_schemas::key::Key;
 use lockstep_schemas::policy::{Group, OnChange, Policy, Rows, TierName, View, ViewSource};
@@ -56,8 +57,7 @@ pub struct EntryAction {
 
 impl EntryAction {
     pub(crate) fn new(view: Arc<View>, entity: Text, key: Key, action: Action) -> Self {
-        let size = (action.arguments_count(), action.carried());
-        EntryAction { view, entity, key, action, size }
+        EntryAction { view, entity, key, size: action.size(), action }
     }
 }
 
@@ -84,7 +84,7 @@ pub struct NoEntity;
 
 /// The policy, arranged by table.
 pub struct Planner {
-    tables: BTreeMap<Arc<str>, TablePlan>,
+    tables: HashMap<Arc<str>, TablePlan, RandomState>,
     groups: BTreeMap<Arc<str>, Vec<Arc<View>>>,
 }
 

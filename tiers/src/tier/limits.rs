@@ -69,7 +69,7 @@ pub(crate) fn calls_of<'f, 'd>(
 /// Actions that fit into one call. One change may be more than that, where it concerns many large entries: then the largest
 /// are invalidated, which is right for any entry, rather than that their lane stands for ever.
 pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)]> {
-    let size = |(_, action): &(Key, Action)| (action.arguments_count(), action.carried());
+    let size = |(_, action): &(Key, Action)| action.size();
     let (mut arguments, mut bytes) = (ARGUMENTS_FIXED, 0);
     for (count, length) in actions.iter().map(size) {
         (arguments, bytes) = (arguments + count, bytes + length);
@@ -79,8 +79,8 @@ pub(crate) fn within_limits(actions: &[(Key, Action)]) -> Cow<'_, [(Key, Action)
         let by_bytes = bytes > CALL_CARRIED_MAX;
         let weight = |pair: &(Key, Action)| if by_bytes { size(pair).1 } else { size(pair).0 };
         let Some((_, largest)) = fitting.to_mut().iter_mut().max_by_key(|pair| weight(pair)) else { break };
-        arguments = arguments + 1 - largest.arguments_count();
-        bytes -= largest.carried();
+        let (count, length) = largest.size();
+        (arguments, bytes) = (arguments + 1 - count, bytes - length);
         *largest = Action::Invalidate;
     }
     fitting
@@ -120,7 +120,7 @@ mod tests {
         if let Action::Refresh { born, .. } = &mut whole {
             *born = Some(1);
         }
-        assert!(whole.bytes() <= ENTRY_BYTES_MAX && whole.carried() > CALL_BYTES_MAX);
+        assert!(whole.bytes() <= ENTRY_BYTES_MAX && whole.size().1 > CALL_BYTES_MAX);
         assert_eq!(*within_limits(&[(pattern.key("7"), whole.clone())]), [(pattern.key("7"), whole)]);
     }
 

@@ -282,35 +282,28 @@ impl Action {
         }
     }
 
-    /// How many arguments it takes.
-    pub fn arguments_count(&self) -> usize {
+    /// What a call carries for it: arguments, and bytes at most.
+    pub fn size(&self) -> (usize, usize) {
+        let (known, bytes) = self.known();
         match self {
-            Action::Invalidate => 1,
-            Action::Refresh { born: Some(_), .. } => 4,
-            Action::Refresh { fields, .. } => 5 + 2 * fields.known(),
-        }
-    }
-
-    /// How many bytes a call carries for it, at most.
-    pub fn carried(&self) -> usize {
-        match self {
-            Action::Refresh { born: Some(_), fields, .. } => whole::length_max(fields.known(), self.bytes()),
-            _ => self.bytes(),
+            Action::Invalidate => (1, bytes),
+            Action::Refresh { born: Some(_), .. } => (4, whole::length_max(known, bytes)),
+            Action::Refresh { .. } => (5 + 2 * known, bytes),
         }
     }
 
     /// How many bytes its fields have.
     pub fn bytes(&self) -> usize {
-        match self {
-            Action::Invalidate => 0,
-            Action::Refresh { fields, .. } => {
-                let size = |(name, cell): (&str, &Cell)| match cell {
-                    Cell::Value(text) => name.len() + text.len(),
-                    Cell::Null => name.len(),
-                    Cell::Unknown => 0,
-                };
-                fields.iter().map(size).sum()
-            }
-        }
+        self.known().1
+    }
+
+    /// Its known fields, and how many bytes they have.
+    fn known(&self) -> (usize, usize) {
+        let Action::Refresh { fields, .. } = self else { return (0, 0) };
+        fields.iter().fold((0, 0), |(known, bytes), (name, cell)| match cell {
+            Cell::Value(text) => (known + 1, bytes + name.len() + text.len()),
+            Cell::Null => (known + 1, bytes + name.len()),
+            Cell::Unknown => (known, bytes),
+        })
     }
 }
