@@ -32,6 +32,7 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
     if let Some(serving) = serving {
         running.spawn(async move { (None, serving.await) });
     }
+    let mut left = roles.len();
     for role in roles {
         let (config, policy, follower) = (config.clone(), policy.clone(), follower.clone());
         let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
@@ -56,7 +57,14 @@ pub(crate) async fn run(config: Config, policy: Policy, roles: Vec<Role>) -> any
         };
         let Some(ended) = ended else { break };
         let failure = match ended {
-            Ok((_, Ok(()))) => None,
+            Ok((role, Ok(()))) => {
+                left -= usize::from(role.is_some());
+                // What is left works for the roles.
+                if left == 0 {
+                    shutdown.cancel();
+                }
+                None
+            }
             Ok((role, Err(failure))) => {
                 tracing::error!(?role, %failure, "a role failed");
                 Some(failure)

@@ -120,9 +120,9 @@ async fn publish_of(tier: TierName, kafka: &KafkaConfig, reached: &Reached) {
     // Lanes may have been quicker.
     version.mark_changed();
     loop {
-        // Either may end the wait; both lead to the same.
-        let _ = tokio::time::timeout(AGAIN_INTERVAL, version.changed()).await;
-        if let Err(error) = publish_while_moving(tier, kafka, reached, &mut version).await {
+        let moves = tokio::time::timeout(AGAIN_INTERVAL, version.changed()).await.is_ok();
+        let still_after = if moves { STILL_AFTER } else { Duration::ZERO };
+        if let Err(error) = publish_while_moving(tier, kafka, reached, &mut version, still_after).await {
             tracing::warn!(tier = tier.as_str(), %error, "lag tools do not see where the tier is");
             tokio::time::sleep(STILL_AFTER).await;
             version.mark_changed();
@@ -136,6 +136,7 @@ async fn publish_while_moving(
     kafka: &KafkaConfig,
     reached: &Reached,
     version: &mut watch::Receiver<u64>,
+    still_after: Duration,
 ) -> Result<(), KafkaError> {
     if reached.of(tier)?.count() == 0 {
         return Ok(());
@@ -147,18 +148,22 @@ async fn publish_while_moving(
     let ask = move |wait_max| asked.fetch_metadata(Some(&progress), wait_max);
     let commits = async {
         let (mut tick, mut said, mut moved_at) = (tokio::time::interval(INTERVAL), None, Instant::now());
+        let mut is_refused = false;
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             // Serves the client's events; it has nothing assigned, so no record comes.
             let _ = consumer.poll(Duration::ZERO);
             let newest = Some(*version.borrow_and_update());
-            let is_still = said == newest && moved_at.elapsed() >= STILL_AFTER;
+            let is_still = said == newest && moved_at.elapsed() >= still_after;
             if said != newest || is_still {
                 match commit(&consumer, reached.of(tier)).await {
                     Ok(()) if is_still => return,
                     Ok(()) => (said, moved_at) = (newest, Instant::now()),
-                    Err(error) => tracing::debug!(tier = tier.as_str(), %error, "lag offsets were not published"),
+                    Err(error) if !std::mem::replace(&mut is_refused, true) => {
+                        tracing::warn!(tier = tier.as_str(), %error, "lag offsets were not published; trying again");
+                    }
+                    Err(_) => {}
                 }
             }
         }

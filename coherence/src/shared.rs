@@ -80,11 +80,19 @@ impl Shared {
     /// the log from which on a version of a view is kept in step never meets that place.
     async fn ends_after_switches(&self, topic: &str, partition: u32) -> Result<(i64, i64), String> {
         let asker = self.asker()?;
-        let (_, end) = self.ends(asker.clone(), topics::SWITCHES.name(&self.kafka), 0).await?;
+        if let Err(error) = self.hear_switches(asker.clone()).await {
+            // The end of a client blocks.
+            tokio::task::spawn_blocking(move || drop(asker));
+            return Err(error);
+        }
+        self.ends(asker, topic.to_owned(), partition).await
+    }
+
+    async fn hear_switches(&self, asker: Arc<BaseConsumer>) -> Result<(), String> {
+        let (_, end) = self.ends(asker, topics::SWITCHES.name(&self.kafka), 0).await?;
         tokio::time::timeout(ENDS_WAIT_MAX, self.switched.heard(end))
             .await
-            .map_err(|_| "what operators have switched is not heard yet".to_owned())?;
-        self.ends(asker, topic.to_owned(), partition).await
+            .map_err(|_| "what operators have switched is not heard yet".to_owned())
     }
 
     async fn ends(&self, asker: Arc<BaseConsumer>, topic: String, partition: u32) -> Result<(i64, i64), String> {

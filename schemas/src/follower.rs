@@ -20,6 +20,9 @@ use crate::hearing::SILENCE_MAX;
 use crate::tail::{self, Begin, is_deaf};
 use crate::topics::Topic;
 
+/// For what is asked of Kafka about one topic; and where some broker was not there in that time, about the next ones.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+const ANSWER_WAIT_SHORT: Duration = Duration::from_secs(1);
 /// After an error, what has come already is handed out: until nothing comes for so long, or for so long at most.
 const DRAIN_SILENCE: Duration = Duration::from_millis(200);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -126,10 +129,8 @@ async fn run(kafka: KafkaConfig, joining: Arc<Joining>, shutdown: Shutdown) {
         if let Err(error) = read {
             let topics = BTreeSet::from_iter(all.iter().map(|followed| &*followed.topic));
             tracing::warn!(?topics, %error, "topics can't be read; trying again");
-            // It may be another topic under the old name; but not where one of them only is not for us to read.
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
-                all.iter_mut().for_each(Followed::begin_again);
-            }
+            // It may be another topic under the old name.
+            all.iter_mut().for_each(Followed::begin_again);
             if !pauses.wait(&shutdown).await {
                 return;
             }
@@ -149,16 +150,17 @@ async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, Kafka
     let topics: BTreeSet<String> = all.iter().map(|followed| followed.topic.clone()).collect();
     let open = move || {
         let consumer: StreamConsumer = config.create()?;
-        let (mut ends, mut missing) = (BTreeMap::new(), BTreeMap::new());
+        let (mut ends, mut missing, mut wait_max) = (BTreeMap::new(), BTreeMap::new(), ANSWER_WAIT_MAX);
         for topic in topics {
-            // Where one has waited in vain for its broker, the others need not: they are looked for again.
-            let answer = match missing.values().find(|error| is_away(error)) {
-                Some(error) => Err(error.clone()),
-                None => tail::ends_now(&consumer, &topic),
-            };
-            match answer {
+            match tail::ends_now(&consumer, &topic, wait_max) {
                 Ok(answer) => drop(ends.insert(topic, answer)),
-                Err(error) => drop(missing.insert(topic, error)),
+                Err(error) => {
+                    if is_away(&error) {
+                        // The brokers have had their time: of the others each has little more.
+                        wait_max = ANSWER_WAIT_SHORT;
+                    }
+                    missing.insert(topic, error);
+                }
             }
         }
         Ok::<_, KafkaError>((consumer, ends, missing))
@@ -186,6 +188,7 @@ async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, Kafka
 /// Hands out what comes, until reading fails.
 async fn hand_out(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>, all: &mut [Followed]) -> Result<(), KafkaError> {
     let (mut heard_at, mut failed) = (Instant::now(), None::<(KafkaError, Instant)>);
+    let mut said = Vec::new();
     loop {
         // Others of the process have their turn, however much there is to read.
         tokio::task::coop::consume_budget().await;
@@ -196,14 +199,17 @@ async fn hand_out(kafka: &KafkaConfig, consumer: &Arc<StreamConsumer>, all: &mut
         };
         let record = match tokio::time::timeout_at(wait_until, consumer.recv()).await {
             Ok(Ok(record)) => record.detach(),
-            // The client connects again by itself.
-            Ok(Err(error)) if is_away(&error) => {
-                tracing::debug!(%error, "following topics");
+            // What the other topics have given stands behind it.
+            Ok(Err(error)) if is_of_a_topic(&error) => {
+                failed = failed.or(Some((error, Instant::now())));
                 continue;
             }
-            // What the other topics have given stands behind it.
+            // The client goes on by itself, of one topic later than of the others.
             Ok(Err(error)) => {
-                failed = failed.or(Some((error, Instant::now())));
+                if !is_away(&error) && !said.contains(&error) {
+                    tracing::warn!(%error, "following topics");
+                    said.push(error);
+                }
                 continue;
             }
             Err(_) => {
@@ -238,9 +244,9 @@ async fn appeared(consumer: &Arc<StreamConsumer>, missing: &BTreeMap<String, Kaf
         let (consumer, missing) = (Arc::clone(consumer), missing.clone());
         let look = move || {
             // Of one that was not there this client would not know its ends for seconds.
-            let is_there = |(topic, error): (&String, &KafkaError)| match is_away(error) {
-                true => tail::ends_now(&consumer, topic).is_ok(),
-                false => tail::is_led(&consumer, topic),
+            let is_there = |(topic, error): (&String, &KafkaError)| match is_of_a_topic(error) {
+                true => tail::is_led(&consumer, topic),
+                false => tail::ends_now(&consumer, topic, ANSWER_WAIT_MAX).is_ok(),
             };
             missing.iter().any(is_there)
         };
@@ -248,6 +254,24 @@ async fn appeared(consumer: &Arc<StreamConsumer>, missing: &BTreeMap<String, Kaf
             return;
         }
     }
+}
+
+/// Whether a topic is not there, or not the one that it was: it must be opened anew.
+fn is_of_a_topic(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        AutoOffsetReset, LeaderNotAvailable, NotLeaderForPartition, OffsetOutOfRange, UnknownPartition, UnknownTopic,
+        UnknownTopicOrPartition,
+    };
+    const CODES: [RDKafkaErrorCode; 7] = [
+        AutoOffsetReset,
+        LeaderNotAvailable,
+        NotLeaderForPartition,
+        OffsetOutOfRange,
+        UnknownPartition,
+        UnknownTopic,
+        UnknownTopicOrPartition,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| CODES.contains(&code))
 }
 
 /// Whether a broker is away, which says nothing of any topic.

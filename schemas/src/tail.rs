@@ -154,11 +154,17 @@ pub(crate) fn next(begin: Begin, place: Option<i64>, oldest: i64, end: i64) -> i
 }
 
 /// The oldest offset, and the end, where the topic can be read now. It blocks.
-pub(crate) fn ends_now(consumer: &StreamConsumer, topic: &str) -> Result<(i64, i64), KafkaError> {
-    if !is_known(consumer, topic) {
-        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+pub(crate) fn ends_now(consumer: &StreamConsumer, topic: &str, wait_max: Duration) -> Result<(i64, i64), KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), wait_max)?;
+    let error = match metadata.topics().first() {
+        Some(topic) if !topic.partitions().is_empty() => None,
+        Some(topic) => topic.error().map(RDKafkaErrorCode::from),
+        None => None,
+    };
+    match error {
+        Some(code) => Err(KafkaError::MetadataFetch(code)),
+        None => consumer.fetch_watermarks(topic, 0, wait_max),
     }
-    consumer.fetch_watermarks(topic, 0, METADATA_WAIT_MAX)
 }
 
 /// The oldest offset, and the end. A topic that has just been made has no leader for a moment, nor has any where the
