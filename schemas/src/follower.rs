@@ -18,8 +18,11 @@ use tokio::time::Instant;
 
 use crate::hearing::SILENCE_MAX;
 use crate::tail::{self, Begin, is_deaf};
-use crate::topics::Topic;
+use crate::topics::{self, Topic};
 
+/// A broker that has nothing new answers a fetch so late; what is new, it sends at once. But a client that has just been
+/// given its topics may ask for one of them before it has taken in the next, which then waits for so long.
+const FETCH_WAIT_MS_MAX: &str = "1000";
 /// For what is asked of Kafka about one topic; and where some broker was not there in that time, about the next ones.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 const ANSWER_WAIT_SHORT: Duration = Duration::from_secs(1);
@@ -146,7 +149,8 @@ struct Opened {
 
 /// Opens each topic where whoever follows it goes on; two who follow one topic have it read from where the first of them is.
 async fn open(kafka: &KafkaConfig, all: &mut [Followed]) -> Result<Opened, KafkaError> {
-    let config = tail::reader(kafka, "follower");
+    let mut config = topics::reader(kafka, "follower");
+    config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
     let topics: BTreeSet<String> = all.iter().map(|followed| followed.topic.clone()).collect();
     let open = move || {
         let consumer: StreamConsumer = config.create()?;

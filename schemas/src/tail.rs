@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_process::config::KafkaConfig;
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
@@ -54,7 +53,10 @@ pub struct Tail {
 impl Tail {
     /// Opens the topic; the end is where it ended at that moment.
     pub async fn open(kafka: &KafkaConfig, id: &str, topic: Topic, begin: Begin) -> Result<Self, KafkaError> {
-        let (config, topic) = (reader(kafka, id), topic.name(kafka));
+        // It reads one partition and never pauses it, so nothing ever waits for a fetch under way to end.
+        let mut config = topics::reader(kafka, id);
+        config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
+        let topic = topic.name(kafka);
         let opened = tokio::task::spawn_blocking(move || {
             let consumer: StreamConsumer = config.create()?;
             let (oldest, end) = ends(&consumer, &topic)?;
@@ -126,13 +128,6 @@ impl Tail {
         let offset = place.elements().first().map(|element| element.offset());
         Ok(if let Some(Offset::Offset(offset)) = offset { offset } else { self.next })
     }
-}
-
-/// A client that reads partitions which it never pauses, so that nothing ever waits for a fetch under way to end.
-pub(crate) fn reader(kafka: &KafkaConfig, id: &str) -> ClientConfig {
-    let mut config = topics::reader(kafka, id);
-    config.set("fetch.wait.max.ms", FETCH_WAIT_MS_MAX);
-    config
 }
 
 /// Whether nothing will ever come to a client again, though Kafka answers.
