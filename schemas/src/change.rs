@@ -213,6 +213,8 @@ mod tests {
             let mut expected = known(&learnt);
             expected.extend(known(&later));
             learnt.learn(later);
+            let count = learnt.iter().filter(|(_, cell)| **cell != Cell::Unknown).count();
+            prop_assert_eq!(count, expected.len());
             prop_assert_eq!(known(&learnt), expected);
         }
     }

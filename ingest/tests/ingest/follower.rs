@@ -51,15 +51,15 @@ impl Heard {
 
 pub async fn topics_are_followed_from_where_each_begins(shop: &Shop) {
     let admin: AdminClient<DefaultClientContext> = topics::client(&shop.kafka, "test").create().expect("a client");
-    let make = async |topic: Topic| {
+    let is_made = async |topic: Topic| {
         let name = topic.name(&shop.kafka);
         let made =
             admin.create_topics(&[NewTopic::new(&name, 1, TopicReplication::Fixed(1))], &AdminOptions::new()).await;
-        made.expect("an answer").into_iter().for_each(|made| drop(made.expect("a topic")));
+        made.expect("an answer").into_iter().all(|made| made.is_ok())
     };
     let publisher = StatePublisher::open(&shop.kafka, "test").expect("a publisher");
     let publish = async |topic, value: &str| publisher.publish(topic, b"k", value.as_bytes()).await.expect("a record");
-    make(FIRST).await;
+    assert!(is_made(FIRST).await);
     publish(FIRST, "1").await;
     publish(FIRST, "2").await;
 
@@ -82,7 +82,7 @@ pub async fn topics_are_followed_from_where_each_begins(shop: &Shop) {
     newest.is(&["3", "4"]).await;
     oldest.is(&["1", "2", "3", "4"]).await;
 
-    make(LATE).await;
+    assert!(is_made(LATE).await);
     publish(LATE, "a").await;
     missing.is(&["a"]).await;
 
@@ -90,12 +90,7 @@ pub async fn topics_are_followed_from_where_each_begins(shop: &Shop) {
     let name = FIRST.name(&shop.kafka);
     admin.delete_topics(&[&name], &AdminOptions::new()).await.expect("an answer");
     let made_anew = async {
-        let made = || async {
-            let topic = NewTopic::new(&name, 1, TopicReplication::Fixed(1));
-            let made = admin.create_topics(&[topic], &AdminOptions::new()).await.expect("an answer");
-            made.into_iter().all(|made| made.is_ok())
-        };
-        while !made().await {
+        while !is_made(FIRST).await {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     };
